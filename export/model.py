@@ -1,0 +1,226 @@
+"""CaiT as a functional `tf_keras` model of stock layers.
+
+Stock layers only, so that a SavedModel of it loads with `tf_keras.models.load_model` where this
+project is not installed. Two things follow:
+
+- A weight that no stock layer has (class token, positions, LayerScale, talking heads) is an
+  `Embedding` that is looked up whole. The indices are computed from a tensor of the graph,
+  because Keras stores a constant argument of an op as a list, which does not load back.
+- Attention stays (B, H, N, N) all the way: heads are mixed by an (H, H) x (H, N*N) product,
+  which needs no transposition of the largest tensor in the model.
+
+Source: Touvron et al., "Going deeper with Image Transformers" (2021); the arithmetic is timm's.
+"""
+
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+from .names import attention_name, ca_block_name, sa_block_name
+from .variants import LAYER_NORM_EPSILON, MLP_RATIO, CaiTConfig
+
+# What a block or a model exchanges: symbolic tensors of tf_keras, which has no types.
+KerasTensor = tf.Tensor
+
+# timm's initial weights: a normal distribution cut at two units, which are far outside of 0.02.
+_WEIGHT_STDDEV = 0.02
+
+
+def build_classifier(config: CaiTConfig, name: str) -> tf_keras.Model:
+    """Builds a classifier with timm's initial distribution of weights.
+
+    Args:
+        config: the sizes and the dropout rates.
+        name: the Keras model's name.
+
+    Returns:
+        A functional model. Input: `images` (B, S, S, 3) float32, RGB, normalised with ImageNet's
+        mean and standard deviation. Output: `(logits, self_attention, class_attention)` with
+        logits (B, K); a dict of `sa_ffn_block_<i>_att` (B, H, N, N), after the talking heads; and
+        a dict of `ca_ffn_block_<i>_att` (B, H, 1, N+1), after softmax.
+    """
+    images = layers.Input((config.image_size, config.image_size, 3), name="images")
+    features, self_attention, class_attention = _backbone(config, images)
+    logits = _dense(config.num_classes, "head")(features)
+    return tf_keras.Model(images, (logits, self_attention, class_attention), name=name)
+
+
+def features_of(classifier: tf_keras.Model, name: str) -> tf_keras.Model:
+    """The feature extractor that shares every layer, and so every variable, of a classifier.
+
+    Returns:
+        A functional model as `build_classifier` returns it, with features (B, D), the normalised
+        class token, in the place of the logits.
+    """
+    _, self_attention, class_attention = classifier.output
+    features = classifier.get_layer("head").input
+    return tf_keras.Model(
+        classifier.input, (features, self_attention, class_attention), name=name
+    )
+
+
+def _backbone(
+    config: CaiTConfig, images: KerasTensor
+) -> tuple[KerasTensor, dict[str, KerasTensor], dict[str, KerasTensor]]:
+    tokens = layers.Conv2D(
+        config.embed_dim,
+        config.patch_size,
+        config.patch_size,
+        kernel_initializer=_initializer(),
+        name="patch_embed",
+    )(images)
+    tokens = layers.Reshape((config.patches, config.embed_dim), name="patches")(tokens)
+    position = tf.range(tf.shape(tokens)[1])
+    tokens += _lookup(config.patches, config.embed_dim, _initializer(), "pos_embed")(position)
+    tokens = _dropout(tokens, config.dropout_rate, "pos_drop")
+
+    self_attention = {}
+    for i in range(config.sa_blocks):
+        name = sa_block_name(i)
+        tokens, attention = _self_attention_block(config, name)(tokens)
+        self_attention[attention_name(name)] = attention
+
+    # (B,) zeros: one look-up of the only class token for every image.
+    index = tf.zeros_like(tokens[:, 0, 0], dtype="int32")
+    class_token = _lookup(1, config.embed_dim, _initializer(), "cls_token")(index)
+    class_attention = {}
+    for i in range(config.ca_blocks):
+        name = ca_block_name(i)
+        class_token, attention = _class_attention_block(config, name)([class_token, tokens])
+        class_attention[attention_name(name)] = attention
+    # timm normalises all tokens and then takes the class token; the others are not used.
+    return _layer_norm("norm")(class_token), self_attention, class_attention
+
+
+def _self_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
+    """Tokens (B, N, D) -> [tokens (B, N, D), attention (B, H, N, N)]."""
+    tokens = layers.Input((config.patches, config.embed_dim), name="tokens")
+    y = _layer_norm("norm1")(tokens)
+    first = _first_index(tokens)
+    y, attention = _talking_heads_attention(config, y)
+    x = tokens + _branch(config, y, first, "1")
+    y = _mlp(config, _layer_norm("norm2")(x), config.dropout_rate)
+    x = x + _branch(config, y, first, "2")
+    return tf_keras.Model(tokens, [x, attention], name=name)
+
+
+def _branch(
+    config: CaiTConfig, y: KerasTensor, first: KerasTensor, number: str
+) -> KerasTensor:
+    """LayerScale and stochastic depth of a residual branch: (B*N, D) -> (B, N, D)."""
+    y = y * _layer_scale(config, f"gamma_{number}")(first)
+    y = tf.reshape(y, (-1, config.patches, config.embed_dim))
+    if config.drop_path_rate:
+        # One draw for an image drops or keeps its whole branch.
+        y = layers.Dropout(
+            config.drop_path_rate, noise_shape=(None, 1, 1), name=f"drop_path{number}"
+        )(y)
+    return y
+
+
+def _talking_heads_attention(
+    config: CaiTConfig, x: KerasTensor
+) -> tuple[KerasTensor, KerasTensor]:
+    """(B, N, D) -> (B*N, D) and the attention (B, H, N, N)."""
+    heads, patches, dim = config.heads, config.patches, config.embed_dim
+    head_dim = dim // heads
+    # Two-dimensional around each Dense: there the bias is fused into the product.
+    qkv = _dense(3 * dim, "attn_qkv")(tf.reshape(x, (-1, dim)))
+    qkv = tf.reshape(qkv, (-1, patches, 3, heads, head_dim))
+    q, k, v = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)), num=3)
+    scores = tf.matmul(q * head_dim**-0.5, k, transpose_b=True)
+
+    head = tf.range(tf.shape(scores)[1])
+    scores = tf.reshape(scores, (-1, heads, patches * patches))
+    scores = _mix_heads(config, scores, head, "attn_proj_l")
+    scores = tf.reshape(scores, (-1, heads, patches, patches))
+    attention = tf.reshape(tf.nn.softmax(scores), (-1, heads, patches * patches))
+    attention = _mix_heads(config, attention, head, "attn_proj_w")
+    attention = tf.reshape(attention, (-1, heads, patches, patches))
+
+    dropped = _dropout(attention, config.dropout_rate, "attn_drop")
+    y = tf.transpose(tf.matmul(dropped, v), (0, 2, 1, 3))
+    y = _dense(dim, "attn_proj")(tf.reshape(y, (-1, dim)))
+    return _dropout(y, config.dropout_rate, "attn_proj_drop"), attention
+
+
+def _mix_heads(
+    config: CaiTConfig, attention: KerasTensor, head: KerasTensor, name: str
+) -> KerasTensor:
+    """A linear map across heads: (B, H, N*N) -> (B, H, N*N). `head` is 0 to H-1."""
+    weight = _lookup(config.heads, config.heads, _initializer(), name)(head)
+    bias = _lookup(config.heads, 1, "zeros", f"{name}_bias")(head)
+    return tf.matmul(weight, attention) + bias
+
+
+def _class_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
+    """[class token (B, D), tokens (B, N, D)] -> [class token (B, D), attention (B, H, 1, N+1)]."""
+    heads, dim, length = config.heads, config.embed_dim, config.patches + 1
+    head_dim = dim // heads
+    class_token = layers.Input((dim,), name="class_token")
+    tokens = layers.Input((config.patches, dim), name="tokens")
+    u = tf.concat([tf.reshape(class_token, (-1, 1, dim)), tokens], axis=1)
+    u = _layer_norm("norm1")(u)
+    q = _dense(dim, "attn_q")(u[:, 0])
+    q = tf.reshape(q * head_dim**-0.5, (-1, heads, 1, head_dim))
+    u = tf.reshape(u, (-1, dim))
+    k, v = (
+        tf.transpose(
+            tf.reshape(_dense(dim, f"attn_{part}")(u), (-1, length, heads, head_dim)),
+            (0, 2, 1, 3),
+        )
+        for part in "kv"
+    )
+    attention = tf.nn.softmax(tf.matmul(q, k, transpose_b=True))
+    y = _dense(dim, "attn_proj")(tf.reshape(tf.matmul(attention, v), (-1, dim)))
+    first = _first_index(tokens)
+    x = class_token + y * _layer_scale(config, "gamma_1")(first)
+    y = _mlp(config, _layer_norm("norm2")(x), 0.0)
+    x = x + y * _layer_scale(config, "gamma_2")(first)
+    return tf_keras.Model([class_token, tokens], [x, attention], name=name)
+
+
+def _layer_scale(config: CaiTConfig, name: str) -> layers.Embedding:
+    """A vector (D,), as the only row of a weight."""
+    initializer = tf_keras.initializers.Constant(config.layer_scale_init)
+    return _lookup(1, config.embed_dim, initializer, name)
+
+
+def _first_index(x: KerasTensor) -> KerasTensor:
+    """(1,) int32: the index of the only row of a LayerScale weight, computed from any tensor."""
+    return tf.zeros_like(tf.shape(x)[:1])
+
+
+def _mlp(config: CaiTConfig, x: KerasTensor, dropout_rate: float) -> KerasTensor:
+    """(..., D) -> (M, D), with GELU in its exact form."""
+    y = tf.reshape(x, (-1, config.embed_dim))
+    y = _dense(MLP_RATIO * config.embed_dim, "mlp_fc1", activation="gelu")(y)
+    y = _dropout(y, dropout_rate, "mlp_drop1")
+    y = _dense(config.embed_dim, "mlp_fc2")(y)
+    return _dropout(y, dropout_rate, "mlp_drop2")
+
+
+def _initializer() -> tf_keras.initializers.Initializer:
+    return tf_keras.initializers.RandomNormal(stddev=_WEIGHT_STDDEV)
+
+
+def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:
+    return layers.Dense(
+        units, activation=activation, kernel_initializer=_initializer(), name=name
+    )
+
+
+def _layer_norm(name: str) -> layers.LayerNormalization:
+    return layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)
+
+
+def _lookup(
+    rows: int, columns: int, initializer: tf_keras.initializers.Initializer | str, name: str
+) -> layers.Embedding:
+    """A weight (rows, columns); called with the indices of the rows wanted."""
+    return layers.Embedding(rows, columns, embeddings_initializer=initializer, name=name)
+
+
+def _dropout(x: KerasTensor, rate: float, name: str) -> KerasTensor:
+    # No layer without a rate: it would cost time in building and loading, block by block.
+    return layers.Dropout(rate, name=name)(x) if rate else x

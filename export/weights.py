@@ -1,0 +1,225 @@
+"""The one mapping between timm's keys and the model's variables.
+
+It reads as a table: a row is a key, the layer and the attribute that hold its variable, and how
+the two layouts differ. Everything else here checks the table against a checkpoint, or applies it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CheckpointError
+from .names import ca_block_name, sa_block_name
+from .variants import MLP_RATIO, CaiTConfig
+
+if TYPE_CHECKING:
+    # Checking a checkpoint needs no TensorFlow, which takes seconds to import.
+    import tf_keras
+
+Array = npt.NDArray[np.float32]
+Shape = tuple[int, ...]
+
+
+def _same(tensor: Array) -> Array:
+    return tensor
+
+
+def _transpose(tensor: Array) -> Array:
+    """PyTorch's linear layers hold (outputs, inputs), Keras's (inputs, outputs)."""
+    return tensor.T
+
+
+def _convolution(tensor: Array) -> Array:
+    """PyTorch: (outputs, inputs, height, width). Keras: (height, width, inputs, outputs)."""
+    return tensor.transpose(2, 3, 1, 0)
+
+
+def _row(tensor: Array) -> Array:
+    """A vector (or a vector below dimensions of size 1) as the only row of an embedding."""
+    return tensor.reshape(1, -1)
+
+
+def _column(tensor: Array) -> Array:
+    """A vector as the only column of an embedding."""
+    return tensor.reshape(-1, 1)
+
+
+def _rows(tensor: Array) -> Array:
+    """Without the batch dimension of size 1."""
+    return tensor[0]
+
+
+class Row(NamedTuple):
+    """A tensor of the checkpoint and the variable that it goes to.
+
+    Attributes:
+        key: timm's key, within its block.
+        shape: timm's shape, in letters: D embedding size, H heads, K classes, M hidden units of
+            an MLP, N patches, P patch size, Q three times D.
+        layer: name of the Keras layer, within its block.
+        attribute: the layer's attribute that holds the variable.
+        convert: from timm's layout to Keras's.
+    """
+
+    key: str
+    shape: str
+    layer: str
+    attribute: str
+    convert: Callable[[Array], Array]
+
+
+def _linear(key: str, layer: str, outputs: str, inputs: str) -> tuple[Row, Row]:
+    return (
+        Row(f"{key}.weight", outputs + inputs, layer, "kernel", _transpose),
+        Row(f"{key}.bias", outputs, layer, "bias", _same),
+    )
+
+
+def _norm(key: str) -> tuple[Row, Row]:
+    return (
+        Row(f"{key}.weight", "D", key, "gamma", _same),
+        Row(f"{key}.bias", "D", key, "beta", _same),
+    )
+
+
+def _talking_heads(key: str, layer: str) -> tuple[Row, Row]:
+    # Not transposed: the model multiplies (H, H) from the left, as the weight is written.
+    return (
+        Row(f"{key}.weight", "HH", layer, "embeddings", _same),
+        Row(f"{key}.bias", "H", f"{layer}_bias", "embeddings", _column),
+    )
+
+
+_MODEL_ROWS = (
+    Row("patch_embed.proj.weight", "D3PP", "patch_embed", "kernel", _convolution),
+    Row("patch_embed.proj.bias", "D", "patch_embed", "bias", _same),
+    Row("pos_embed", "1ND", "pos_embed", "embeddings", _rows),
+    Row("cls_token", "11D", "cls_token", "embeddings", _row),
+    *_norm("norm"),
+)
+_HEAD_ROWS = _linear("head", "head", "K", "D")
+_COMMON_BLOCK_ROWS = (
+    *_norm("norm1"),
+    *_linear("attn.proj", "attn_proj", "D", "D"),
+    Row("gamma_1", "D", "gamma_1", "embeddings", _row),
+    *_norm("norm2"),
+    *_linear("mlp.fc1", "mlp_fc1", "M", "D"),
+    *_linear("mlp.fc2", "mlp_fc2", "D", "M"),
+    Row("gamma_2", "D", "gamma_2", "embeddings", _row),
+)
+_SELF_ATTENTION_ROWS = (
+    *_COMMON_BLOCK_ROWS,
+    *_linear("attn.qkv", "attn_qkv", "Q", "D"),
+    *_talking_heads("attn.proj_l", "attn_proj_l"),
+    *_talking_heads("attn.proj_w", "attn_proj_w"),
+)
+_CLASS_ATTENTION_ROWS = (
+    *_COMMON_BLOCK_ROWS,
+    *_linear("attn.q", "attn_q", "D", "D"),
+    *_linear("attn.k", "attn_k", "D", "D"),
+    *_linear("attn.v", "attn_v", "D", "D"),
+)
+
+
+def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, Row]]:
+    """Every row of a model: its whole key, the sub-model that it is in (None: itself), the row."""
+    for row in _MODEL_ROWS + _HEAD_ROWS:
+        yield row.key, None, row
+    for block in range(config.sa_blocks):
+        for row in _SELF_ATTENTION_ROWS:
+            yield f"blocks.{block}.{row.key}", sa_block_name(block), row
+    for block in range(config.ca_blocks):
+        for row in _CLASS_ATTENTION_ROWS:
+            yield f"blocks_token_only.{block}.{row.key}", ca_block_name(block), row
+
+
+def expected_shapes(config: CaiTConfig) -> dict[str, Shape]:
+    """timm's key -> shape in timm's layout, for every tensor of a classifier's checkpoint."""
+    sizes = {
+        "1": 1,
+        "3": 3,
+        "D": config.embed_dim,
+        "H": config.heads,
+        "K": config.num_classes,
+        "M": MLP_RATIO * config.embed_dim,
+        "N": config.patches,
+        "P": config.patch_size,
+        "Q": 3 * config.embed_dim,
+    }
+    return {key: tuple(sizes[letter] for letter in row.shape) for key, _, row in _table(config)}
+
+
+def check_shapes(found: Mapping[str, Shape], config: CaiTConfig, subject: str) -> None:
+    """Holds a checkpoint's keys and shapes to a configuration's.
+
+    Args:
+        found: key -> shape.
+        config: what they have to fit.
+        subject: what is checked, as the error's first words.
+
+    Raises:
+        CheckpointError: a key is missing or unknown, or a shape is another. It names the first.
+    """
+    wanted = expected_shapes(config)
+    problems = [
+        f"missing tensor {key!r}; expected shape {shape}"
+        for key, shape in wanted.items()
+        if key not in found
+    ]
+    problems += [
+        f"unknown tensor {key!r} of shape {shape}; expected no such key"
+        for key, shape in found.items()
+        if key not in wanted
+    ]
+    problems += [
+        f"tensor {key!r} has shape {found[key]}; expected {shape}"
+        for key, shape in wanted.items()
+        if key in found and found[key] != shape
+    ]
+    if problems:
+        more = f" (and {len(problems) - 1} more such problems)" if len(problems) > 1 else ""
+        raise CheckpointError(f"{subject}: {problems[0]}{more}")
+
+
+def assign_weights(
+    classifier: "tf_keras.Model", config: CaiTConfig, tensors: Mapping[str, Array]
+) -> None:
+    """Puts a checkpoint into a classifier, one tensor at a time.
+
+    Args:
+        classifier: what `build_classifier` returned for `config`.
+        config: its configuration.
+        tensors: timm's keys -> arrays in timm's layout.
+
+    Raises:
+        CheckpointError: a key is missing or unknown, or a shape is another. Nothing is assigned.
+    """
+    shapes = getattr(tensors, "shapes", None) or {key: tensors[key].shape for key in tensors}
+    check_shapes(shapes, config, f"weights for {classifier.name}")
+    unset = {id(variable) for variable in classifier.variables}
+    for key, block, row in _table(config):
+        variable = _variable(classifier, block, row)
+        variable.assign(row.convert(tensors[key]))
+        unset.remove(id(variable))
+    assert not unset, f"{len(unset)} variables of the model are in no row of the table"
+
+
+def read_weights(classifier: "tf_keras.Model", config: CaiTConfig) -> dict[str, Array]:
+    """A classifier's variables under timm's keys, in timm's layout: the inverse of assigning."""
+    wanted = expected_shapes(config)
+    result = {}
+    for key, block, row in _table(config):
+        value = _variable(classifier, block, row).numpy()
+        if row.convert is _transpose:
+            value = value.T
+        elif row.convert is _convolution:
+            value = value.transpose(3, 2, 0, 1)
+        result[key] = np.ascontiguousarray(value.reshape(wanted[key]))
+    return result
+
+
+def _variable(classifier: "tf_keras.Model", block: str | None, row: Row) -> "tf_keras.Variable":
+    owner = classifier if block is None else classifier.get_layer(block)
+    return getattr(owner.get_layer(row.layer), row.attribute)

@@ -1,0 +1,160 @@
+"""The functions behind the signatures of the contract.
+
+Each checks its inputs inside the graph, because TF Serving checks no shapes: a violation is an
+INVALID_ARGUMENT that says what is wanted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from .contract import Head, SignatureContract, signatures_for
+from .geometry import Geometry
+from .preprocessing import decode_batch, normalize
+
+EXAMPLE_IMAGE_KEY = "image/encoded"
+"""Feature of a `tf.train.Example` that holds the JPEG or PNG."""
+
+Outputs = dict[str, tf.Tensor]
+
+
+class ForwardOutputs(NamedTuple):
+    """What a model computes from images (B, S, S, 3), in the order of its blocks.
+
+    Attributes:
+        logits: (B, K) float32, None for a feature extractor.
+        features: (B, D) float32.
+        self_attention: (B, H, N, N) float32 for each self-attention block.
+        class_attention: (B, H, 1, N+1) float32 for each class-attention block.
+    """
+
+    logits: tf.Tensor | None
+    features: tf.Tensor
+    self_attention: Sequence[tf.Tensor]
+    class_attention: Sequence[tf.Tensor]
+
+
+Forward = Callable[[tf.Tensor], ForwardOutputs]
+
+
+def build_signatures(
+    forward: Forward, head: Head, geometry: Geometry, labels: Sequence[str] | None = None
+) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """Traces every signature of the contract.
+
+    Args:
+        forward: the model in inference. If it is a `tf.function`, all signatures share its graph.
+        head: which signatures there are.
+        geometry: the model's sizes.
+        labels: names of the classes, for `classify`; the classes' numbers when None.
+
+    Returns:
+        Concrete functions by signature name, for `signatures=` of a SavedModel writer.
+
+    Raises:
+        ValueError: the number of labels is not the number of classes.
+    """
+    if labels is not None and len(labels) != geometry.num_classes:
+        raise ValueError(f"{len(labels)} labels for {geometry.num_classes} classes")
+    bodies = _bodies(forward, geometry, labels)
+    return {
+        name: _trace(bodies[name], signature, geometry)
+        for name, signature in signatures_for(head, geometry).items()
+    }
+
+
+def _trace(
+    body: Callable[..., ForwardOutputs | Outputs], signature: SignatureContract, geometry: Geometry
+) -> tf.types.experimental.ConcreteFunction:
+    specs = [
+        tf.TensorSpec(tensor.resolve(geometry), tensor.dtype, name=tensor.name)
+        for tensor in signature.inputs
+    ]
+
+    def run(*inputs: tf.Tensor) -> Outputs:
+        available = body(*inputs)
+        return {tensor.name: available[tensor.name] for tensor in signature.outputs}
+
+    # Named, because the name of a graph's function shows up in a server's profiles and errors.
+    run.__name__ = signature.name
+    return tf.function(run, autograph=False).get_concrete_function(*specs)
+
+
+def _bodies(
+    forward: Forward, geometry: Geometry, labels: Sequence[str] | None
+) -> dict[str, Callable[..., Outputs]]:
+    size = geometry.image_size
+
+    def from_images(images: tf.Tensor) -> Outputs:
+        outputs = forward(tf.ensure_shape(images, (None, size, size, 3)))
+        named = {"features": outputs.features}
+        if outputs.logits is not None:
+            named["logits"] = outputs.logits
+        for block, attention in enumerate(outputs.class_attention):
+            named[f"ca_ffn_block_{block}_att"] = attention
+        return named
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+    def preprocess(image_bytes: tf.Tensor) -> tf.Tensor:
+        return normalize(decode_batch(image_bytes, size))
+
+    def from_bytes(image_bytes: tf.Tensor) -> Outputs:
+        named = from_images(preprocess(tf.ensure_shape(image_bytes, (None,))))
+        if "logits" in named:
+            named["probabilities"] = tf.nn.softmax(named["logits"])
+        return named
+
+    def self_attention(images: tf.Tensor, block: tf.Tensor) -> Outputs:
+        images = tf.ensure_shape(images, (None, size, size, 3))
+        checks = _check_blocks(images, block, geometry.sa_blocks)
+        with tf.control_dependencies(checks):
+            images = tf.identity(images)
+            block = tf.identity(block)
+        return {"attention": _select_blocks(forward(images).self_attention, block)}
+
+    def classify(inputs: tf.Tensor) -> Outputs:
+        inputs = tf.ensure_shape(inputs, (None,))
+        features = {EXAMPLE_IMAGE_KEY: tf.io.FixedLenFeature((), tf.string)}
+        encoded = tf.io.parse_example(inputs, features)[EXAMPLE_IMAGE_KEY]
+        probabilities = from_bytes(encoded)["probabilities"]
+        scores, indices = tf.math.top_k(probabilities, min(5, geometry.num_classes))
+        names = tf.constant(labels or [str(i) for i in range(geometry.num_classes)])
+        return {"classes": tf.gather(names, indices), "scores": scores}
+
+    return {
+        "serving_default": from_images,
+        "logits": from_images,
+        "features": from_images,
+        "class_attention": from_images,
+        "self_attention": self_attention,
+        "bytes_logits": from_bytes,
+        "bytes_features": from_bytes,
+        "bytes_class_attention": from_bytes,
+        "classify": classify,
+    }
+
+
+def _check_blocks(images: tf.Tensor, block: tf.Tensor, sa_blocks: int) -> list[tf.Operation]:
+    wanted = f"block must be 0 to {sa_blocks - 1}"
+    return [
+        tf.debugging.assert_rank(block, 1, message="block must be one number for each image"),
+        tf.debugging.assert_equal(
+            tf.shape(images)[0],
+            tf.shape(block)[0],
+            message="images and block must have the same batch size",
+        ),
+        tf.debugging.assert_non_negative(block, message=wanted),
+        tf.debugging.assert_less(block, sa_blocks, message=wanted),
+    ]
+
+
+def _select_blocks(attention: Sequence[tf.Tensor], block: tf.Tensor) -> tf.Tensor:
+    """The attention of block[i] for image i.
+
+    From each block only the images that ask for it are taken, so that the cost is that of one
+    block's attention and not that of stacking all of them.
+    """
+    wanted = [tf.where(tf.equal(block, i))[:, 0] for i in range(len(attention))]
+    rows = [tf.gather(tensor, images) for tensor, images in zip(attention, wanted, strict=True)]
+    return tf.dynamic_stitch([tf.cast(images, tf.int32) for images in wanted], rows)
