@@ -57,7 +57,7 @@ def load_pixels(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
 
     The size of the resized image is that of torchvision's ``Resize``: the long side becomes
     ``int(size * long / short)``. The square begins where torchvision's ``CenterCrop`` begins:
-    ``int(round((side - size) / 2.0))``. EXIF orientation is ignored and alpha is dropped.
+    ``round((side - size) / 2.0)``. EXIF orientation is ignored and alpha is dropped.
 
     Args:
         encoded: a whole JPEG or PNG file.
@@ -86,8 +86,8 @@ def load_pixels(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
             f"{resized[0]}x{resized[1]}"
         )
     image = image.resize(resized, Image.Resampling.BICUBIC)
-    left = int(round((resized[0] - size) / 2.0))
-    top = int(round((resized[1] - size) / 2.0))
+    left = round((resized[0] - size) / 2.0)
+    top = round((resized[1] - size) / 2.0)
     return np.array(image.crop((left, top, left + size, top + size)), dtype=np.uint8)
 
 

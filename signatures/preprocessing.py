@@ -15,14 +15,15 @@ Known to differ from Pillow:
 
 * A CMYK JPEG with ink in its black channel. TensorFlow's decoder converts to RGB by itself and
   rounds down where Pillow rounds to nearest, so a decoded value may be 1 lower than Pillow's.
-* A PNG without its closing IEND chunk, or with a wrong checksum, is an error here. Pillow
-  accepts it.
+* A PNG without its closing IEND chunk, with a wrong checksum in its pixel data, or with a side of
+  more than 1,000,000 pixels is an error here. Pillow accepts it.
 
 EXIF orientation is ignored and alpha is dropped, both as Pillow does.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -34,7 +35,8 @@ IMAGENET_STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
 MAX_IMAGE_PIXELS: int = 50_000_000
 """Most pixels (width times height) that an image header may claim and still be decoded."""
 
-_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEG_START = b"\xff\xd8"
+_JPEG_MAGIC = _JPEG_START + b"\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_HEADER_BYTES = 26  # magic, then the IHDR chunk as far as its colour type
 
@@ -46,8 +48,8 @@ _PRECISION_BITS = 22
 _BICUBIC_SUPPORT = 2.0
 
 # Image rows that one step of the horizontal pass takes. It bounds the memory (a step holds 12
-# bytes per image column and row). TensorFlow's sparse product is also two to three times faster
-# on less than 32 columns, and a row makes three (its channels).
+# bytes per image column and row). On large images TensorFlow's sparse product is also two to three
+# times faster on less than 32 columns, and a row makes three (its channels).
 _ROWS_PER_STEP = 8
 _PARALLEL_STEPS = 4
 
@@ -105,8 +107,8 @@ def decode_and_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
 def normalize(pixels: tf.Tensor) -> tf.Tensor:
     """Scale pixels to [0, 1], then subtract the ImageNet mean and divide by the deviation.
 
-    The operations and their order are those of torchvision's ``ToTensor`` and ``Normalize``, each
-    rounded to float32, so the result equals NumPy's and PyTorch's bit for bit.
+    The result equals, bit for bit, what NumPy and PyTorch make in float32 of the steps of
+    torchvision's ``ToTensor`` and ``Normalize``: ``(pixels / 255 - mean) / std``.
 
     Args:
         pixels: uint8 tensor of shape (B, S, S, 3) (or any other that ends in 3), RGB.
@@ -114,15 +116,20 @@ def normalize(pixels: tf.Tensor) -> tf.Tensor:
     Returns:
         float32 tensor of the same shape, about -2.12 to 2.64.
     """
-    mean = tf.constant(IMAGENET_MEAN, tf.float32)
-    std = tf.constant(IMAGENET_STD, tf.float32)
-    return (tf.cast(pixels, tf.float32) / 255.0 - mean) / std
+    # A table, because TensorFlow's graph optimiser replaces a division by a constant with a
+    # multiplication by its reciprocal, which rounds otherwise.
+    values = np.arange(256, dtype=np.float32).reshape(256, 1)
+    mean = np.array(IMAGENET_MEAN, np.float32)
+    std = np.array(IMAGENET_STD, np.float32)
+    table = (values / np.float32(255) - mean) / std
+    entry = tf.cast(pixels, tf.int32) * 3 + tf.range(3)
+    return tf.gather(tf.constant(table.reshape(-1)), entry)
 
 
 def _decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
     """Decode a JPEG or PNG (scalar string) to uint8 (height, width, 3), or fail clearly."""
     # Padded, so that taking bytes out of a short string is not an error of another kind.
-    header = tf.strings.join([tf.strings.substr(encoded, 0, _PNG_HEADER_BYTES), b"\0" * 32])
+    header = tf.strings.substr(encoded, 0, _PNG_HEADER_BYTES) + b"\0" * _PNG_HEADER_BYTES
     is_jpeg = tf.equal(tf.strings.substr(header, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC)
     is_png = tf.equal(tf.strings.substr(header, 0, len(_PNG_MAGIC)), _PNG_MAGIC)
     found = tf.where(
@@ -137,20 +144,15 @@ def _decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
-    shape = tf.io.extract_jpeg_shape(encoded, output_type=tf.int32)
+    shape = tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64)
     with tf.control_dependencies([_require_decodable_size(shape[1], shape[0])]):
         # Pillow takes every four-channel JPEG for inverted, as Adobe writes them. TensorFlow does
         # so only when it sees Adobe's segment. One put first has no effect if the file has its
         # own, because the later one counts.
+        rest = tf.strings.length(encoded) - 2
         encoded = tf.cond(
             tf.equal(shape[2], 4),
-            lambda: tf.strings.join(
-                [
-                    tf.strings.substr(encoded, 0, 2),
-                    _ADOBE_SEGMENT,
-                    tf.strings.substr(encoded, 2, tf.strings.length(encoded)),
-                ]
-            ),
+            lambda: _JPEG_START + _ADOBE_SEGMENT + tf.strings.substr(encoded, 2, rest),
             lambda: tf.identity(encoded),
         )
     # The accurate DCT and the smooth chroma upsampling are libjpeg's defaults, which Pillow uses.
@@ -188,7 +190,6 @@ def _decode_png(encoded: tf.Tensor, header: tf.Tensor) -> tf.Tensor:
 
 
 def _require_decodable_size(width: tf.Tensor, height: tf.Tensor) -> tf.Operation:
-    width, height = tf.cast(width, tf.int64), tf.cast(height, tf.int64)
     claim = tf.strings.join(["image claims ", tf.as_string(width), "x", tf.as_string(height)])
     limit = f" pixels, more than the {MAX_IMAGE_PIXELS} that are decoded"
     # Both sides are below 2**32 and may overflow when multiplied; a quotient cannot.

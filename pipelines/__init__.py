@@ -1,0 +1,1 @@
+"""The Beam jobs: `pipelines.publish` converts, validates and publishes models."""

@@ -1,0 +1,94 @@
+"""The report of a run: `report.json`, `report.md`, and the table on the screen."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from serving_configs import report_path
+
+from .records import ModelReport
+
+_COLUMNS = ("model", "version", "parameters", "worst difference", "seconds", "path")
+
+
+def write_report(reports: Sequence[ModelReport], publish_to: str) -> None:
+    """Writes both forms beside the published tree."""
+    ordered = sorted(reports, key=lambda report: report.model)
+    content = json.dumps({"models": [report.as_json() for report in ordered]}, indent=1)
+    path = report_path(publish_to, "json")
+    path.write_text(content + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(as_markdown(json.loads(content)), encoding="utf-8")
+
+
+def read_report(publish_to: str) -> dict[str, Any]:
+    """The report of the last run, as JSON."""
+    content: dict[str, Any] = json.loads(
+        report_path(publish_to, "json").read_text(encoding="utf-8")
+    )
+    return content
+
+
+def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The run's table: a row of column names, then a row for each model."""
+    rows = [_COLUMNS]
+    for model in report["models"]:
+        rows.append(
+            (
+                model["model"],
+                str(model["version"]) if model["version"] is not None else "refused",
+                f"{model['parameters']:,}",
+                f"{model['worst']:.2g}" if model["worst"] is not None else "-",
+                f"{sum(model['seconds'].values()):.1f}",
+                model["path"] or model["failures"][0],
+            )
+        )
+    return rows
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """A table for the screen, its columns aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The report for people: the table, then every figure of the gate by model."""
+    lines = ["# Report", "", *_markdown_table(table(report))]
+    for model in report["models"]:
+        lines += ["", f"## {model['model']}", ""]
+        lines += [f"- refused: {failure}" for failure in model["failures"]]
+        if model["hub_handle"]:
+            lines.append(f"- hub handle: {model['hub_handle']}")
+        checkpoint = model["checkpoint"]
+        trained = "trained" if checkpoint["trained"] else "not trained"
+        lines += [
+            f"- weights: {checkpoint['source']} ({trained}), SHA-256 {checkpoint['sha256']}",
+            f"- size: {model['bytes']:,} bytes",
+            f"- compared on {model['images']} images, attention on {model['attention_images']}",
+            "- seconds: "
+            + ", ".join(f"{step} {seconds:.1f}" for step, seconds in model["seconds"].items()),
+        ]
+        lines += [f"- undecodable: {image}" for image in model["bad_images"]]
+        figures = [
+            (
+                figure["signature"],
+                figure["output"],
+                f"{figure['difference']:.2g}",
+                f"{figure['bound']:.2g}",
+                figure["image"],
+            )
+            for figure in model["figures"]
+        ]
+        if figures:
+            header = ("signature", "output", "worst difference", "bound", "image")
+            lines += ["", *_markdown_table([header, *figures])]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return [header, "|" + "---|" * len(rows[0]), *body]

@@ -1,0 +1,351 @@
+"""The transforms of the publish pipeline: Convert, Validate, Publish, Report.
+
+They only wire functions that are written and tested elsewhere. Elements are records of names,
+paths and figures. A model that fails goes on as a record that says why, so that the others are
+published and the report names it.
+"""
+
+import dataclasses
+import pathlib
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from export.errors import UserError
+from export.reference_preprocessing import UndecodableImageError
+from serving_configs import hub_handle
+from signatures.labels import imagenet_labels
+
+from .progress import tell
+from .records import (
+    ConvertTask,
+    Figure,
+    ModelReport,
+    Shard,
+    ShardResult,
+    StagedModel,
+    add_seconds,
+)
+from .release import release
+from .report import write_report
+from .shards import read_shard
+
+_NAMESPACE = "cait"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What every step of a run has to know.
+
+    Attributes:
+        name: unique to the run.
+        publish_to: absolute path of the published tree.
+        staging: the run's directory in the staging area.
+        progress: where finished steps are told.
+        hub_publisher: the publisher's name.
+        max_bad_images: undecodable images that the gate lets pass.
+    """
+
+    name: str
+    publish_to: str
+    staging: str
+    progress: str
+    hub_publisher: str
+    max_bad_images: int
+
+
+class Convert(beam.PTransform):
+    """`ConvertTask` -> `StagedModel`, one for each head."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def expand(self, tasks: beam.PCollection) -> beam.PCollection:
+        return (
+            tasks
+            # Breaks the fusion with what made the tasks, so that workers share them.
+            | "Spread" >> beam.Reshuffle()
+            | "Convert" >> beam.ParDo(_ConvertFn(self._run))
+            # A step below that fails is done again without a second conversion.
+            | "Keep" >> beam.Reshuffle()
+        )
+
+
+class Validate(beam.PTransform):
+    """`StagedModel` -> `(StagedModel, [ShardResult, ...])`, fanned out over the shards."""
+
+    def __init__(self, run: Run, shards: Sequence[Shard]) -> None:
+        super().__init__()
+        self._run = run
+        self._shards = tuple(shards)
+
+    def expand(self, staged: beam.PCollection) -> beam.PCollection:
+        return (
+            staged
+            | "FanOut" >> beam.FlatMap(_fan_out, self._shards)
+            # The heads of a variant come together: one pass of the reference is enough for both.
+            | "ByVariantAndShard" >> beam.GroupByKey()
+            | "Compare" >> beam.ParDo(_ValidateFn(self._run))
+            | "ByModel" >> beam.GroupByKey()
+            | "Gather" >> beam.MapTuple(_gather)
+        )
+
+
+class Publish(beam.PTransform):
+    """`(StagedModel, [ShardResult, ...])` -> `ModelReport`; what passed the gate is released."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def expand(self, validated: beam.PCollection) -> beam.PCollection:
+        return validated | "Release" >> beam.ParDo(_PublishFn(self._run)) | beam.Reshuffle()
+
+
+class Report(beam.PTransform):
+    """Every `ModelReport` -> the report's files. Records only: gathering them is cheap."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._publish_to = run.publish_to
+
+    def expand(self, reports: beam.PCollection) -> beam.PCollection:
+        return (
+            reports
+            | "Gather" >> beam.combiners.ToList()
+            | "Write" >> beam.Map(write_report, publish_to=self._publish_to)
+        )
+
+
+def _fan_out(
+    model: StagedModel, shards: Sequence[Shard]
+) -> Iterator[tuple[tuple[str, str], tuple[StagedModel, Shard]]]:
+    for shard in shards:
+        yield (model.variant, shard.path), (model, shard)
+
+
+def _gather(
+    _model: str, found: Iterable[tuple[StagedModel, ShardResult]]
+) -> tuple[StagedModel, list[ShardResult]]:
+    pairs = list(found)
+    return pairs[0][0], [result for _, result in pairs]
+
+
+class _ConvertFn(beam.DoFn):
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._converted = Metrics.counter(_NAMESPACE, "models_converted")
+        self._bytes = Metrics.counter(_NAMESPACE, "bytes_written")
+        self._seconds = Metrics.distribution(_NAMESPACE, "convert_milliseconds")
+
+    def process(self, task: ConvertTask) -> Iterator[StagedModel]:
+        from export.convert import convert  # TensorFlow is loaded by workers alone.
+
+        started = time.perf_counter()
+        left = list(task.heads)
+        # Unique to the attempt: a runner may have two at once.
+        attempt = pathlib.Path(self._run.staging) / uuid.uuid4().hex
+        base = StagedModel(task.variant, task.heads[0], task.checkpoint)
+        directories = {
+            head: attempt / base.row.model_name(head) for head in task.heads
+        }
+        try:
+            for converted in convert(
+                task.variant,
+                base.row.config,
+                task.checkpoint.tensors(),
+                directories,
+                imagenet_labels(),
+            ):
+                size = sum(f.stat().st_size for f in converted.directory.rglob("*") if f.is_file())
+                staged = dataclasses.replace(
+                    base,
+                    head=converted.head,
+                    path=str(converted.directory),
+                    parameters=converted.parameters,
+                    bytes=size,
+                    seconds=converted.seconds,
+                )
+                left.remove(converted.head)
+                self._converted.inc()
+                self._bytes.inc(size)
+                self._seconds.update(int(1000 * (time.perf_counter() - started)))
+                tell(self._run.progress, "convert", staged.model, time.perf_counter() - started)
+                started = time.perf_counter()
+                yield staged
+        except Exception as error:
+            for head in left:
+                yield dataclasses.replace(base, head=head, error=f"conversion failed: {_line(error)}")
+
+
+class _ValidateFn(beam.DoFn):
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._images = Metrics.counter(_NAMESPACE, "images_compared")
+        self._bad_images = Metrics.counter(_NAMESPACE, "images_undecodable")
+        self._seconds = Metrics.distribution(_NAMESPACE, "validate_milliseconds")
+
+    def process(
+        self, work: tuple[tuple[str, str], Iterable[tuple[StagedModel, Shard]]]
+    ) -> Iterator[tuple[str, tuple[StagedModel, ShardResult]]]:
+        prepared: _Prepared | None = None
+        for staged, shard in work[1]:
+            started = time.perf_counter()
+            result = ShardResult()
+            if not staged.error:
+                try:
+                    if prepared is None:
+                        prepared = _Prepared(staged, shard)
+                    result = prepared.compare(staged)
+                except Exception as error:
+                    result = ShardResult(error=_line(error))
+                self._images.inc(result.images)
+                self._bad_images.inc(len(result.bad_images))
+                self._seconds.update(int(1000 * (time.perf_counter() - started)))
+            subject = f"{staged.model} on {pathlib.Path(shard.path).name}"
+            tell(self._run.progress, "validate", subject, time.perf_counter() - started)
+            yield staged.model, (staged, result)
+
+
+class _Prepared:
+    """A shard's images with the reference's outputs, for the models of one variant."""
+
+    def __init__(self, staged: StagedModel, shard: Shard) -> None:
+        from .validate import prepare_image
+
+        started = time.perf_counter()
+        self._tensors = staged.checkpoint.tensors()
+        self._images = []
+        self._bad = []
+        for image in read_shard(shard.path):
+            attention = image.number in shard.attention
+            try:
+                self._images.append(
+                    prepare_image(
+                        image.name, image.encoded, attention, staged.row.config, self._tensors
+                    )
+                )
+            except UndecodableImageError as error:
+                self._bad.append(f"{image.name}: {error.reason}")
+        # Of the model that comes first; the others use it for nothing.
+        self._seconds = {"reference": time.perf_counter() - started}
+
+    def compare(self, staged: StagedModel) -> ShardResult:
+        from .validate import Gate
+
+        started = time.perf_counter()
+        gate = Gate(
+            pathlib.Path(staged.path),
+            staged.head,
+            staged.row.config,
+            self._tensors,
+            imagenet_labels(),
+        )
+        loaded = time.perf_counter()
+        for image in self._images:
+            gate.compare(image)
+        seconds = {
+            **self._seconds,
+            "load": loaded - started,
+            "compare": time.perf_counter() - loaded,
+        }
+        self._seconds = {}
+        return ShardResult(
+            gate.figures,
+            len(self._images),
+            sum(image.attention for image in self._images),
+            tuple(self._bad),
+            seconds,
+        )
+
+
+class _PublishFn(beam.DoFn):
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._published = Metrics.counter(_NAMESPACE, "models_published")
+        self._refused = Metrics.counter(_NAMESPACE, "models_refused")
+        self._seconds = Metrics.distribution(_NAMESPACE, "publish_milliseconds")
+
+    def process(self, validated: tuple[StagedModel, list[ShardResult]]) -> Iterator[ModelReport]:
+        started = time.perf_counter()
+        report = judge(*validated, self._run.max_bad_images)
+        if not report.failures:
+            try:
+                report = self._release(validated[0], report, started)
+                self._published.inc()
+            except OSError as error:
+                report = dataclasses.replace(
+                    report, failures=(f"publishing failed: {_line(error)}",)
+                )
+        if report.failures:
+            self._refused.inc()
+        seconds = time.perf_counter() - started
+        self._seconds.update(int(1000 * seconds))
+        tell(self._run.progress, "publish", report.model, seconds)
+        yield report
+
+    def _release(self, staged: StagedModel, report: ModelReport, started: float) -> ModelReport:
+        manifest: dict[str, Any] = {
+            "variant": report.variant,
+            "head": report.head,
+            "parameters": report.parameters,
+            "checkpoint": dataclasses.asdict(report.checkpoint),
+            "gate": [dataclasses.asdict(figure) for figure in report.figures],
+        }
+        released = release(staged, self._run.publish_to, self._run.name, manifest)
+        return dataclasses.replace(
+            report,
+            version=released.version,
+            path=released.path,
+            hub_handle=hub_handle(self._run.hub_publisher, report.model, released.version),
+            seconds=add_seconds(report.seconds, {"publish": time.perf_counter() - started}),
+        )
+
+
+def judge(
+    staged: StagedModel, results: Sequence[ShardResult], max_bad_images: int
+) -> ModelReport:
+    """Gathers what the gate found on every shard, and says why a model is refused, if it is."""
+    worst: dict[tuple[str, str], Figure] = {}
+    for figure in (figure for result in results for figure in result.figures):
+        key = (figure.signature, figure.output)
+        worst[key] = figure.worse(worst[key]) if key in worst else figure
+    bad = tuple(image for result in results for image in result.bad_images)
+    failures = [staged.error] if staged.error else [r.error for r in results if r.error]
+    failures += [str(figure) for figure in worst.values() if not figure.holds]
+    if len(bad) > max_bad_images:
+        failures.append(
+            f"{len(bad)} images of the sample cannot be decoded, such as {bad[0]}; "
+            f"--max_bad_images allows {max_bad_images}"
+        )
+    main = "logits" if staged.head == "classifier" else "features"
+    compared = worst.get(("serving_default", main))
+    return ModelReport(
+        model=staged.model,
+        variant=staged.variant,
+        head=staged.head,
+        hub_handle="",
+        version=None,
+        path="",
+        parameters=staged.parameters,
+        bytes=staged.bytes,
+        worst=compared.difference if compared else None,
+        figures=tuple(worst.values()),
+        images=sum(result.images for result in results),
+        attention_images=sum(result.attention_images for result in results),
+        bad_images=bad,
+        seconds=add_seconds(staged.seconds, *(result.seconds for result in results)),
+        checkpoint=staged.checkpoint,
+        failures=tuple(failures),
+    )
+
+
+def _line(error: Exception) -> str:
+    """An error as one line; with its type, unless it is one that was worded for people."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
