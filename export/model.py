@@ -73,64 +73,66 @@ def _backbone(
     position = tf.range(tf.shape(tokens)[1])
     tokens += _lookup(config.patches, config.embed_dim, _initializer(), "pos_embed")(position)
     tokens = _dropout(tokens, config.dropout_rate, "pos_drop")
+    tokens = tf.reshape(tokens, (-1, config.embed_dim))
 
+    # Made once, for the weights that every block looks up. There are more patches than heads in
+    # every variant, but not in every configuration: the length is of its own.
+    head = tf.range(tf.size(position) * 0 + config.heads)
     self_attention = {}
     for i in range(config.sa_blocks):
         name = sa_block_name(i)
-        tokens, attention = _self_attention_block(config, name)(tokens)
+        tokens, attention = _self_attention_block(config, name)([tokens, head])
         self_attention[attention_name(name)] = attention
 
+    tokens = tf.reshape(tokens, (-1, config.patches, config.embed_dim))
     # (B,) zeros: one look-up of the only class token for every image.
     index = tf.zeros_like(tokens[:, 0, 0], dtype="int32")
     class_token = _lookup(1, config.embed_dim, _initializer(), "cls_token")(index)
     class_attention = {}
     for i in range(config.ca_blocks):
         name = ca_block_name(i)
-        class_token, attention = _class_attention_block(config, name)([class_token, tokens])
+        class_token, attention = _class_attention_block(config, name)([class_token, tokens, head])
         class_attention[attention_name(name)] = attention
     # timm normalises all tokens and then takes the class token; the others are not used.
     return _layer_norm("norm")(class_token), self_attention, class_attention
 
 
 def _self_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
-    """Tokens (B, N, D) -> [tokens (B, N, D), attention (B, H, N, N)]."""
-    tokens = layers.Input((config.patches, config.embed_dim), name="tokens")
-    y = _layer_norm("norm1")(tokens)
-    first = _first_index(tokens)
-    y, attention = _talking_heads_attention(config, y)
-    x = tokens + _branch(config, y, first, "1")
+    """[tokens (B*N, D), numbers of the heads (H,)] -> [tokens (B*N, D), attention (B, H, N, N)].
+
+    Tokens are two-dimensional: a `Dense` of them is one product with its bias fused.
+    """
+    tokens = layers.Input((config.embed_dim,), name="tokens")
+    head = layers.Input((), dtype="int32", name="head")
+    first = head[:1]
+    y, attention = _talking_heads_attention(config, _layer_norm("norm1")(tokens), head)
+    y = y * _layer_scale(config, "gamma_1")(first)
+    x = tokens + _drop_path(config, y, "drop_path1")
     y = _mlp(config, _layer_norm("norm2")(x), config.dropout_rate)
-    x = x + _branch(config, y, first, "2")
-    return tf_keras.Model(tokens, [x, attention], name=name)
+    y = y * _layer_scale(config, "gamma_2")(first)
+    x = x + _drop_path(config, y, "drop_path2")
+    return tf_keras.Model([tokens, head], [x, attention], name=name)
 
 
-def _branch(
-    config: CaiTConfig, y: KerasTensor, first: KerasTensor, number: str
-) -> KerasTensor:
-    """LayerScale and stochastic depth of a residual branch: (B*N, D) -> (B, N, D)."""
-    y = y * _layer_scale(config, f"gamma_{number}")(first)
+def _drop_path(config: CaiTConfig, y: KerasTensor, name: str) -> KerasTensor:
+    """Stochastic depth of a residual branch (B*N, D): an image keeps the whole of it or none."""
+    if not config.drop_path_rate:
+        return y
     y = tf.reshape(y, (-1, config.patches, config.embed_dim))
-    if config.drop_path_rate:
-        # One draw for an image drops or keeps its whole branch.
-        y = layers.Dropout(
-            config.drop_path_rate, noise_shape=(None, 1, 1), name=f"drop_path{number}"
-        )(y)
-    return y
+    y = layers.Dropout(config.drop_path_rate, noise_shape=(None, 1, 1), name=name)(y)
+    return tf.reshape(y, (-1, config.embed_dim))
 
 
 def _talking_heads_attention(
-    config: CaiTConfig, x: KerasTensor
+    config: CaiTConfig, x: KerasTensor, head: KerasTensor
 ) -> tuple[KerasTensor, KerasTensor]:
-    """(B, N, D) -> (B*N, D) and the attention (B, H, N, N)."""
+    """(B*N, D) -> (B*N, D) and the attention (B, H, N, N)."""
     heads, patches, dim = config.heads, config.patches, config.embed_dim
     head_dim = dim // heads
-    # Two-dimensional around each Dense: there the bias is fused into the product.
-    qkv = _dense(3 * dim, "attn_qkv")(tf.reshape(x, (-1, dim)))
-    qkv = tf.reshape(qkv, (-1, patches, 3, heads, head_dim))
+    qkv = tf.reshape(_dense(3 * dim, "attn_qkv")(x), (-1, patches, 3, heads, head_dim))
     q, k, v = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)), num=3)
     scores = tf.matmul(q * head_dim**-0.5, k, transpose_b=True)
 
-    head = tf.range(tf.shape(scores)[1])
     scores = tf.reshape(scores, (-1, heads, patches * patches))
     scores = _mix_heads(config, scores, head, "attn_proj_l")
     scores = tf.reshape(scores, (-1, heads, patches, patches))
@@ -147,18 +149,23 @@ def _talking_heads_attention(
 def _mix_heads(
     config: CaiTConfig, attention: KerasTensor, head: KerasTensor, name: str
 ) -> KerasTensor:
-    """A linear map across heads: (B, H, N*N) -> (B, H, N*N). `head` is 0 to H-1."""
+    """A linear map across heads: (B, H, N*N) -> (B, H, N*N)."""
     weight = _lookup(config.heads, config.heads, _initializer(), name)(head)
     bias = _lookup(config.heads, 1, "zeros", f"{name}_bias")(head)
     return tf.matmul(weight, attention) + bias
 
 
 def _class_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
-    """[class token (B, D), tokens (B, N, D)] -> [class token (B, D), attention (B, H, 1, N+1)]."""
+    """[class token (B, D), tokens (B, N, D), numbers of the heads (H,)] -> [class token, attention].
+
+    The attention is (B, H, 1, N+1).
+    """
     heads, dim, length = config.heads, config.embed_dim, config.patches + 1
     head_dim = dim // heads
     class_token = layers.Input((dim,), name="class_token")
     tokens = layers.Input((config.patches, dim), name="tokens")
+    head = layers.Input((), dtype="int32", name="head")
+    first = head[:1]
     u = tf.concat([tf.reshape(class_token, (-1, 1, dim)), tokens], axis=1)
     u = _layer_norm("norm1")(u)
     q = _dense(dim, "attn_q")(u[:, 0])
@@ -173,11 +180,10 @@ def _class_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
     )
     attention = tf.nn.softmax(tf.matmul(q, k, transpose_b=True))
     y = _dense(dim, "attn_proj")(tf.reshape(tf.matmul(attention, v), (-1, dim)))
-    first = _first_index(tokens)
     x = class_token + y * _layer_scale(config, "gamma_1")(first)
     y = _mlp(config, _layer_norm("norm2")(x), 0.0)
     x = x + y * _layer_scale(config, "gamma_2")(first)
-    return tf_keras.Model([class_token, tokens], [x, attention], name=name)
+    return tf_keras.Model([class_token, tokens, head], [x, attention], name=name)
 
 
 def _layer_scale(config: CaiTConfig, name: str) -> layers.Embedding:
@@ -186,15 +192,9 @@ def _layer_scale(config: CaiTConfig, name: str) -> layers.Embedding:
     return _lookup(1, config.embed_dim, initializer, name)
 
 
-def _first_index(x: KerasTensor) -> KerasTensor:
-    """(1,) int32: the index of the only row of a LayerScale weight, computed from any tensor."""
-    return tf.zeros_like(tf.shape(x)[:1])
-
-
 def _mlp(config: CaiTConfig, x: KerasTensor, dropout_rate: float) -> KerasTensor:
-    """(..., D) -> (M, D), with GELU in its exact form."""
-    y = tf.reshape(x, (-1, config.embed_dim))
-    y = _dense(MLP_RATIO * config.embed_dim, "mlp_fc1", activation="gelu")(y)
+    """(M, D) -> (M, D), with GELU in its exact form."""
+    y = _dense(MLP_RATIO * config.embed_dim, "mlp_fc1", activation="gelu")(x)
     y = _dropout(y, dropout_rate, "mlp_drop1")
     y = _dense(config.embed_dim, "mlp_fc2")(y)
     return _dropout(y, dropout_rate, "mlp_drop2")

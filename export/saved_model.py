@@ -77,11 +77,12 @@ class _Forward:
         spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
         self._spec = spec
         # Concrete functions: a polymorphic one would be traced once more by the writer.
-        inference, training = (
-            tf.function(everything, autograph=False).get_concrete_function(spec, training=flag)
-            for flag in ((False, True) if config.acts_in_training else (False, False))
-        )
-        self._run = {False: inference, True: training}
+        self._run = {
+            training: tf.function(everything, autograph=False).get_concrete_function(
+                spec, training=training
+            )
+            for training in ((False, True) if config.acts_in_training else (False,))
+        }
 
     def inference(self, images: tf.Tensor) -> ForwardOutputs:
         return self._outputs(self._run[False](images))
@@ -102,7 +103,7 @@ class _Forward:
         def call(
             images: tf.Tensor, training: bool = False, return_attention: bool = True
         ) -> object:
-            flat = self._run[bool(training)](images)
+            flat = self._run.get(bool(training), self._run[False])(images)
             if not return_attention:
                 return flat[0]
             outputs = self._outputs(flat)
