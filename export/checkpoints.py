@@ -64,9 +64,8 @@ class LazyTensors(Mapping[str, Array]):
         self._path = path
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                self.shapes = {
-                    key: tuple(file.get_slice(key).get_shape()) for key in file.keys()
-                }
+                keys = list(file.keys())
+                self.shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
                 types = {key: file.get_slice(key).get_dtype() for key in self.shapes}
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(
@@ -166,9 +165,7 @@ def checkpoint_source(value: str) -> CheckpointSource:
     return RandomSource() if value == "random" else FileSource(value)
 
 
-def open_checkpoint(
-    source: CheckpointSource, variant: Variant, cache: pathlib.Path
-) -> Checkpoint:
+def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.Path) -> Checkpoint:
     """Gets a variant's weights and checks all of them.
 
     Args:

@@ -78,7 +78,7 @@ def convert(
 
 @contextlib.contextmanager
 def _garbage_collector_paused() -> Iterator[None]:
-    """Tracing makes objects by the million that stay: looking for garbage is a fifth of its time."""
+    """Tracing makes millions of objects that stay: collection would be a fifth of its time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -12,6 +12,8 @@ project is not installed. Two things follow:
 Source: Touvron et al., "Going deeper with Image Transformers" (2021); the arithmetic is timm's.
 """
 
+from typing import Any, TypeAlias
+
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
@@ -19,8 +21,8 @@ from tf_keras import layers
 from .names import attention_name, ca_block_name, sa_block_name
 from .variants import LAYER_NORM_EPSILON, MLP_RATIO, CaiTConfig
 
-# What a block or a model exchanges: symbolic tensors of tf_keras, which has no types.
-KerasTensor = tf.Tensor
+# A symbolic tensor: tf_keras has no types.
+KerasTensor: TypeAlias = Any
 
 # timm's initial weights: a normal distribution cut at two units, which are far outside of 0.02.
 _WEIGHT_STDDEV = 0.02
@@ -54,9 +56,7 @@ def features_of(classifier: tf_keras.Model, name: str) -> tf_keras.Model:
     """
     _, self_attention, class_attention = classifier.output
     features = classifier.get_layer("head").input
-    return tf_keras.Model(
-        classifier.input, (features, self_attention, class_attention), name=name
-    )
+    return tf_keras.Model(classifier.input, (features, self_attention, class_attention), name=name)
 
 
 def _backbone(
@@ -156,9 +156,10 @@ def _mix_heads(
 
 
 def _class_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
-    """[class token (B, D), tokens (B, N, D), numbers of the heads (H,)] -> [class token, attention].
+    """A block that attends from the class token.
 
-    The attention is (B, H, 1, N+1).
+    [class token (B, D), tokens (B, N, D), numbers of the heads (H,)] -> [class token (B, D),
+    attention (B, H, 1, N+1)].
     """
     heads, dim, length = config.heads, config.embed_dim, config.patches + 1
     head_dim = dim // heads
@@ -205,9 +206,7 @@ def _initializer() -> tf_keras.initializers.Initializer:
 
 
 def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:
-    return layers.Dense(
-        units, activation=activation, kernel_initializer=_initializer(), name=name
-    )
+    return layers.Dense(units, activation=activation, kernel_initializer=_initializer(), name=name)
 
 
 def _layer_norm(name: str) -> layers.LayerNormalization:

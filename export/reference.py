@@ -87,11 +87,12 @@ def _linear(tensors: Tensors, prefix: str, x: Array) -> Array:
     weight = tensors[prefix + "weight"]
     y = x.reshape(-1, x.shape[-1]) @ weight.T
     y += tensors[prefix + "bias"]
-    return y.reshape(*x.shape[:-1], len(weight))
+    result: Array = y.reshape(*x.shape[:-1], len(weight))
+    return result
 
 
 def _layer_norm(tensors: Tensors, prefix: str, x: Array) -> Array:
-    centred = x - x.mean(axis=-1, keepdims=True)
+    centred: Array = x - x.mean(axis=-1, keepdims=True)
     variance = np.square(centred).mean(axis=-1, keepdims=True)
     centred /= np.sqrt(variance + np.float32(1e-6))
     centred *= tensors[prefix + "weight"]
@@ -100,7 +101,7 @@ def _layer_norm(tensors: Tensors, prefix: str, x: Array) -> Array:
 
 
 def _softmax(x: Array) -> Array:
-    y = x - x.max(axis=-1, keepdims=True)
+    y: Array = x - x.max(axis=-1, keepdims=True)
     np.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)
     return y
@@ -158,13 +159,11 @@ def _talking_heads_attention(tensors: Tensors, prefix: str, x: Array) -> tuple[A
     return _linear(tensors, prefix + "proj.", y), attention
 
 
-def _class_attention(
-    tensors: Tensors, prefix: str, u: Array, heads: int
-) -> tuple[Array, Array]:
+def _class_attention(tensors: Tensors, prefix: str, u: Array, heads: int) -> tuple[Array, Array]:
     """Attention of the class token, u[:, :1], over itself and the patches."""
     q = _split_heads(_linear(tensors, prefix + "q.", u[:, :1]), heads)
+    q *= np.float32(q.shape[-1] ** -0.5)
     k = _split_heads(_linear(tensors, prefix + "k.", u), heads)
     v = _split_heads(_linear(tensors, prefix + "v.", u), heads)
-    scores = (q * np.float32(q.shape[-1] ** -0.5)) @ k.transpose(0, 1, 3, 2)
-    attention = _softmax(scores)
+    attention = _softmax(q @ k.transpose(0, 1, 3, 2))
     return _linear(tensors, prefix + "proj.", _join_heads(attention @ v)), attention

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 import tf_keras
-from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from signatures import Head, signatures_for

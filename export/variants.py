@@ -144,7 +144,7 @@ def _variant(
 
 # fmt: off
 _TABLE = (
-    # name           image embed heads blocks layer_scale  parameters  flops   top1    top5    original weights
+    # name    image embed heads blocks layer_scale  parameters  flops   top1    top5  original
     ("cait_xxs24_224", 224, 192,  4, 24, 1e-5,  11_956_264,   2.5, 78.524, 94.212, "XXS24_224.pth"),
     ("cait_xxs24_384", 384, 192,  4, 24, 1e-5,  12_029_224,   9.5, 80.648, 95.516, "XXS24_384.pth"),
     ("cait_xxs36_224", 224, 192,  4, 36, 1e-5,  17_299_720,   3.8, 79.760, 94.876, "XXS36_224.pth"),

@@ -48,7 +48,7 @@ def _column(tensor: Array) -> Array:
 
 def _rows(tensor: Array) -> Array:
     """Without the batch dimension of size 1."""
-    return tensor[0]
+    return tensor.reshape(tensor.shape[1:])
 
 
 class Row(NamedTuple):
@@ -136,7 +136,7 @@ def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, Row]]:
 
 
 def expected_shapes(config: CaiTConfig) -> dict[str, Shape]:
-    """timm's key -> shape in timm's layout, for every tensor of a classifier's checkpoint."""
+    """Timm's key -> shape in timm's layout, for every tensor of a classifier's checkpoint."""
     sizes = {
         "1": 1,
         "3": 3,

@@ -22,9 +22,7 @@ class PublishPipelineOptions(PipelineOptions):
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "--variants", default="all", help="'all', or names separated by commas"
-        )
+        parser.add_argument("--variants", default="all", help="'all', or names separated by commas")
         parser.add_argument(
             "--heads", default=",".join(BOTH), help="'classifier', 'features' or both (default)"
         )

@@ -13,24 +13,25 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
-import pathlib  # noqa: E402
-import shutil  # noqa: E402
-import sys  # noqa: E402
-import uuid  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+import contextlib
+import pathlib
+import shutil
+import sys
+import uuid
+from collections.abc import Sequence
 
-import apache_beam as beam  # noqa: E402
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions  # noqa: E402
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from export import UserError, checkpoint_source, get_variant, open_checkpoint  # noqa: E402
-from serving_configs import staging_root  # noqa: E402
+from export import UserError, checkpoint_source, get_variant, open_checkpoint
+from serving_configs import staging_root
 
-from .options import PublishOptions, parse  # noqa: E402
-from .progress import follow  # noqa: E402
-from .records import ConvertTask, Shard  # noqa: E402
-from .report import as_text, read_report, table  # noqa: E402
-from .shards import plan_shards  # noqa: E402
-from .transforms import Convert, Publish, Report, Run, Validate  # noqa: E402
+from .options import PublishOptions, parse
+from .progress import follow
+from .records import ConvertTask, Shard
+from .report import as_text, read_report, table
+from .shards import plan_shards
+from .transforms import Convert, Publish, Report, Run, Validate
 
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -108,23 +109,22 @@ def _run_pipeline(
     if not standard.runner:
         standard.runner = _DEFAULT_RUNNER
     models = sum(len(task.heads) for task in tasks)
-    with follow(pathlib.Path(run.progress), models * (2 + len(shards))):
-        with beam.Pipeline(options=options) as pipeline:
-            (
-                pipeline
-                | "Tasks" >> beam.Create(tasks)
-                | "Convert" >> Convert(run)
-                | "Validate" >> Validate(run, shards)
-                | "Publish" >> Publish(run)
-                | "Report" >> Report(run)
-            )
+    steps = models * (2 + len(shards))
+    with follow(pathlib.Path(run.progress), steps), beam.Pipeline(options=options) as pipeline:
+        (
+            pipeline
+            | "Tasks" >> beam.Create(tasks)
+            | "Convert" >> Convert(run)
+            | "Validate" >> Validate(run, shards)
+            | "Publish" >> Publish(run)
+            | "Report" >> Report(run)
+        )
 
 
 def _remove_if_empty(directory: pathlib.Path) -> None:
-    try:
+    # Not empty: another run is at work there.
+    with contextlib.suppress(OSError):
         directory.rmdir()
-    except OSError:
-        pass  # Another run is at work there.
 
 
 if __name__ == "__main__":

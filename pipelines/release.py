@@ -66,9 +66,10 @@ def release(staged: StagedModel, publish_to: str, run: str, manifest: dict[str, 
 def _released_by(base: pathlib.Path, run: str) -> Release | None:
     for entry in base.iterdir():
         manifest = entry / MANIFEST
-        if entry.name.isdecimal() and manifest.is_file():
-            if json.loads(manifest.read_text(encoding="utf-8")).get("run") == run:
-                return Release(int(entry.name), str(entry))
+        if not entry.name.isdecimal() or not manifest.is_file():
+            continue
+        if json.loads(manifest.read_text(encoding="utf-8")).get("run") == run:
+            return Release(int(entry.name), str(entry))
     return None
 
 

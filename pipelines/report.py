@@ -30,7 +30,7 @@ def read_report(publish_to: str) -> dict[str, Any]:
 
 def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
     """The run's table: a row of column names, then a row for each model."""
-    rows = [_COLUMNS]
+    rows: list[tuple[str, ...]] = [_COLUMNS]
     for model in report["models"]:
         rows.append(
             (

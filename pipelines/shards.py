@@ -61,7 +61,7 @@ def read_shard(path: str) -> Iterator[SampleImage]:
             features = tf.train.Example.FromString(record).features.feature
         except Exception as error:  # DecodeError, whose module depends on protobuf's backend.
             raise UserError(f"{where} is not a tf.train.Example ({error})") from None
-        encoded = features[IMAGE_KEY].bytes_list.value if IMAGE_KEY in features else ()
+        encoded = list(features[IMAGE_KEY].bytes_list.value) if IMAGE_KEY in features else []
         if len(encoded) != 1:
             found = ", ".join(sorted(features)) or "no features"
             raise UserError(

@@ -151,9 +151,7 @@ class _ConvertFn(beam.DoFn):
         # Unique to the attempt: a runner may have two at once.
         attempt = pathlib.Path(self._run.staging) / uuid.uuid4().hex
         base = StagedModel(task.variant, task.heads[0], task.checkpoint)
-        directories = {
-            head: attempt / base.row.model_name(head) for head in task.heads
-        }
+        directories = {head: attempt / base.row.model_name(head) for head in task.heads}
         try:
             for converted in convert(
                 task.variant,
@@ -180,7 +178,9 @@ class _ConvertFn(beam.DoFn):
                 yield staged
         except Exception as error:
             for head in left:
-                yield dataclasses.replace(base, head=head, error=f"conversion failed: {_line(error)}")
+                yield dataclasses.replace(
+                    base, head=head, error=f"conversion failed: {_line(error)}"
+                )
 
 
 class _ValidateFn(beam.DoFn):
@@ -307,9 +307,7 @@ class _PublishFn(beam.DoFn):
         )
 
 
-def judge(
-    staged: StagedModel, results: Sequence[ShardResult], max_bad_images: int
-) -> ModelReport:
+def judge(staged: StagedModel, results: Sequence[ShardResult], max_bad_images: int) -> ModelReport:
     """Gathers what the gate found on every shard, and says why a model is refused, if it is."""
     worst: dict[tuple[str, str], Figure] = {}
     for figure in (figure for result in results for figure in result.figures):

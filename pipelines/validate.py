@@ -164,9 +164,7 @@ class Gate:
             found |= outputs
         return found
 
-    def _compare_encoded_signatures(
-        self, image: PreparedImage, served: dict[str, Array]
-    ) -> None:
+    def _compare_encoded_signatures(self, image: PreparedImage, served: dict[str, Array]) -> None:
         """Against what the tensor signatures served, so that only preprocessing is between."""
         expected = dict(served)
         if self._head == "classifier":

@@ -1,8 +1,8 @@
 """Paths and versions of the published tree, as pure functions.
 
-    <publish_to>/serving/<model>/<version>/    a SavedModel, base path and version of TF Serving
-    <publish_to>/report.{json,md}
-    <publish_to>/.staging/<run>/               never inside a model's base path
+<publish_to>/serving/<model>/<version>/    a SavedModel, base path and version of TF Serving
+<publish_to>/report.{json,md}
+<publish_to>/.staging/<run>/               never inside a model's base path
 """
 
 import pathlib

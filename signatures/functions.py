@@ -65,7 +65,7 @@ def build_signatures(
 
 
 def _trace(
-    body: Callable[..., ForwardOutputs | Outputs], signature: SignatureContract, geometry: Geometry
+    body: Callable[..., Outputs], signature: SignatureContract, geometry: Geometry
 ) -> tf.types.experimental.ConcreteFunction:
     specs = [
         tf.TensorSpec(tensor.resolve(geometry), tensor.dtype, name=tensor.name)

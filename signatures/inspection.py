@@ -34,9 +34,7 @@ def contract_problems(
             continue
         definition = signature_defs[name]
         if definition.method_name != signature.method:
-            problems.append(
-                f"{name}: method {definition.method_name}; expected {signature.method}"
-            )
+            problems.append(f"{name}: method {definition.method_name}; expected {signature.method}")
         for kind, tensors, infos in (
             ("input", signature.inputs, definition.inputs),
             ("output", signature.outputs, definition.outputs),

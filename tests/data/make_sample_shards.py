@@ -1,4 +1,7 @@
-"""Writes the sample shards from the photographs beside this file: `python tests/data/make_sample_shards.py`."""
+"""Writes the sample shards from the photographs beside this file.
+
+python tests/data/make_sample_shards.py
+"""
 
 import pathlib
 
@@ -22,9 +25,9 @@ def example(name: str) -> bytes:
         "image/encoded": feature((DATA / "photos" / name).read_bytes()),
         "image/filename": feature(name.encode()),
     }
-    return tf.train.Example(
-        features=tf.train.Features(feature=features)
-    ).SerializeToString(deterministic=True)
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(
+        deterministic=True
+    )
 
 
 def main() -> None:

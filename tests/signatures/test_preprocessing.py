@@ -50,7 +50,7 @@ def decoded(encoded: bytes, size: int) -> Pixels:
 
 
 def by_pillow(encoded: bytes, size: int) -> Pixels:
-    """torchvision's Resize and CenterCrop, written out."""
+    """Torchvision's Resize and CenterCrop, written out."""
     with Image.open(io.BytesIO(encoded)) as opened:
         image = opened.convert("RGB")
     short = min(image.size)
