@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import pathlib
 import re
+import sys
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -42,8 +43,7 @@ class PublishPipelineOptions(PipelineOptions):
         )
         parser.add_argument(
             "--max_bad_images",
-            type=int,
-            default=0,
+            default="0",
             help="images of the sample that may be undecodable",
         )
 
@@ -87,7 +87,7 @@ class PublishOptions:
                 f"--hub_publisher {flags.hub_publisher!r}; expected lower-case letters, digits "
                 "and hyphens"
             )
-        if flags.max_bad_images < 0:
+        if not flags.max_bad_images.isdecimal():
             raise UserError(f"--max_bad_images {flags.max_bad_images}; expected 0 or more")
         if "://" in flags.publish_to:
             raise UserError(
@@ -100,7 +100,7 @@ class PublishOptions:
             sample_shard=tuple(flags.sample_shard),
             publish_to=str(pathlib.Path(flags.publish_to).absolute()),
             hub_publisher=flags.hub_publisher,
-            max_bad_images=flags.max_bad_images,
+            max_bad_images=int(flags.max_bad_images),
         )
 
 
@@ -128,12 +128,23 @@ def _split(value: str, flag: str) -> list[str]:
 
 def _refuse_unknown(options: PipelineOptions) -> None:
     # Beam drops flags that it does not know, so a typing error would go unnoticed.
-    known = options.get_all_options()
+    known = PipelineOptions([]).get_all_options()
     for name in options.get_all_options(retain_unknown_options=True):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?" if near else "see --help"
             raise UserError(f"unknown flag --{name}; {hint}")
+
+
+def _print_help() -> None:
+    # Beam's own help stops before the flags of any subclass.
+    parser = argparse.ArgumentParser(
+        "python -m pipelines.publish",
+        description="Converts, validates and publishes CaiT models.",
+        epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
+    )
+    PublishPipelineOptions._add_argparse_args(parser)
+    parser.print_help()
 
 
 def parse(argv: Sequence[str]) -> tuple[PublishOptions, PipelineOptions]:
@@ -142,5 +153,8 @@ def parse(argv: Sequence[str]) -> tuple[PublishOptions, PipelineOptions]:
     Raises:
         UserError: see `PublishOptions.from_beam`.
     """
+    if "-h" in argv or "--help" in argv:
+        _print_help()
+        sys.exit(0)
     options = PipelineOptions(list(argv))
     return PublishOptions.from_beam(options), options

@@ -6,13 +6,6 @@
 Exit status: 0 when every model was published, 1 when one was refused, 2 for a wrong input.
 """
 
-import os
-
-# Before TensorFlow is loaded, here and in the workers that inherit the environment. The job
-# computes on the CPU: a GPU's lower precision would not hold to the gate's bounds.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-
 import contextlib
 import pathlib
 import shutil
@@ -57,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
+    existed = pathlib.Path(options.publish_to).exists()
     run = _prepare_run(options)
     staging = pathlib.Path(run.staging)
     try:
@@ -65,6 +59,8 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         _remove_if_empty(staging.parent)
+        if not existed:
+            _remove_if_empty(pathlib.Path(options.publish_to))
     report = read_report(options.publish_to)
     print(as_text(table(report)))
     refused = [model for model in report["models"] if model["failures"]]

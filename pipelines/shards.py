@@ -2,11 +2,13 @@
 
 import dataclasses
 import glob
+import re
 from collections.abc import Iterator, Sequence
 
 from export.errors import UserError
 from export.reference_preprocessing import UndecodableImageError, load_pixels
 
+from .quiet import load_tensorflow
 from .records import Shard
 
 IMAGE_KEY = "image/encoded"
@@ -41,7 +43,8 @@ def read_shard(path: str) -> Iterator[SampleImage]:
         UserError: the file is not a TFRecord file, or a record is not an Example, lacks
             `image/encoded` or has a label outside 0 to 999.
     """
-    import tensorflow as tf  # Takes seconds: only where records are read.
+    load_tensorflow()
+    import tensorflow as tf
 
     records = tf.data.TFRecordDataset(path).as_numpy_iterator()
     number = -1
@@ -52,7 +55,7 @@ def read_shard(path: str) -> Iterator[SampleImage]:
             record = next(records, None)
         except tf.errors.OpError as error:
             raise UserError(
-                f"{where} cannot be read ({error.message}); expected a TFRecord file of "
+                f"{where} cannot be read ({_plain(error.message)}); expected a TFRecord file of "
                 "tf.train.Example"
             ) from None
         if record is None:
@@ -87,6 +90,11 @@ def _label(features: dict, where: str) -> int | None:  # type: ignore[type-arg]
     if not 0 <= label <= 999:
         raise UserError(f"{where} has {LABEL_KEY} {label}; expected 0 to 999")
     return label
+
+
+def _plain(message: str) -> str:
+    """TensorFlow's message without the names of its operations."""
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", message).strip()
 
 
 def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:

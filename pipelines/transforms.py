@@ -21,6 +21,7 @@ from serving_configs import hub_handle
 from signatures.labels import imagenet_labels
 
 from .progress import tell
+from .quiet import load_tensorflow
 from .records import (
     ConvertTask,
     Figure,
@@ -143,8 +144,11 @@ class _ConvertFn(beam.DoFn):
         self._bytes = Metrics.counter(_NAMESPACE, "bytes_written")
         self._seconds = Metrics.distribution(_NAMESPACE, "convert_milliseconds")
 
+    def setup(self) -> None:
+        load_tensorflow()
+
     def process(self, task: ConvertTask) -> Iterator[StagedModel]:
-        from export.convert import convert  # TensorFlow is loaded by workers alone.
+        from export.convert import convert
 
         started = time.perf_counter()
         left = list(task.heads)
@@ -189,6 +193,9 @@ class _ValidateFn(beam.DoFn):
         self._images = Metrics.counter(_NAMESPACE, "images_compared")
         self._bad_images = Metrics.counter(_NAMESPACE, "images_undecodable")
         self._seconds = Metrics.distribution(_NAMESPACE, "validate_milliseconds")
+
+    def setup(self) -> None:
+        load_tensorflow()
 
     def process(
         self, work: tuple[tuple[str, str], Iterable[tuple[StagedModel, Shard]]]

@@ -1,0 +1,52 @@
+"""Loading Beam and TensorFlow without what they say of themselves while they load.
+
+A wrong input is answered in one line, and progress is read by people: neither should be lost
+between notes about optional libraries and processor features.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow for computing on the CPU: a GPU's lower precision would not hold to the
+    gate's bounds.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _native_stderr_hidden():
+        tensorflow = importlib.import_module("tensorflow")
+        # The devices are set up by the first operation, with notes of their own.
+        tensorflow.constant(0)
+    # The writer of Keras models warns that it found no compiled metrics in a model without any.
+    tensorflow.get_logger().setLevel("ERROR")
+
+
+def load_beam() -> None:
+    """Imports Beam without its warning that the clients of one cloud are not installed."""
+    logging.disable(logging.WARNING)
+    try:
+        importlib.import_module("apache_beam")
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _native_stderr_hidden() -> Iterator[None]:
+    """Hides what native code writes, which no setting of Python's logging reaches."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(null)
+        os.close(saved)
