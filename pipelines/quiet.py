@@ -16,8 +16,6 @@ def load_tensorflow() -> None:
     """Imports TensorFlow for computing on the CPU: a GPU's lower precision would not hold to the
     gate's bounds.
     """
-    if "tensorflow" in sys.modules:
-        return
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _native_stderr_hidden():

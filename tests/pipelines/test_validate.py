@@ -1,0 +1,117 @@
+"""The gate catches what it is there to catch."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import export.model
+from export.convert import convert
+from export.random_weights import random_tensor
+from export.variants import CaiTConfig
+from export.weights import expected_shapes
+from pipelines.validate import Gate, GateError, prepare_image
+from signatures import BOTH, Head, signatures_for
+
+# Small, but wide and deep enough for a small error in every block to add up as in the variants.
+CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
+TENSORS = {
+    key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()
+}
+
+
+@pytest.fixture(scope="session")
+def images(data):
+    return [
+        prepare_image(name, (data / "photos" / name).read_bytes(), attention, CONFIG, TENSORS)
+        for name, attention in (("cat.jpg", True), ("tiny.png", True), ("coffee_cmyk.jpg", False))
+    ]
+
+
+@pytest.fixture
+def gate_of(images, tmp_path) -> Callable[..., Gate]:
+    """Converts tensors, as the code is at the moment, and runs the gate on what was written."""
+
+    def run(tensors: Mapping[str, np.ndarray] = TENSORS, head: Head = "classifier") -> Gate:
+        directory = tmp_path / head
+        list(convert("gate", CONFIG, tensors, {head: directory}))
+        gate = Gate(directory, head, CONFIG, TENSORS)
+        for image in images:
+            gate.compare(image)
+        return gate
+
+    return run
+
+
+def failing(gate: Gate) -> set[tuple[str, str]]:
+    return {(figure.signature, figure.output) for figure in gate.figures if not figure.holds}
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_right_conversion_passes_with_every_signature_compared(gate_of, head):
+    gate = gate_of(head=head)
+    assert failing(gate) == set()
+    found = {(figure.signature, figure.output) for figure in gate.figures}
+    for name, signature in signatures_for(head, CONFIG.geometry).items():
+        assert {(name, tensor.name) for tensor in signature.outputs} <= found
+    for block in range(CONFIG.sa_blocks):
+        assert ("__call__", f"sa_ffn_block_{block}_att") in found
+    assert all(figure.difference < 1e-5 for figure in gate.figures)
+
+
+def test_swapped_norms_of_equal_shape_are_caught(gate_of):
+    one, two = "blocks.3.norm1.weight", "blocks.3.norm2.weight"
+    caught = failing(gate_of({**TENSORS, one: TENSORS[two], two: TENSORS[one]}))
+    assert ("serving_default", "logits") in caught
+    assert ("__call__", "sa_ffn_block_3_att") in caught
+    # What comes before the swapped tensors is right, and so the figures lead to the place.
+    assert ("__call__", "sa_ffn_block_2_att") not in caught
+
+
+def test_gelus_tanh_form_is_caught(gate_of, monkeypatch):
+    dense = export.model._dense
+
+    def approximate(units: int, name: str, activation: str | None = None):
+        layer = dense(units, name)
+        return (lambda x: tf.nn.gelu(layer(x), approximate=True)) if activation else layer
+
+    monkeypatch.setattr(export.model, "_dense", approximate)
+    assert ("serving_default", "logits") in failing(gate_of())
+
+
+def test_wrong_epsilon_is_caught(gate_of, monkeypatch):
+    monkeypatch.setattr(export.model, "LAYER_NORM_EPSILON", 1e-3)
+    assert ("serving_default", "logits") in failing(gate_of())
+
+
+def test_feature_extractor_without_its_last_norm_is_caught(gate_of):
+    norm = np.ones_like(TENSORS["norm.weight"])
+    caught = failing(gate_of({**TENSORS, "norm.weight": norm}, head="features"))
+    assert ("serving_default", "features") in caught
+
+
+def test_number_that_is_not_finite_is_caught(gate_of):
+    bias = np.full_like(TENSORS["head.bias"], np.nan)
+    assert ("logits", "logits") in failing(gate_of({**TENSORS, "head.bias": bias}))
+
+
+def test_model_of_the_other_head_is_caught(tmp_path):
+    list(convert("gate", CONFIG, TENSORS, {"features": tmp_path / "model"}))
+    with pytest.raises(GateError, match="logits: missing"):
+        Gate(tmp_path / "model", "classifier", CONFIG, TENSORS)
+
+
+def test_missing_variables_are_caught(tmp_path):
+    list(convert("gate", CONFIG, TENSORS, {"features": tmp_path / "model"}))
+    for path in (tmp_path / "model" / "variables").iterdir():
+        path.unlink()
+    with pytest.raises(GateError, match="cannot be loaded"):
+        Gate(tmp_path / "model", "features", CONFIG, TENSORS)
+
+
+def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
+    with pytest.raises(GateError, match="saved_model.pb cannot be read"):
+        Gate(tmp_path, "features", CONFIG, TENSORS)
