@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -55,7 +55,7 @@ def tiny_variant(monkeypatch: pytest.MonkeyPatch) -> Variant:
 @pytest.fixture
 def publish_tiny(
     tiny_variant: Variant, tmp_path: pathlib.Path, shards: str, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Result]]:
+) -> Callable[..., Result]:
     """Runs the command within this process on the tiny variant; flags given replace its own."""
     from pipelines.publish import main
 
@@ -67,14 +67,11 @@ def publish_tiny(
             "--publish_to": str(tree),
         }
         argv: Sequence[str] = [
-            part
-            for name, value in defaults.items()
-            if name not in flags
-            for part in (name, value)
+            part for name, value in defaults.items() if name not in flags for part in (name, value)
         ]
         capfd.readouterr()
         status = main([*argv, *flags])
         captured = capfd.readouterr()
         return Result(status, captured.out, captured.err, tree)
 
-    yield run
+    return run

@@ -17,9 +17,7 @@ from signatures import BOTH, Head, signatures_for
 
 # Small, but wide and deep enough for a small error in every block to add up as in the variants.
 CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
-TENSORS = {
-    key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()
-}
+TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}
 
 
 @pytest.fixture(scope="session")
@@ -113,5 +111,5 @@ def test_missing_variables_are_caught(tmp_path):
 
 def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
-    with pytest.raises(GateError, match="saved_model.pb cannot be read"):
+    with pytest.raises(GateError, match=r"saved_model\.pb cannot be read"):
         Gate(tmp_path, "features", CONFIG, TENSORS)
