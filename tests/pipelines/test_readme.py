@@ -1,0 +1,91 @@
+"""The README's commands and snippets, as they stand there."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from export.checkpoints import write_random_checkpoint
+from export.variants import VARIANTS
+from pipelines.options import parse
+from signatures import BOTH
+from signatures.documentation import signature_table
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+README = (REPOSITORY / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def between(mark: str) -> str:
+    _, text, _ = re.split(rf"<!-- /?{mark} -->\n", README)
+    return text
+
+
+def test_every_command_is_one_that_a_test_here_looks_at():
+    known = {"make", ".venv/bin/python"}
+    assert {command[0] for command in commands()} == known
+    assert [command[1] for command in commands() if command[0] == "make"] == ["export", "test"]
+
+
+def test_make_targets_exist():
+    for command in commands():
+        if command[0] == "make":
+            subprocess.run(
+                ["make", "--dry-run", *command[1:]], cwd=REPOSITORY, capture_output=True, check=True
+            )
+
+
+PUBLISH = [command for command in commands() if command[1:3] == ["-m", "pipelines.publish"]]
+
+
+def test_publish_commands_are_there():
+    assert len(PUBLISH) == 2
+
+
+@pytest.mark.parametrize("command", PUBLISH, ids=len)
+def test_publish_command_has_flags_that_are_accepted(command):
+    options, _ = parse(command[3:])
+    assert options.publish_to.endswith("build/published")
+
+
+def test_publish_command_runs_on_files_of_weights(publish_tiny, tiny_variant, tmp_path):
+    """The first command, with a variant of two blocks, and paths of this test."""
+    command = PUBLISH[0][3:]
+    assert command[command.index("--checkpoints") + 1] == "weights"
+    weights = tmp_path / "weights"
+    write_random_checkpoint(tiny_variant, weights / f"{tiny_variant.name}.safetensors")
+    result = publish_tiny("--checkpoints", str(weights))
+    assert result.status == 0, result.stderr
+
+
+@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda text: text.splitlines()[-1][:40])
+def test_python_snippet_runs(published, tmp_path, snippet):
+    """In a directory that has what the snippet reads, and nothing of this project to import."""
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "published").symlink_to(published.tree)
+    (tmp_path / "tests").symlink_to(REPOSITORY / "tests")
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_table_of_signatures_is_that_of_the_contract():
+    assert between("signatures") == signature_table()
+
+
+def test_measured_table_has_every_model():
+    rows = [line.split("|")[1].strip() for line in between("measured").splitlines()[2:]]
+    models = [variant.model_name(head) for variant in VARIANTS.values() for head in BOTH]
+    assert sorted(rows) == sorted(models)
