@@ -60,6 +60,21 @@ def convert(
     # Keras numbers layers by a count that goes on within a process: without this, a layer's name
     # would depend on what was converted before.
     tf_keras.backend.clear_session()
+    try:
+        yield from _convert(name, config, tensors, directories, labels)
+    finally:
+        # Keras keeps the last model built, in cycles: up to 1.4 GB that the next step has need of.
+        tf_keras.backend.clear_session()
+        gc.collect()
+
+
+def _convert(
+    name: str,
+    config: CaiTConfig,
+    tensors: Mapping[str, Array],
+    directories: Mapping[Head, pathlib.Path],
+    labels: Sequence[str] | None,
+) -> Iterator[Converted]:
     started = time.perf_counter()
     with _garbage_collector_paused():
         classifier = build_classifier(config, name)

@@ -6,6 +6,7 @@ published and the report names it.
 """
 
 import dataclasses
+import gc
 import pathlib
 import time
 import uuid
@@ -211,6 +212,8 @@ class _ValidateFn(beam.DoFn):
                     result = prepared.compare(staged)
                 except Exception as error:
                     result = ShardResult(error=_line(error))
+                # A loaded model is full of cycles: it would stay beside the next one.
+                gc.collect()
                 self._images.inc(result.images)
                 self._bad_images.inc(len(result.bad_images))
                 self._seconds.update(int(1000 * (time.perf_counter() - started)))
