@@ -10,3 +10,9 @@ class UserError(Exception):
 
 class CheckpointError(UserError):
     """A checkpoint cannot be read, or does not fit the variant."""
+
+
+def one_line(error: Exception) -> str:
+    """An error in one line: its type and message, or the message alone where it was worded so."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

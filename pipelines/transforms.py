@@ -16,8 +16,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from export.errors import UserError
-from export.reference_preprocessing import UndecodableImageError
+from export.errors import one_line
 from serving_configs import hub_handle
 from signatures.labels import imagenet_labels
 
@@ -25,7 +24,6 @@ from .progress import tell
 from .quiet import load_tensorflow
 from .records import (
     ConvertTask,
-    Figure,
     ModelReport,
     Shard,
     ShardResult,
@@ -34,7 +32,7 @@ from .records import (
 )
 from .release import release
 from .report import write_report
-from .shards import read_shard
+from .verdict import judge
 
 _NAMESPACE = "cait"
 
@@ -184,7 +182,7 @@ class _ConvertFn(beam.DoFn):
         except Exception as error:
             for head in left:
                 yield dataclasses.replace(
-                    base, head=head, error=f"conversion failed: {_line(error)}"
+                    base, head=head, error=f"conversion failed: {one_line(error)}"
                 )
 
 
@@ -201,17 +199,19 @@ class _ValidateFn(beam.DoFn):
     def process(
         self, work: tuple[tuple[str, str], Iterable[tuple[StagedModel, Shard]]]
     ) -> Iterator[tuple[str, tuple[StagedModel, ShardResult]]]:
-        prepared: _Prepared | None = None
+        from .validate import PreparedShard
+
+        prepared: PreparedShard | None = None
         for staged, shard in work[1]:
             started = time.perf_counter()
             result = ShardResult()
             if not staged.error:
                 try:
                     if prepared is None:
-                        prepared = _Prepared(staged, shard)
+                        prepared = PreparedShard(staged, shard)
                     result = prepared.compare(staged)
                 except Exception as error:
-                    result = ShardResult(error=_line(error))
+                    result = ShardResult(error=one_line(error))
                 # A loaded model is full of cycles: it would stay beside the next one.
                 gc.collect()
                 self._images.inc(result.images)
@@ -220,58 +220,6 @@ class _ValidateFn(beam.DoFn):
             subject = f"{staged.model} on {pathlib.Path(shard.path).name}"
             tell(self._run.progress, "validate", subject, time.perf_counter() - started)
             yield staged.model, (staged, result)
-
-
-class _Prepared:
-    """A shard's images with the reference's outputs, for the models of one variant."""
-
-    def __init__(self, staged: StagedModel, shard: Shard) -> None:
-        from .validate import prepare_image
-
-        started = time.perf_counter()
-        self._tensors = staged.checkpoint.tensors()
-        self._images = []
-        self._bad = []
-        for image in read_shard(shard.path):
-            attention = image.number in shard.attention
-            try:
-                self._images.append(
-                    prepare_image(
-                        image.name, image.encoded, attention, staged.row.config, self._tensors
-                    )
-                )
-            except UndecodableImageError as error:
-                self._bad.append(f"{image.name}: {error.reason}")
-        # Of the model that comes first; the others use it for nothing.
-        self._seconds = {"reference": time.perf_counter() - started}
-
-    def compare(self, staged: StagedModel) -> ShardResult:
-        from .validate import Gate
-
-        started = time.perf_counter()
-        gate = Gate(
-            pathlib.Path(staged.path),
-            staged.head,
-            staged.row.config,
-            self._tensors,
-            imagenet_labels(),
-        )
-        loaded = time.perf_counter()
-        for image in self._images:
-            gate.compare(image)
-        seconds = {
-            **self._seconds,
-            "load": loaded - started,
-            "compare": time.perf_counter() - loaded,
-        }
-        self._seconds = {}
-        return ShardResult(
-            gate.figures,
-            len(self._images),
-            sum(image.attention for image in self._images),
-            tuple(self._bad),
-            seconds,
-        )
 
 
 class _PublishFn(beam.DoFn):
@@ -290,7 +238,7 @@ class _PublishFn(beam.DoFn):
                 self._published.inc()
             except OSError as error:
                 report = dataclasses.replace(
-                    report, failures=(f"publishing failed: {_line(error)}",)
+                    report, failures=(f"publishing failed: {one_line(error)}",)
                 )
         if report.failures:
             self._refused.inc()
@@ -315,45 +263,3 @@ class _PublishFn(beam.DoFn):
             hub_handle=hub_handle(self._run.hub_publisher, report.model, released.version),
             seconds=add_seconds(report.seconds, {"publish": time.perf_counter() - started}),
         )
-
-
-def judge(staged: StagedModel, results: Sequence[ShardResult], max_bad_images: int) -> ModelReport:
-    """Gathers what the gate found on every shard, and says why a model is refused, if it is."""
-    worst: dict[tuple[str, str], Figure] = {}
-    for figure in (figure for result in results for figure in result.figures):
-        key = (figure.signature, figure.output)
-        worst[key] = figure.worse(worst[key]) if key in worst else figure
-    bad = tuple(image for result in results for image in result.bad_images)
-    failures = [staged.error] if staged.error else [r.error for r in results if r.error]
-    failures += [str(figure) for figure in worst.values() if not figure.holds]
-    if len(bad) > max_bad_images:
-        failures.append(
-            f"{len(bad)} images of the sample cannot be decoded, such as {bad[0]}; "
-            f"--max_bad_images allows {max_bad_images}"
-        )
-    main = "logits" if staged.head == "classifier" else "features"
-    compared = worst.get(("serving_default", main))
-    return ModelReport(
-        model=staged.model,
-        variant=staged.variant,
-        head=staged.head,
-        hub_handle="",
-        version=None,
-        path="",
-        parameters=staged.parameters,
-        bytes=staged.bytes,
-        worst=compared.difference if compared else None,
-        figures=tuple(worst.values()),
-        images=sum(result.images for result in results),
-        attention_images=sum(result.attention_images for result in results),
-        bad_images=bad,
-        seconds=add_seconds(staged.seconds, *(result.seconds for result in results)),
-        checkpoint=staged.checkpoint,
-        failures=tuple(failures),
-    )
-
-
-def _line(error: Exception) -> str:
-    """An error as one line; with its type, unless it is one that was worded for people."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

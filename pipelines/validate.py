@@ -1,264 +1,72 @@
-"""The gate: a SavedModel, loaded back from disk, held to the reference over sample images."""
+"""Validation of a variant's models on one shard of the sample."""
 
 import concurrent.futures
-import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import time
 
-import numpy as np
-import numpy.typing as npt
-import scipy.special
-import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from export.reference_preprocessing import UndecodableImageError
+from signatures.labels import imagenet_labels
 
-from export.names import attention_name, ca_block_name, sa_block_name
-from export.reference import ReferenceOutputs, forward
-from export.reference_preprocessing import load_pixels, normalize
-from export.variants import CaiTConfig
-from export.weights import expected_shapes
-from signatures import Head, signatures_for
-from signatures.functions import EXAMPLE_IMAGE_KEY
-from signatures.inspection import contract_problems
-
-from .records import Figure
-
-Array = npt.NDArray[Any]
-Tensors = Mapping[str, npt.NDArray[np.float32]]
-
-CALL = "__call__"
-"""The call as a layer, in the place of a signature's name."""
-
-BOUNDS = {
-    "logits": 1e-4,
-    "features": 1e-4,
-    "top1": 0.0,
-    "probabilities": 1e-5,
-    "scores": 1e-5,
-    "classes": 0.0,
-    "attention": 1e-5,
-}
-"""Largest absolute difference allowed, by output; every `..._att` is an `attention`."""
+from .gate import Gate, PreparedImage, prepare_image
+from .records import Shard, ShardResult, StagedModel
+from .shards import SampleImage, read_shard
 
 
-class GateError(Exception):
-    """A model can't be compared at all. The message says what is wrong with it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedImage:
-    """An image of the sample, and what the reference makes of it.
-
-    Attributes:
-        name: for messages.
-        encoded: the JPEG or PNG.
-        images: (1, S, S, 3) float32, normalised, by the reference's preprocessing.
-        expected: the reference's outputs.
-        attention: whether attention is compared on it.
-    """
-
-    name: str
-    encoded: bytes
-    images: Array
-    expected: ReferenceOutputs
-    attention: bool
-
-
-def prepare_image(
-    name: str, encoded: bytes, attention: bool, config: CaiTConfig, tensors: Tensors
-) -> PreparedImage:
-    """Runs the reference on one image.
-
-    Raises:
-        UndecodableImageError: the image can't be decoded.
-    """
-    images = normalize(load_pixels(encoded, config.image_size)[np.newaxis])
-    return PreparedImage(name, encoded, images, forward(tensors, images), attention)
-
-
-class Gate:
-    """A SavedModel loaded from disk, and the worst differences found so far.
+class PreparedShard:
+    """A shard's images with the reference's outputs, for the models of one variant.
 
     Args:
-        directory: the SavedModel.
-        head: which model it is.
-        config: what it was built from.
-        tensors: the checkpoint that it was made from, by timm's keys.
-        labels: names of the classes that `classify` answers with; None for the classes' numbers.
-
-    Raises:
-        GateError: the SavedModel can't be loaded, its signatures are not those of the contract,
-            or its parameters are not as many as the checkpoint's.
+        staged: any of the variant's models.
+        shard: the file.
     """
 
-    def __init__(
-        self,
-        directory: pathlib.Path,
-        head: Head,
-        config: CaiTConfig,
-        tensors: Tensors,
-        labels: Sequence[str] | None = None,
-    ) -> None:
-        self._head: Head = head
-        self._config = config
-        self._tensors = tensors
-        self._labels = labels or [str(i) for i in range(config.num_classes)]
-        self._worst: dict[tuple[str, str], Figure] = {}
-        self._main = "logits" if head == "classifier" else "features"
-        _check_interface(directory, head, config)
-        try:
-            self._model = tf.saved_model.load(str(directory))
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            raise GateError(f"the SavedModel cannot be loaded ({error})") from error
-        _check_parameters(self._model, head, config)
+    def __init__(self, staged: StagedModel, shard: Shard) -> None:
+        started = time.perf_counter()
+        config, tensors = staged.row.config, staged.checkpoint.tensors()
 
-    @property
-    def figures(self) -> tuple[Figure, ...]:
-        """The worst difference of every output compared so far."""
-        return tuple(self._worst.values())
+        def prepare(image: SampleImage) -> PreparedImage | str:
+            attention = image.number in shard.attention
+            try:
+                return prepare_image(image.name, image.encoded, attention, config, tensors)
+            except UndecodableImageError as error:
+                return f"{image.name}: {error.reason}"
 
-    def compare(self, image: PreparedImage) -> None:
-        """Compares the main output on an image and, where it says so, everything else."""
-        if not image.attention:
-            outputs = self._run("serving_default", images=image.images)
-            self._compare_tensors("serving_default", outputs, _named(image.expected), image.name)
-            return
-        self._compare_call(image)
-        self._compare_encoded_signatures(image, self._compare_tensor_signatures(image))
-
-    def _run(self, signature: str, **inputs: object) -> dict[str, Array]:
-        function = self._model.signatures[signature]
-        try:
-            outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
-        except tf.errors.OpError as error:
-            raise GateError(f"{signature}: failed with {error.message}") from error
-        return {name: tensor.numpy() for name, tensor in outputs.items()}
-
-    def _compare_call(self, image: PreparedImage) -> None:
-        """All blocks out of one call; block by block, because all are up to 1.8 GiB."""
-        last = self._config.sa_blocks - 1
-        sampled = sorted({0, last // 2, last})
-        stack = np.repeat(image.images, len(sampled), axis=0)
-        # Before the call, which then has the memory for itself.
-        served = self._run("self_attention", images=stack, block=np.array(sampled, np.int32))
-
-        main, self_attention, class_attention = self._model(tf.constant(image.images))
-        outputs = {self._main: main.numpy()}
-        outputs |= {name: tensor.numpy() for name, tensor in class_attention.items()}
-        self._compare_tensors(CALL, outputs, _named(image.expected), image.name)
-
-        def sink(block: int, expected: Array) -> None:
-            name = attention_name(sa_block_name(block))
-            self._compare(CALL, name, self_attention.pop(name).numpy(), expected, image.name)
-            if block in sampled:
-                found = served["attention"][sampled.index(block)][np.newaxis]
-                self._compare("self_attention", "attention", found, expected, image.name)
-
-        forward(self._tensors, image.images, sink)
-        if self_attention:
-            raise GateError(f"{CALL}: unexpected outputs {', '.join(sorted(self_attention))}")
-
-    def _compare_tensor_signatures(self, image: PreparedImage) -> dict[str, Array]:
-        found: dict[str, Array] = {}
-        for name, outputs in self._run_each(("images",), images=image.images):
-            self._compare_tensors(name, outputs, _named(image.expected), image.name)
-            found |= outputs
-        return found
-
-    def _compare_encoded_signatures(self, image: PreparedImage, served: dict[str, Array]) -> None:
-        """Against what the tensor signatures served, so that only preprocessing is between."""
-        expected = dict(served)
-        if self._head == "classifier":
-            expected["probabilities"] = scipy.special.softmax(expected["logits"], axis=-1)
-        for name, outputs in self._run_each(("image_bytes",), image_bytes=[image.encoded]):
-            self._compare_tensors(name, outputs, expected, image.name)
-        for name, outputs in self._run_each(("inputs",), inputs=[_example(image.encoded)]):
-            best = np.argsort(-expected["probabilities"][0], kind="stable")
-            best = best[: outputs["scores"].shape[-1]]
-            self._compare(
-                name, "scores", outputs["scores"], expected["probabilities"][:, best], image.name
-            )
-            wanted = np.array([[self._labels[i].encode() for i in best]], dtype=object)
-            self._record(name, "classes", float(np.sum(outputs["classes"] != wanted)), image.name)
-
-    def _run_each(
-        self, inputs: tuple[str, ...], /, **values: object
-    ) -> Iterator[tuple[str, dict[str, Array]]]:
-        """Runs every signature with exactly these inputs.
-
-        Two at a time: at its first run a signature's graph is optimised, on one core, for longer
-        than it then runs.
-        """
-        names = [
-            signature.name
-            for signature in signatures_for(self._head, self._config.geometry).values()
-            if tuple(tensor.name for tensor in signature.inputs) == inputs
-        ]
+        # Two at a time: half of the reference's time is in functions that use one core.
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
-            yield from zip(
-                names, executor.map(lambda name: self._run(name, **values), names), strict=True
-            )
+            prepared = list(executor.map(prepare, read_shard(shard.path)))
+        self._tensors = tensors
+        self._images = [image for image in prepared if isinstance(image, PreparedImage)]
+        self._bad = tuple(reason for reason in prepared if isinstance(reason, str))
+        # Of the model that is compared first; the others have the reference for nothing.
+        self._seconds = {"reference": time.perf_counter() - started}
 
-    def _compare_tensors(
-        self, signature: str, outputs: dict[str, Array], expected: dict[str, Array], image: str
-    ) -> None:
-        for name, found in outputs.items():
-            self._compare(signature, name, found, expected[name], image)
-            if name == "logits":
-                differs = np.argmax(found, -1) != np.argmax(expected[name], -1)
-                self._record(signature, "top1", float(np.sum(differs)), image)
+    def compare(self, staged: StagedModel) -> ShardResult:
+        """Runs the gate on one of the variant's models.
 
-    def _compare(
-        self, signature: str, output: str, found: Array, expected: Array, image: str
-    ) -> None:
-        if found.shape != expected.shape:
-            raise GateError(
-                f"{signature}: {output} has shape {found.shape} on {image}; "
-                f"expected {expected.shape}"
-            )
-        self._record(signature, output, float(np.max(np.abs(found - expected))), image)
-
-    def _record(self, signature: str, output: str, difference: float, image: str) -> None:
-        bound = BOUNDS["attention" if output.endswith("_att") else output]
-        figure = Figure(signature, output, difference, bound, image)
-        key = (signature, output)
-        self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure
-
-
-def _named(expected: ReferenceOutputs) -> dict[str, Array]:
-    outputs: dict[str, Array] = {"features": expected.features}
-    if expected.logits is not None:
-        outputs["logits"] = expected.logits
-    for block, attention in enumerate(expected.class_attention):
-        outputs[attention_name(ca_block_name(block))] = attention
-    return outputs
-
-
-def _example(encoded: bytes) -> bytes:
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
-    features = tf.train.Features(feature={EXAMPLE_IMAGE_KEY: feature})
-    serialized: bytes = tf.train.Example(features=features).SerializeToString()
-    return serialized
-
-
-def _check_interface(directory: pathlib.Path, head: Head, config: CaiTConfig) -> None:
-    path = directory / "saved_model.pb"
-    try:
-        proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    except Exception as error:  # DecodeError, whose module depends on protobuf's backend.
-        raise GateError(f"{path} cannot be read ({error})") from error
-    problems = contract_problems(proto.meta_graphs[0].signature_def, head, config.geometry)
-    if problems:
-        raise GateError("signatures are not as the contract says: " + "; ".join(problems))
-
-
-def _check_parameters(model: Any, head: Head, config: CaiTConfig) -> None:
-    shapes = expected_shapes(config)
-    expected = sum(
-        int(np.prod(shape))
-        for key, shape in shapes.items()
-        if head == "classifier" or not key.startswith("head.")
-    )
-    found = sum(int(np.prod(variable.shape)) for variable in model.variables)
-    if found != expected:
-        raise GateError(f"the SavedModel has {found} parameters; expected {expected}")
+        Raises:
+            GateError: it can't be compared at all.
+        """
+        started = time.perf_counter()
+        gate = Gate(
+            pathlib.Path(staged.path),
+            staged.head,
+            staged.row.config,
+            self._tensors,
+            imagenet_labels(),
+        )
+        loaded = time.perf_counter()
+        for image in self._images:
+            gate.compare(image)
+        seconds = {
+            **self._seconds,
+            "load": loaded - started,
+            "compare": time.perf_counter() - loaded,
+        }
+        self._seconds = {}
+        return ShardResult(
+            gate.figures,
+            len(self._images),
+            sum(image.attention for image in self._images),
+            self._bad,
+            seconds,
+        )

@@ -12,7 +12,7 @@ from export.convert import convert
 from export.random_weights import random_tensor
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
-from pipelines.validate import Gate, GateError, prepare_image
+from pipelines.gate import Gate, GateError, prepare_image
 from signatures import BOTH, Head, signatures_for
 
 # Small, but wide and deep enough for a small error in every block to add up as in the variants.
