@@ -43,7 +43,7 @@ def write_saved_model(
         labels: names of the classes, for the `classify` signature.
     """
     forward = _Forward(model, head, config)
-    signatures = build_signatures(forward.inference, head, config.geometry, labels)
+    signatures = build_signatures(forward.inference, forward.inline, head, config.geometry, labels)
     with _callable_as_hub_expects(model, forward):
         tf_keras.models.save_model(
             model,
@@ -74,6 +74,7 @@ class _Forward:
                 *(class_attention[attention_name(name)] for name in self._class_blocks),
             ],
         )
+        self._everything = everything
         spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
         self._spec = spec
         # Concrete functions: a polymorphic one would be traced once more by the writer.
@@ -85,7 +86,12 @@ class _Forward:
         }
 
     def inference(self, images: tf.Tensor) -> ForwardOutputs:
+        """A call of the graph that all callers share."""
         return self._outputs(self._run[False](images))
+
+    def inline(self, images: tf.Tensor) -> ForwardOutputs:
+        """The model's operations, in the graph that this is called in."""
+        return self._outputs(self._everything(images, training=False))
 
     def _outputs(self, flat: list[tf.Tensor]) -> ForwardOutputs:
         main, features, *attention = flat

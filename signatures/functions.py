@@ -39,12 +39,19 @@ Forward = Callable[[tf.Tensor], ForwardOutputs]
 
 
 def build_signatures(
-    forward: Forward, head: Head, geometry: Geometry, labels: Sequence[str] | None = None
+    forward: Forward,
+    forward_inline: Forward,
+    head: Head,
+    geometry: Geometry,
+    labels: Sequence[str] | None = None,
 ) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Traces every signature of the contract.
 
     Args:
-        forward: the model in inference. If it is a `tf.function`, all signatures share its graph.
+        forward: the model in inference. If it calls a `tf.function`, signatures share its graph.
+        forward_inline: the same, traced anew where it is called. For `self_attention`: a call of
+            a function holds all of its outputs until it returns, and every block's attention
+            together is up to 1.8 GiB for one image.
         head: which signatures there are.
         geometry: the model's sizes.
         labels: names of the classes, for `classify`; the classes' numbers when None.
@@ -57,7 +64,7 @@ def build_signatures(
     """
     if labels is not None and len(labels) != geometry.num_classes:
         raise ValueError(f"{len(labels)} labels for {geometry.num_classes} classes")
-    bodies = _bodies(forward, geometry, labels)
+    bodies = _bodies(forward, forward_inline, geometry, labels)
     return {
         name: _trace(bodies[name], signature, geometry)
         for name, signature in signatures_for(head, geometry).items()
@@ -82,7 +89,10 @@ def _trace(
 
 
 def _bodies(
-    forward: Forward, geometry: Geometry, labels: Sequence[str] | None
+    forward: Forward,
+    forward_inline: Forward,
+    geometry: Geometry,
+    labels: Sequence[str] | None,
 ) -> dict[str, Callable[..., Outputs]]:
     size = geometry.image_size
 
@@ -111,7 +121,7 @@ def _bodies(
         with tf.control_dependencies(checks):
             images = tf.identity(images)
             block = tf.identity(block)
-        return {"attention": _select_blocks(forward(images).self_attention, block)}
+        return {"attention": _select_blocks(forward_inline(images).self_attention, block)}
 
     def classify(inputs: tf.Tensor) -> Outputs:
         inputs = tf.ensure_shape(inputs, (None,))

@@ -3,7 +3,8 @@
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # Before anything imports TensorFlow. A GPU's lower precision would not hold to the bounds.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,6 +23,8 @@ from signatures import BOTH, Head
 DATA = pathlib.Path(__file__).parent / "data"
 
 Tensors = dict[str, npt.NDArray[np.float32]]
+Replies = dict[str, npt.NDArray[np.generic]]
+Serve = Callable[..., Replies]
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +76,58 @@ def tiny_models(
     for _ in convert("tiny", tiny_config, tiny_tensors, directories):
         pass
     return directories
+
+
+@pytest.fixture(scope="session")
+def serve_from() -> Iterator[Callable[[pathlib.Path], Serve]]:
+    """A SavedModel's directory -> a call of its signatures, as a server does it.
+
+    That is in a session, by the names in the meta graph, and with nothing in Python that looks at
+    a request's shapes before the graph does. A call takes a signature's name and its inputs.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2
+
+    sessions = []
+
+    def serve_from(directory: pathlib.Path) -> Serve:
+        session = tf.compat.v1.Session(graph=tf.Graph())
+        sessions.append(session)
+        with session.graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(directory))
+
+        @functools.cache
+        def callable_of(signature: str) -> Callable[..., list[npt.NDArray[np.generic]]]:
+            definition = loaded.signature_def[signature]
+            # `Session.run`, and `make_callable` of it, would hold a feed to its static shape.
+            options = config_pb2.CallableOptions(
+                feed=[definition.inputs[key].name for key in sorted(definition.inputs)],
+                fetch=[definition.outputs[key].name for key in sorted(definition.outputs)],
+            )
+            run: Callable[..., list[npt.NDArray[np.generic]]]
+            run = session._make_callable_from_options(options)
+            return run
+
+        def serve(signature: str, **inputs: Any) -> Replies:
+            definition = loaded.signature_def[signature]
+            assert set(inputs) == set(definition.inputs)
+            arrays = [
+                np.asarray(inputs[key], tf.as_dtype(definition.inputs[key].dtype).as_numpy_dtype)
+                for key in sorted(inputs)
+            ]
+            replies = callable_of(signature)(*arrays)
+            return dict(zip(sorted(definition.outputs), replies, strict=True))
+
+        return serve
+
+    yield serve_from
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_served(
+    tiny_models: dict[Head, pathlib.Path], serve_from: Callable[[pathlib.Path], Serve]
+) -> dict[Head, Serve]:
+    """Head -> a call of the tiny model's signatures: `call("logits", images=...)`."""
+    return {head: serve_from(directory) for head, directory in tiny_models.items()}
