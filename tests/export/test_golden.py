@@ -9,7 +9,7 @@ import gc
 import json
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,26 @@ ATTENTION = 1e-6
 # Of a block's whole attention, relative to the sum of its absolute values: the sum itself may be
 # anywhere near 0, because the talking heads give attention of both signs.
 SUMS = 1e-5
+
+
+class Tensors(Mapping[str, Array]):
+    """A variant's weights by rule, each made when it is looked up: they may be 1.4 GB."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.shapes = expected_shapes(VARIANTS[name].config)
+
+    def __getitem__(self, key: str) -> Array:
+        return random_tensor(self._name, key, self.shapes[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
 
 
 class Blocks:
@@ -94,7 +114,7 @@ def test_outputs_are_timm_s(name: str, data: pathlib.Path) -> None:
     with np.load(data / "golden" / f"{name}.npz") as archive:
         golden = dict(archive)
     argmax = json.loads((data / "golden" / "info.json").read_text())[name]["argmax"]
-    tensors = {key: random_tensor(name, key, s) for key, s in expected_shapes(config).items()}
+    tensors = Tensors(name)
     images = seeded_normal(f"{name}:input", (2, config.image_size, config.image_size, 3))
 
     blocks = Blocks(config)
@@ -111,8 +131,6 @@ def test_outputs_are_timm_s(name: str, data: pathlib.Path) -> None:
 
     classifier = build_classifier(config, name)
     assign_weights(classifier, config, tensors)
-    # The largest variant's are 1.4 GB, which the model now has a copy of.
-    tensors.clear()
     extractor = features_of(classifier, f"{name}_fe")
     # Both heads in one pass. That each of them alone gives the same is tested on a tiny model.
     both = tf_keras.Model(classifier.input, (extractor.output[0], classifier.output))
@@ -175,9 +193,7 @@ def test_the_bounds_catch_wrong_details(
     monkeypatch.setattr(reference, *replaced)
     with np.load(data / "golden" / f"{name}.npz") as archive:
         golden = dict(archive)
-    shapes = expected_shapes(VARIANTS[name].config)
-    tensors = {key: random_tensor(name, key, shape) for key, shape in shapes.items()}
-    outputs = reference.forward(tensors, seeded_normal(f"{name}:input", (2, 224, 224, 3)))
+    outputs = reference.forward(Tensors(name), seeded_normal(f"{name}:input", (2, 224, 224, 3)))
     assert outputs.logits is not None
     # Twice the bound, so that it is not by rounding.
     assert np.abs(outputs.logits - golden["logits"]).max() > 2 * OUTPUTS

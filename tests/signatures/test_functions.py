@@ -309,7 +309,7 @@ def sure_of(*classes: int) -> list[bytes]:
 
 
 def test_classes_are_named_by_the_labels_given() -> None:
-    signatures = build_signatures(known, "classifier", SMALL, ["red", "grün", "blue, azure"])
+    signatures = build_signatures(known, known, "classifier", SMALL, ["red", "grün", "blue, azure"])
     reply = signatures["classify"](tf.constant(examples(sure_of(2, 0, 1))))
     assert reply["classes"].dtype == tf.string
     # Of three classes, three are the best.
@@ -324,11 +324,11 @@ def test_classes_are_named_by_the_labels_given() -> None:
 @pytest.mark.parametrize("labels", [[], ["red", "green"], ["red"] * 4], ids=len)
 def test_another_number_of_labels_than_classes_is_refused(labels: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{len(labels)} labels for 3 classes"):
-        build_signatures(known, "classifier", SMALL, labels)
+        build_signatures(known, known, "classifier", SMALL, labels)
 
 
 def test_each_of_many_blocks_is_found() -> None:
-    select = build_signatures(known, "classifier", SMALL)["self_attention"]
+    select = build_signatures(known, known, "classifier", SMALL)["self_attention"]
     blocks = [11, 3, 10, 0, 3, 2, 1]
     images = np.zeros((7, 8, 8, 3), np.float32)
     # Each image's own number, in hundredths, is in its attention.
@@ -345,7 +345,7 @@ def test_a_model_without_logits_has_the_signatures_of_a_feature_extractor() -> N
     def headless(images: tf.Tensor) -> ForwardOutputs:
         return known(images)._replace(logits=None)
 
-    functions = build_signatures(headless, "features", SMALL)
+    functions = build_signatures(headless, headless, "features", SMALL)
     assert list(functions) == list(signatures_for("features", SMALL))
     for name, signature in signatures_for("features", SMALL).items():
         outputs = functions[name].structured_outputs
