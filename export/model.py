@@ -70,14 +70,14 @@ def _backbone(
         name="patch_embed",
     )(images)
     tokens = layers.Reshape((config.patches, config.embed_dim), name="patches")(tokens)
-    position = tf.range(tf.shape(tokens)[1])
+    patches = tf.shape(tokens)[1]
+    position = tf.range(patches)
     tokens += _lookup(config.patches, config.embed_dim, _initializer(), "pos_embed")(position)
     tokens = _dropout(tokens, config.dropout_rate, "pos_drop")
     tokens = tf.reshape(tokens, (-1, config.embed_dim))
 
-    # Made once, for the weights that every block looks up. There are more patches than heads in
-    # every variant, but not in every configuration: the length is of its own.
-    head = tf.range(tf.size(position) * 0 + config.heads)
+    # Made once, for the weights that every block looks up; from the graph, as said above.
+    head = tf.range(patches * 0 + config.heads)
     self_attention = {}
     for i in range(config.sa_blocks):
         name = sa_block_name(i)

@@ -31,7 +31,7 @@ class PreparedShard:
             except UndecodableImageError as error:
                 return f"{image.name}: {error.reason}"
 
-        # Two images at a time, with a core each: half of the time is in functions that use one core.
+        # Two images at a time, with a core each.
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
             prepared = list(executor.map(prepare, read_shard(shard.path)))
         self._tensors = tensors

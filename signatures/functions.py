@@ -117,6 +117,7 @@ def _bodies(
 
     def self_attention(images: tf.Tensor, block: tf.Tensor) -> Outputs:
         images = tf.ensure_shape(images, (None, size, size, 3))
+        block = tf.ensure_shape(block, (None,))
         checks = _check_blocks(images, block, geometry.sa_blocks)
         with tf.control_dependencies(checks):
             images = tf.identity(images)
@@ -148,7 +149,6 @@ def _bodies(
 def _check_blocks(images: tf.Tensor, block: tf.Tensor, sa_blocks: int) -> list[tf.Operation]:
     wanted = f"block must be 0 to {sa_blocks - 1}"
     return [
-        tf.debugging.assert_rank(block, 1, message="block must be one number for each image"),
         tf.debugging.assert_equal(
             tf.shape(images)[0],
             tf.shape(block)[0],
