@@ -17,7 +17,8 @@ def load_tensorflow() -> None:
     gate's bounds.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Not even its errors: those that matter are raised, and the others are about this processor.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _native_stderr_hidden():
         tensorflow = importlib.import_module("tensorflow")
         # The devices are set up by the first operation, with notes of their own.

@@ -88,6 +88,15 @@ def test_blocks_are_taken_by_number_and_not_by_name(images: Array) -> None:
     assert received == [(block, float(block)) for block in range(11)]
 
 
+def test_each_kind_of_block_is_counted_by_itself(images: Array) -> None:
+    # "blocks_token_only" begins as "blocks" does.
+    config = CaiTConfig(32, 16, 16, 2, 1, ca_blocks=3, num_classes=10)
+    tensors = {key: random_tensor("three", key, s) for key, s in expected_shapes(config).items()}
+    received: list[int] = []
+    outputs = reference.forward(tensors, images, lambda block, _: received.append(block))
+    assert (received, len(outputs.class_attention)) == ([0], 3)
+
+
 def test_without_a_head_there_are_no_logits(tiny_tensors: dict[str, Array], images: Array) -> None:
     headless = {key: t for key, t in tiny_tensors.items() if not key.startswith("head.")}
     outputs = reference.forward(headless, images)
