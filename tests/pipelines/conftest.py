@@ -1,6 +1,7 @@
 """What the pipeline's tests share: one real run, and a tiny variant for everything else."""
 
 import dataclasses
+import os
 import pathlib
 import subprocess
 import sys
@@ -39,7 +40,11 @@ def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
         *("--variants", REAL, "--checkpoints", "random"),
         *("--sample_shard", shards, "--publish_to", str(tree)),
     ]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    # As from a user's shell, which says nothing of TensorFlow's log.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
     return Result(done.returncode, done.stdout, done.stderr, tree)
 
 
