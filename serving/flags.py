@@ -1,0 +1,212 @@
+"""The flags of the server, with tensorflow_model_server's names and meanings.
+
+Source: `main.cc` and `server.cc` of tensorflow/serving's model_servers.
+"""
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import NoReturn
+
+# Flags of the real server that this one does not have.
+_FLAGS_OF_THE_REAL_ONE = frozenset(
+    (
+        "enable_grpc_healthcheck_service",
+        "enable_profiler",
+        "enable_serialization_as_tensor_content",
+        "enable_signature_method_name_check",
+        "flush_filesystem_caches",
+        "mixed_precision",
+        "num_load_threads",
+        "num_request_iterations_for_warmup",
+        "num_tflite_interpreters_per_pool",
+        "num_tflite_pools",
+        "num_unload_threads",
+        "per_process_gpu_memory_fraction",
+        "platform_config_file",
+        "prefer_tflite_model",
+        "remove_unused_fields_from_bundle_metagraph",
+        "rest_api_enable_cors_support",
+        "rest_api_num_threads",
+        "saved_model_tags",
+        "skip_initialize_tpu",
+        "tensorflow_session_config_file",
+        "thread_pool_factory_config_file",
+        "use_alts_credentials",
+        "xla_gpu_compilation_enabled",
+    )
+)
+
+# Known flags whose feature the server does not have yet: refused unless they ask for nothing.
+_NOT_SUPPORTED_YET = {
+    "rest_api_port": "the REST API",
+    "rest_api_timeout_in_ms": "the REST API",
+    "monitoring_config_file": "monitoring",
+    "enable_batching": "batching",
+    "batching_parameters_file": "batching",
+    "enable_per_model_batching_parameters": "batching",
+    "ssl_config_file": "TLS",
+}
+
+
+class FlagError(ValueError):
+    """A command line that is wrong; the message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The flags of a server, checked. Names and defaults are those of tensorflow_model_server.
+
+    Attributes:
+        host: the address to listen on; the real server has no such flag and listens everywhere.
+        port: of gRPC; 0 takes a free one.
+        grpc_channel_arguments: pairs of a name and a value; numbers are numbers.
+        load_retry_interval_micros: negative does not wait.
+        model_config_file_poll_wait_seconds: 0 reads the file once. On the command line it is a
+            whole number, as is the next.
+        file_system_poll_wait_seconds: 0 looks at the base paths only when a config comes.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8500
+    grpc_socket_path: str = ""
+    rest_api_port: int = 0
+    rest_api_timeout_in_ms: int = 30000
+    model_name: str = "default"
+    model_base_path: str = ""
+    model_config_file: str = ""
+    model_config_file_poll_wait_seconds: float = 0
+    file_system_poll_wait_seconds: float = 1
+    monitoring_config_file: str = ""
+    enable_batching: bool = False
+    batching_parameters_file: str = ""
+    enable_per_model_batching_parameters: bool = False
+    enable_model_warmup: bool = True
+    max_num_load_retries: int = 5
+    load_retry_interval_micros: int = 60_000_000
+    allow_version_labels_for_unavailable_models: bool = False
+    grpc_channel_arguments: tuple[tuple[str, int | str], ...] = ()
+    grpc_max_threads: int = 4 * (os.cpu_count() or 1)
+    tensorflow_session_parallelism: int = 0
+    tensorflow_intra_op_parallelism: int = 0
+    tensorflow_inter_op_parallelism: int = 0
+    xla_cpu_compilation_enabled: bool = False
+    ssl_config_file: str = ""
+    version: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks the flags together.
+
+        Raises:
+            FlagError: what is wrong, in one line.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, feature in _NOT_SUPPORTED_YET.items():
+            if getattr(self, name) != defaults[name]:
+                raise FlagError(f"--{name}: {feature} is not supported by this server yet")
+        if not 0 <= self.port <= 65535:
+            raise FlagError(f"--port={self.port}: not a port")
+        for name in (
+            "model_config_file_poll_wait_seconds",
+            "file_system_poll_wait_seconds",
+            "max_num_load_retries",
+            "tensorflow_session_parallelism",
+            "tensorflow_intra_op_parallelism",
+            "tensorflow_inter_op_parallelism",
+        ):
+            if getattr(self, name) < 0:
+                raise FlagError(f"--{name}={getattr(self, name)}: negative")
+        if self.grpc_max_threads < 1:
+            raise FlagError(f"--grpc_max_threads={self.grpc_max_threads}: not positive")
+        if (
+            self.tensorflow_session_parallelism
+            and self.tensorflow_intra_op_parallelism
+            and self.tensorflow_inter_op_parallelism
+        ):
+            raise FlagError(
+                "either --tensorflow_session_parallelism or the two of "
+                "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism, not all"
+            )
+        if not (self.version or self.model_base_path or self.model_config_file):
+            raise FlagError("--model_base_path or --model_config_file is needed")
+
+    @property
+    def parallelism(self) -> tuple[int, int]:
+        """Threads within and between operations; 0 leaves the choice to TensorFlow."""
+        separate = (self.tensorflow_intra_op_parallelism, self.tensorflow_inter_op_parallelism)
+        if any(separate):
+            return separate
+        return (self.tensorflow_session_parallelism, self.tensorflow_session_parallelism)
+
+
+def parse_flags(argv: Sequence[str]) -> Options:
+    """The options of a command line.
+
+    Args:
+        argv: the arguments, without the program's name: `--flag=value` or `--flag value`;
+            a boolean is `--flag`, `--flag=true` or `--flag=false`.
+
+    Raises:
+        FlagError: a flag or a value is wrong; one line.
+        SystemExit: after `--help`.
+    """
+    parsed, rest = _parser().parse_known_args(argv)
+    for argument in rest:
+        name = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and name in _FLAGS_OF_THE_REAL_ONE:
+            raise FlagError(
+                f"--{name}: a flag of tensorflow_model_server that this server does not have"
+            )
+        raise FlagError(f"unknown argument: {argument}")
+    return Options(**vars(parsed))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise FlagError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="model_server", allow_abbrev=False, description=__doc__)
+    for field in dataclasses.fields(Options):
+        default: object = field.default
+        if field.name == "grpc_channel_arguments":
+            parser.add_argument(
+                f"--{field.name}", type=_channel_arguments, default=(), metavar="NAME=VALUE,..."
+            )
+        elif isinstance(default, bool):
+            parser.add_argument(
+                f"--{field.name}", type=_boolean, nargs="?", const=True, default=default
+            )
+        elif isinstance(default, int):
+            parser.add_argument(f"--{field.name}", type=_integer, default=default)
+        else:
+            parser.add_argument(f"--{field.name}", default=default)
+    return parser
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"not a number: {text!r}") from None
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"neither true nor false: {text!r}")
+    return text == "true"
+
+
+def _channel_arguments(text: str) -> tuple[tuple[str, int | str], ...]:
+    pairs: list[tuple[str, int | str]] = []
+    for entry in filter(None, text.split(",")):
+        name, equals, value = entry.partition("=")
+        if not equals or not name:
+            raise argparse.ArgumentTypeError(f"not name=value: {entry!r}")
+        try:
+            pairs.append((name, int(value)))
+        except ValueError:
+            pairs.append((name, value))
+    return tuple(pairs)

@@ -1,0 +1,159 @@
+"""The server as a program: `python -m serving.model_server --model_base_path=...`.
+
+It takes the flags of `serving.flags`, loads the models, says in one line where it serves, and on
+SIGTERM answers what is in flight and ends.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from .errors import Code, ServingError
+from .flags import FlagError, Options, parse_flags
+from .quiet import load_tensorflow
+
+if TYPE_CHECKING:
+    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+_log = logging.getLogger(__name__)
+
+GRACE = 30.0
+"""Seconds that calls in flight are given on SIGTERM."""
+
+
+class ModelServer:
+    """A server with its models. TensorFlow has to be loaded before one is made.
+
+    Args:
+        options: the flags.
+    """
+
+    def __init__(self, options: Options) -> None:
+        # They load TensorFlow, which some flags have to come before.
+        from .core import CoreSettings, ServerCore
+        from .grpc_server import GrpcServer
+        from .loading import version_loader
+        from .servable import SessionSettings
+        from .versions import Retries
+
+        self._options = options
+        self.core = ServerCore(
+            version_loader(
+                SessionSettings(*options.parallelism, options.xla_cpu_compilation_enabled),
+                options.enable_model_warmup,
+            ),
+            CoreSettings(
+                options.file_system_poll_wait_seconds,
+                Retries(
+                    options.max_num_load_retries, options.load_retry_interval_micros / 1_000_000
+                ),
+                options.allow_version_labels_for_unavailable_models,
+            ),
+        )
+        self._grpc = GrpcServer(self.core, options.grpc_max_threads, options.grpc_channel_arguments)
+        self._stopping = threading.Event()
+        self._config_poller = threading.Thread(target=self._poll_config, name="config", daemon=True)
+
+    def start(self, cancelled: Callable[[], bool] = lambda: False) -> int:
+        """Loads the models of the first config, then answers calls.
+
+        Args:
+            cancelled: asked now and then while the models load.
+
+        Returns:
+            The port of gRPC.
+
+        Raises:
+            ServingError: the config is wrong, a model failed to load, or an address is taken.
+        """
+        self.core.reload(self._read_config(), None, cancelled)
+        options = self._options
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        port = self._grpc.listen(f"{host}:{options.port}")
+        if options.grpc_socket_path:
+            self._grpc.listen(f"unix:{options.grpc_socket_path}")
+        self._grpc.start()
+        if options.model_config_file and options.model_config_file_poll_wait_seconds:
+            self._config_poller.start()
+        return port
+
+    def stop(self, grace: float = GRACE) -> bool:
+        """Takes no more calls, answers what is in flight, unloads the models.
+
+        Returns:
+            Whether all of that was done within its time.
+        """
+        self._stopping.set()
+        answered = self._grpc.stop(grace)
+        return self.core.stop() and answered
+
+    def _read_config(self) -> "ModelServerConfig":
+        from .config import read_config, single_model_config
+
+        if self._options.model_config_file:
+            return read_config(self._options.model_config_file)
+        return single_model_config(self._options.model_name, self._options.model_base_path)
+
+    def _poll_config(self) -> None:
+        wait = self._options.model_config_file_poll_wait_seconds
+        while not self._stopping.wait(wait):
+            try:
+                self.core.reload(self._read_config(), None, self._stopping.is_set)
+            except ServingError as error:
+                if not self._stopping.is_set():
+                    _log.error("%s: %s", self._options.model_config_file, error)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a server until SIGTERM or SIGINT.
+
+    Args:
+        argv: the arguments; those of the process if there are none.
+
+    Returns:
+        The exit status: 0 after a signal, 1 if the server did not come up, 2 for a wrong flag.
+    """
+    try:
+        options = parse_flags(sys.argv[1:] if argv is None else argv)
+    except FlagError as error:
+        print(f"model_server: {error}", file=sys.stderr)
+        return 2
+    if options.version:
+        print(f"TensorFlow ModelServer: cait-serving, API {version('tensorflow-serving-api')}")
+        print(f"TensorFlow Library: {version('tensorflow')}")
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    load_tensorflow(options.xla_cpu_compilation_enabled)
+    return _serve(options, ended)
+
+
+def _serve(options: Options, ended: threading.Event) -> int:
+    server = ModelServer(options)
+    try:
+        port = server.start(ended.is_set)
+    except ServingError as error:
+        server.stop(0)
+        if error.code == Code.CANCELLED and ended.is_set():
+            return 0
+        print(f"model_server: failed to start: {error}", file=sys.stderr)
+        return 1
+    print(f"model_server: serving gRPC on {options.host}:{port}", flush=True)
+    ended.wait()
+    if not server.stop():
+        # A call that is still running would keep the process, and its thread cannot be ended.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Loading TensorFlow without what it says of itself while it loads.
+
+The server says in one line that it serves, and in one line what is wrong; neither should be lost
+between notes about optional libraries and processor features.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+
+XLA_FLAG = "--tf_xla_cpu_global_jit"
+"""Lets XLA compile for the CPU where a session asks for it; on its own it clusters nothing."""
+
+
+def load_tensorflow(xla_cpu_compilation: bool = False) -> None:
+    """Imports TensorFlow and sets up its devices.
+
+    Args:
+        xla_cpu_compilation: adds `XLA_FLAG` to `TF_XLA_FLAGS`, which TensorFlow reads only while
+            it loads.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if xla_cpu_compilation:
+        flags = os.environ.get("TF_XLA_FLAGS", "").split()
+        if XLA_FLAG not in flags:
+            os.environ["TF_XLA_FLAGS"] = " ".join([*flags, XLA_FLAG])
+    with _native_stderr_hidden():
+        tensorflow = importlib.import_module("tensorflow")
+        # The devices are set up by the first operation, with notes of their own.
+        tensorflow.constant(0)
+    # The loader of sessions warns that it is the old one.
+    tensorflow.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _native_stderr_hidden() -> Iterator[None]:
+    """Hides what native code writes, which no setting of Python's logging reaches."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(null)
+        os.close(saved)

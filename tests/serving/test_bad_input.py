@@ -1,0 +1,173 @@
+"""What no client should send: refused with the right code, and the next request is answered."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from serving.errors import ServingError
+from serving.predict import run_predict
+from tests.serving.conftest import Running, images, predict_request, refused
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+@pytest.fixture(autouse=True)
+def _still_answers(served: Running) -> Iterator[None]:
+    yield
+    assert list(served.predict("tf1", {"x": np.float32([2])})["y"]) == [3.0]
+    assert served.predict("cait", {"images": images(1)}, "logits")["logits"].shape == (1, 10)
+
+
+def jpeg(size: int = 32) -> bytes:
+    data: bytes = tf.io.encode_jpeg(np.full((size, size, 3), 99, np.uint8)).numpy()
+    return data
+
+
+def bytes_logits(served: Running, *encoded: bytes) -> Any:
+    return served.predict("cait", {"image_bytes": np.array(encoded, object)}, "bytes_logits")
+
+
+@pytest.mark.parametrize("length", [1, 40, -1])
+def test_truncated_message(served: Running, length: int) -> None:
+    whole = predict_request("tf1", {"x": np.arange(9, dtype=np.float32)}).SerializeToString()
+    call = served.channel.unary_unary(PREDICT)
+    assert predict_pb2.PredictResponse.FromString(call(whole, timeout=30)).outputs["y"].float_val
+    with pytest.raises(grpc.RpcError) as caught:
+        call(whole[:length], timeout=30)
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.INTERNAL
+
+
+def test_no_message_at_all(served: Running) -> None:
+    with refused(INVALID, "Missing ModelSpec"):
+        served.channel.unary_unary(PREDICT)(b"", timeout=30)
+
+
+def test_unknown_method(served: Running) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        served.channel.unary_unary("/tensorflow.serving.PredictionService/Forget")(b"", timeout=30)
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("change", ["content", "negative", "overflow", "huge", "rank", "dtype"])
+def test_what_is_no_tensor(served: Running, change: str) -> None:
+    request = predict_request("tf1", {"x": np.arange(9, dtype=np.float32)})
+    tensor = request.inputs["x"]
+    dims = tensor.tensor_shape.dim
+    if change == "content":
+        tensor.tensor_content = tensor.tensor_content[:-1]
+    elif change == "negative":
+        dims[0].size = -1
+    elif change == "overflow":
+        dims[0].size = 2**62
+        dims.add(size=2**62)
+    elif change == "huge":
+        # Zeros that no memory holds.
+        tensor.tensor_content = b""
+        dims[0].size = 2**40
+    elif change == "rank":
+        tensor.tensor_shape.unknown_rank = True
+    else:
+        tensor.dtype = 0
+    with refused(INVALID, "tensor parsing error: x"):
+        served.predictions.Predict(request, 30)
+
+
+@pytest.mark.parametrize("content", [b"\x05abc", b"\x03abcd", b"\xff\xff\xff\xff\xff\xff", b"\x80"])
+def test_strings_that_do_not_fit_their_lengths(served: Running, content: bytes) -> None:
+    request = predict_request("cait", {"image_bytes": np.array([b"x"], object)}, "bytes_logits")
+    tensor = request.inputs["image_bytes"]
+    del tensor.string_val[:]
+    tensor.tensor_content = content
+    with refused(INVALID, "tensor parsing error: image_bytes"):
+        served.predictions.Predict(request, 30)
+
+
+def test_an_undecodable_image_among_good_ones(served: Running) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        bytes_logits(served, jpeg(), b"no image", jpeg())
+    error: Any = caught.value
+    assert error.code() == INVALID
+    assert "Unknown image file format" in error.details()
+    assert bytes_logits(served, jpeg(), jpeg())["logits"].shape == (2, 10)
+
+
+def test_a_truncated_image(served: Running) -> None:
+    data = jpeg(200)
+    with pytest.raises(grpc.RpcError) as caught:
+        bytes_logits(served, data[: len(data) // 2])
+    error: Any = caught.value
+    assert error.code() == INVALID
+
+
+def claimed(kind: str) -> bytes:
+    """A small image whose header claims 60000x60000."""
+    if kind == "jpeg":
+        data = bytearray(jpeg())
+        start = data.index(b"\xff\xc0")
+        data[start + 5 : start + 9] = struct.pack(">HH", 60000, 60000)
+        return bytes(data)
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    checksum = struct.pack(">I", zlib.crc32(chunk))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + checksum
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_a_header_that_claims_too_much(served: Running, kind: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        bytes_logits(served, claimed(kind))
+    error: Any = caught.value
+    assert error.code() == INVALID
+    assert "pixels" in error.details()
+
+
+def test_not_a_number_in_is_not_a_number_out(served: Running) -> None:
+    batch = images(2)
+    batch[0] = np.nan
+    logits = served.predict("cait", {"images": batch}, "logits")["logits"]
+    assert np.isnan(logits[0]).all()
+    assert np.isfinite(logits[1]).all()
+
+
+def test_a_hundred_megabytes(served: Running) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        bytes_logits(served, b"\0" * 100_000_000)
+    error: Any = caught.value
+    assert error.code() == INVALID
+
+
+def test_a_block_that_is_not_there(served: Running) -> None:
+    with pytest.raises(grpc.RpcError, match="block must be 0 to 1"):
+        served.predict(
+            "cait", {"images": images(1), "block": np.array([2], np.int32)}, "self_attention"
+        )
+
+
+class Huge:
+    """A servable whose reply is larger than a message can be."""
+
+    signatures = {"serving_default": meta_graph_pb2.SignatureDef()}  # noqa: RUF012
+    signatures["serving_default"].outputs["y"].name = "y:0"
+
+    def run(self, feeds: Any, fetches: Any, timeout: float | None = None) -> Any:
+        return [np.broadcast_to(np.float32(0), (2**29,))]
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_reply_that_no_message_holds() -> None:
+    with pytest.raises(ServingError) as caught:
+        run_predict(Huge(), predict_request("any", {}))
+    assert str(caught.value) == "INTERNAL: Failed to serialize message"

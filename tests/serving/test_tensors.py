@@ -1,0 +1,133 @@
+"""`TensorProto` to arrays and back, against TensorFlow's own conversion."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+
+from serving.tensors import TensorError, to_array, to_proto
+
+NUMBERS = [
+    np.float16,
+    tf.bfloat16.as_numpy_dtype,
+    np.float32,
+    np.float64,
+    np.int8,
+    np.int16,
+    np.int32,
+    np.int64,
+    np.uint8,
+    np.uint16,
+    np.uint32,
+    np.uint64,
+    np.complex64,
+    np.complex128,
+]
+
+
+def array_of(dtype: Any) -> Any:
+    if dtype is bytes:
+        return np.array([[b"", b"\0\xff", b"a" * 300], [b"b", b"c", b"d"]], object)
+    if dtype is bool:
+        return np.array([[True, False, True], [False, False, True]])
+    return np.arange(1, 7).reshape(2, 3).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [*NUMBERS, bool, bytes])
+def test_written_as_tensorflow_reads(dtype: Any) -> None:
+    array = array_of(dtype)
+    proto = tensor_pb2.TensorProto()
+    to_proto(array, proto)
+    assert not proto.tensor_content
+    read = tf.make_ndarray(proto)
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+    np.testing.assert_array_equal(to_array(proto), array)
+
+
+@pytest.mark.parametrize("dtype", [*NUMBERS, bool])
+def test_content_is_read(dtype: Any) -> None:
+    array = array_of(dtype)
+    proto = tensor_pb2.TensorProto(
+        dtype=tf.as_dtype(array.dtype).as_datatype_enum, tensor_content=array.tobytes()
+    )
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    read = to_array(proto)
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
+def test_strings_in_content_are_read() -> None:
+    array = array_of(bytes)
+    proto = tf.make_tensor_proto(array)
+    lengths = b"".join(
+        bytes([len(text)]) if len(text) < 128 else bytes([len(text) & 127 | 128, len(text) >> 7])
+        for text in array.flat
+    )
+    del proto.string_val[:]
+    proto.tensor_content = lengths + b"".join(array.flat)
+    np.testing.assert_array_equal(to_array(proto), array)
+
+
+@pytest.mark.parametrize("dtype", [*NUMBERS, bool, bytes])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2)])
+def test_scalars_and_empty_tensors(dtype: Any, shape: tuple[int, ...]) -> None:
+    array = np.full(shape, array_of(dtype)[0, 1], object if dtype is bytes else dtype)
+    proto = tensor_pb2.TensorProto()
+    to_proto(array, proto)
+    read = to_array(proto)
+    assert (read.shape, read.dtype) == (shape, array.dtype)
+    np.testing.assert_array_equal(read, array)
+
+
+@pytest.mark.parametrize("dtype", [*NUMBERS, bool, bytes])
+def test_too_few_values_are_continued_and_too_many_cut(dtype: Any) -> None:
+    array = array_of(dtype).reshape(-1)
+    proto = tensor_pb2.TensorProto()
+    to_proto(array, proto)
+    proto.tensor_shape.dim[0].size = 8
+    np.testing.assert_array_equal(to_array(proto), [*array, array[-1], array[-1]])
+    proto.tensor_shape.dim[0].size = 2
+    np.testing.assert_array_equal(to_array(proto), array[:2])
+
+
+@pytest.mark.parametrize("dtype", [*NUMBERS, bool, bytes])
+def test_no_values_are_zeros(dtype: Any) -> None:
+    proto = tensor_pb2.TensorProto(
+        dtype=tf.as_dtype("string" if dtype is bytes else dtype).as_datatype_enum
+    )
+    proto.tensor_shape.dim.add(size=2)
+    zero = b"" if dtype is bytes else 0
+    assert list(to_array(proto)) == [zero, zero]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128, bool])
+def test_values_in_other_fields_do_not_matter(dtype: Any) -> None:
+    array = array_of(dtype)
+    proto = tensor_pb2.TensorProto()
+    to_proto(array, proto)
+    proto.half_val.extend([1, 2, 3])
+    proto.uint64_val.extend([4, 5, 6])
+    np.testing.assert_array_equal(to_array(proto), array)
+
+
+def test_what_is_no_tensor() -> None:
+    proto = tf.make_tensor_proto(np.zeros(3, np.float32))
+    for dims in ([-1], [2**40, 2**40], [1] * 200):
+        broken = tensor_pb2.TensorProto(dtype=proto.dtype)
+        for size in dims:
+            broken.tensor_shape.dim.add(size=size)
+        with pytest.raises(TensorError):
+            to_array(broken)
+    with pytest.raises(TensorError, match="11 bytes; expected 12"):
+        to_array(
+            tensor_pb2.TensorProto(
+                dtype=proto.dtype, tensor_shape=proto.tensor_shape, tensor_content=b"\0" * 11
+            )
+        )
+    resource = tensor_pb2.TensorProto(dtype=tf.resource.as_datatype_enum)
+    with pytest.raises(TensorError, match="dtype"):
+        to_array(resource)
