@@ -182,22 +182,6 @@ def slow(seconds: float) -> Any:
     return predict_request("m", inputs, "slow")
 
 
-def test_calls_wait_for_a_thread(base: pathlib.Path) -> None:
-    with running(model_name="m", model_base_path=str(base), grpc_max_threads=1) as server:
-        start = time.monotonic()
-        calls = [server.predictions.Predict.future(slow(0.4), 30) for _ in range(2)]
-        # These two are over before their turn comes, and are then not run.
-        given_up = server.predictions.Predict.future(slow(30.0), 30)
-        time.sleep(0.2)
-        given_up.cancel()
-        late = server.predictions.Predict.future(slow(30.0), 0.2)
-        assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        calls.append(server.predictions.Predict.future(slow(0.0), 30))
-        for call in calls:
-            call.result()
-        assert 0.8 <= time.monotonic() - start < 25.0
-
-
 def test_channel_arguments_are_grpcs(base: pathlib.Path) -> None:
     with running(
         model_name="m",
