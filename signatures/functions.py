@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from .contract import Head, SignatureContract, signatures_for
+from .contract import TOP_K, Head, SignatureContract, signatures_for
 from .geometry import Geometry
 from .preprocessing import decode_batch, normalize
 
@@ -129,7 +129,7 @@ def _bodies(
         features = {EXAMPLE_IMAGE_KEY: tf.io.FixedLenFeature((), tf.string)}
         encoded = tf.io.parse_example(inputs, features)[EXAMPLE_IMAGE_KEY]
         probabilities = from_bytes(encoded)["probabilities"]
-        scores, indices = tf.math.top_k(probabilities, min(5, geometry.num_classes))
+        scores, indices = tf.math.top_k(probabilities, min(TOP_K, geometry.num_classes))
         names = tf.constant(labels or [str(i) for i in range(geometry.num_classes)])
         return {"classes": tf.gather(names, indices), "scores": scores}
 
