@@ -155,7 +155,7 @@ def test_two_worker_processes_publish_the_same_tree(published, shards, tmp_path)
 
 
 def test_make_export_runs_that_command():
-    # Below `make test` this make is a nested one, which would also print the folders that it enters.
+    # Below `make test` this make is a nested one, which would print the folders it enters, too.
     dry = subprocess.run(
         ["make", "--no-print-directory", "--dry-run", "export"],
         cwd=REPOSITORY,
