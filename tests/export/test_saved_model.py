@@ -119,17 +119,41 @@ def test_nothing_needs_a_compiler_or_python(head: Head, tiny_models: Models) -> 
 
 
 @pytest.mark.parametrize("head", BOTH)
-def test_signatures_share_one_graph_of_the_model(head: Head, tiny_models: Models) -> None:
-    # The loading time and the size of a model would grow with each graph of its own: there is one
-    # for all, and one for `self_attention`, which must not hold every block's attention. Each
-    # block has two products of the talking heads' weights and two of the attention; the class
-    # attention blocks have two.
+def test_blocks_of_a_kind_share_one_function(head: Head, tiny_models: Models) -> None:
+    # The loading time and the size of a model would grow with each copy of a block.
     functions = meta_graph(tiny_models[head]).graph_def.library.function
     products = [
         sum(node.op.startswith("BatchMatMul") for node in function.node_def)
         for function in functions
     ]
-    assert [count for count in products if count] == 2 * [2 * 4 + 2 * 2]
+    # A block has two products of the talking heads' weights and two of the attention; a class
+    # attention block has two.
+    assert sorted(count for count in products if count) == [2, 4]
+    # Who calls them: the function that signatures share, `self_attention`, and the call as a layer
+    # that returns every block's attention.
+    calls = [
+        sum(node.attr["f"].func.name.startswith("__inference_sa_") for node in function.node_def)
+        for function in functions
+    ]
+    assert [count for count in calls if count] == 3 * [2]
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_the_function_of_the_signatures_returns_no_self_attention(
+    head: Head, tiny_models: Models
+) -> None:
+    # A function holds its outputs until it returns: up to 1.8 GiB for an image.
+    functions = meta_graph(tiny_models[head]).graph_def.library.function
+    (shared,) = (f for f in functions if re.match(r"__inference_forward_\d", f.signature.name))
+    callers = {
+        re.sub("__inference_|_[0-9]+$", "", function.signature.name)
+        for function in functions
+        if any(node.attr["f"].func.name == shared.signature.name for node in function.node_def)
+    }
+    signatures = set(signatures_for(head, CaiTConfig(32, 16, 16, 2, 2).geometry))
+    assert callers - {"call"} == signatures - {"self_attention"}
+    # Logits or features, features, and the attention of two class-attention blocks.
+    assert len(shared.signature.output_arg) == 4
 
 
 @pytest.mark.parametrize("head", BOTH)

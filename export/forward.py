@@ -1,0 +1,197 @@
+"""The graphs of a model that its signatures and its call as a layer run.
+
+A model is blocks of two kinds, repeated up to 48 times. Each kind is traced once, as a function of
+its inputs and its weights, and called for every block with that block's weights. So a graph of the
+whole model is a few nodes a block, and can be traced anew wherever other outputs are wanted.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import tensorflow as tf
+import tf_keras
+
+from signatures import Head
+from signatures.functions import ForwardOutputs
+
+from .names import attention_name, ca_block_name, sa_block_name
+from .variants import CaiTConfig
+
+# Where stock layers keep their weights.
+_WEIGHT_ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "embeddings")
+
+
+class Forward:
+    """What a model computes, for all that call it.
+
+    Args:
+        model: what `build_classifier` or `features_of` returned.
+        head: which of the two.
+        config: what the model was built from.
+    """
+
+    def __init__(self, model: tf_keras.Model, head: Head, config: CaiTConfig) -> None:
+        main, self_attention, class_attention = model.output
+        self.blocks = [sa_block_name(i) for i in range(config.sa_blocks)]
+        self.class_blocks = [ca_block_name(i) for i in range(config.ca_blocks)]
+        self.spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
+        self._head = head
+        self._acts_in_training = config.acts_in_training
+        features = model.get_layer("head").input if head == "classifier" else main
+        everything = tf_keras.Model(
+            model.input,
+            [
+                main,
+                features,
+                *(class_attention[attention_name(name)] for name in self.class_blocks),
+                *(self_attention[attention_name(name)] for name in self.blocks),
+            ],
+        )
+        self._model = everything
+        self._functions = {
+            name: function
+            for kind in (self.blocks, self.class_blocks)
+            for function in [_SharedFunction(everything.get_layer(kind[0]))]
+            for name in kind
+        }
+        # A function holds all of its outputs until it returns, so the one that signatures share
+        # has no self-attention among them: all blocks of the largest model are 1.8 GiB an image.
+        lean = 2 + len(self.class_blocks)
+        self._lean = self._trace("forward", lambda images: self._call(images)[:lean])
+
+    def lean(self, images: tf.Tensor) -> ForwardOutputs:
+        """Everything but the self-attention, by a call of one function that all callers share."""
+        return self._outputs(self._lean(images))
+
+    def whole(self, images: tf.Tensor) -> ForwardOutputs:
+        """Everything, traced where this is called."""
+        return self._outputs(self._call(images))
+
+    def as_call(self) -> tf.types.experimental.GenericFunction:
+        """`__call__` of the restored object, traced for every combination of its flags."""
+        run = {
+            training: self._trace(
+                "forward_in_training" if training else "forward_with_attention",
+                functools.partial(self._call, training=training),
+            )
+            for training in ((False, True) if self._acts_in_training else (False,))
+        }
+
+        def call(
+            images: tf.Tensor, training: bool = False, return_attention: bool = True
+        ) -> object:
+            acts = bool(training) and self._acts_in_training
+            if not (acts or return_attention):
+                return self._lean(images)[0]
+            flat = run[acts](images)
+            if not return_attention:
+                return flat[0]
+            outputs = self._outputs(flat)
+            return (
+                flat[0],
+                _named(self.blocks, outputs.self_attention),
+                _named(self.class_blocks, outputs.class_attention),
+            )
+
+        traced = tf.function(call, autograph=False)
+        for training in (False, True):
+            for return_attention in (True, False):
+                traced.get_concrete_function(
+                    self.spec, training=training, return_attention=return_attention
+                )
+        return traced
+
+    def _call(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        with _calling(self._functions, self._model):
+            outputs: list[tf.Tensor] = self._model(images, training=training)
+        return outputs
+
+    def _trace(
+        self, name: str, call: Callable[[tf.Tensor], list[tf.Tensor]]
+    ) -> tf.types.experimental.ConcreteFunction:
+        def run(images: tf.Tensor) -> list[tf.Tensor]:
+            return call(images)
+
+        run.__name__ = name
+        # Concrete: a polymorphic one would be traced once more by the writer.
+        return tf.function(run, autograph=False).get_concrete_function(self.spec)
+
+    def _outputs(self, flat: Sequence[tf.Tensor]) -> ForwardOutputs:
+        main, features, *attention = flat
+        split = len(self.class_blocks)
+        return ForwardOutputs(
+            main if self._head == "classifier" else None,
+            features,
+            attention[split:],
+            attention[:split],
+        )
+
+
+def _named(blocks: Sequence[str], attention: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+    return {attention_name(b): a for b, a in zip(blocks, attention, strict=True)}
+
+
+class _SharedFunction:
+    """A kind of block as a function of its inputs and its weights.
+
+    All blocks of a kind are built alike, so the operations of one of them are those of all.
+    """
+
+    def __init__(self, block: tf_keras.Model) -> None:
+        def run(
+            inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], training: bool
+        ) -> Sequence[tf.Tensor]:
+            with _substituted(block, weights):
+                # The class's, because the instance's is what comes here.
+                outputs: Sequence[tf.Tensor] = type(block).call(block, inputs, training=training)
+            return outputs
+
+        # It is seen in a server's profiles.
+        run.__name__ = block.name.rstrip("_0123456789")
+        self._run = tf.function(run, autograph=False)
+
+    def of(self, block: tf_keras.Model) -> Callable[..., Sequence[tf.Tensor]]:
+        """What `block.call` takes and returns."""
+
+        def call(
+            inputs: Sequence[tf.Tensor], training: bool | None = None, mask: object = None
+        ) -> Sequence[tf.Tensor]:
+            weights = [variable.value() for variable in block.weights]
+            outputs: Sequence[tf.Tensor] = self._run(list(inputs), weights, bool(training))
+            return outputs
+
+        return call
+
+
+@contextlib.contextmanager
+def _calling(functions: Mapping[str, _SharedFunction], model: tf_keras.Model) -> Iterator[None]:
+    """A model whose blocks call the functions of their kinds."""
+    blocks = [model.get_layer(name) for name in functions]
+    for block in blocks:
+        block.__dict__["call"] = functions[block.name].of(block)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.__dict__["call"]
+
+
+@contextlib.contextmanager
+def _substituted(block: tf_keras.Model, weights: Sequence[tf.Tensor]) -> Iterator[None]:
+    """A block whose layers have these tensors for the variables in `block.weights`."""
+    tensors = {id(v): tensor for v, tensor in zip(block.weights, weights, strict=True)}
+    changed = []
+    for layer in block.layers:
+        for attribute in _WEIGHT_ATTRIBUTES:
+            variable = layer.__dict__.get(attribute)
+            if id(variable) in tensors:
+                # Not by `setattr`: Keras would take the tensor for a change of the layer.
+                layer.__dict__[attribute] = tensors.pop(id(variable))
+                changed.append((layer, attribute, variable))
+    assert not tensors, f"{block.name} has weights in layers of a kind that is not known here"
+    try:
+        yield
+    finally:
+        for layer, attribute, variable in changed:
+            layer.__dict__[attribute] = variable
