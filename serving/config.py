@@ -3,13 +3,12 @@
 Source: `server_core.cc` and `server.cc` of tensorflow/serving's model_servers.
 """
 
-import pathlib
 import re
 
-from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from .errors import ServingError, failed_precondition, invalid_argument, not_found
+from .errors import ServingError, failed_precondition, invalid_argument
+from .text_proto import read_text_proto
 
 PLATFORM = "tensorflow"
 
@@ -30,17 +29,7 @@ def read_config(path: str) -> ModelServerConfig:
     Raises:
         ServingError: it is not there or no `ModelServerConfig`.
     """
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise not_found(f"{path}; No such file or directory") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise invalid_argument(f"{path}: {error}") from error
-    try:
-        config: ModelServerConfig = text_format.Parse(text, ModelServerConfig())
-    except text_format.ParseError as error:
-        raise invalid_argument(f"Invalid protobuf file: '{path}': {error}") from error
-    return config
+    return read_text_proto(path, ModelServerConfig())
 
 
 def check_config(new: ModelServerConfig, old: ModelServerConfig | None) -> None:
