@@ -43,9 +43,6 @@ _NOT_SUPPORTED_YET = {
     "rest_api_port": "the REST API",
     "rest_api_timeout_in_ms": "the REST API",
     "monitoring_config_file": "monitoring",
-    "enable_batching": "batching",
-    "batching_parameters_file": "batching",
-    "enable_per_model_batching_parameters": "batching",
     "ssl_config_file": "TLS",
 }
 
@@ -63,6 +60,7 @@ class Options:
         port: of gRPC; 0 takes a free one.
         grpc_channel_arguments: pairs of a name and a value; numbers are numbers.
         load_retry_interval_micros: negative does not wait.
+        enable_per_model_batching_parameters: without `enable_batching` it does nothing.
         model_config_file_poll_wait_seconds: 0 reads the file once. On the command line it is a
             whole number, as is the next.
         file_system_poll_wait_seconds: 0 looks at the base paths only when a config comes.
@@ -127,6 +125,10 @@ class Options:
             raise FlagError(
                 "either --tensorflow_session_parallelism or the two of "
                 "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism, not all"
+            )
+        if self.batching_parameters_file and not self.enable_batching:
+            raise FlagError(
+                "--batching_parameters_file is set without setting --enable_batching to true"
             )
         if not (self.version or self.model_base_path or self.model_config_file):
             raise FlagError("--model_base_path or --model_config_file is needed")

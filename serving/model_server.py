@@ -20,6 +20,8 @@ from .quiet import load_tensorflow
 if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+    from .batching import Batching
+
 _log = logging.getLogger(__name__)
 
 GRACE = 30.0
@@ -31,6 +33,9 @@ class ModelServer:
 
     Args:
         options: the flags.
+
+    Raises:
+        ServingError: the batching parameters cannot be read or are wrong.
     """
 
     def __init__(self, options: Options) -> None:
@@ -42,10 +47,12 @@ class ModelServer:
         from .versions import Retries
 
         self._options = options
+        self._batching = _batching(options)
         self.core = ServerCore(
             version_loader(
                 SessionSettings(*options.parallelism, options.xla_cpu_compilation_enabled),
                 options.enable_model_warmup,
+                self._batching.wrap if self._batching is not None else None,
             ),
             CoreSettings(
                 options.file_system_poll_wait_seconds,
@@ -90,7 +97,11 @@ class ModelServer:
         """
         self._stopping.set()
         answered = self._grpc.stop(grace)
-        return self.core.stop() and answered
+        unloaded = self.core.stop()
+        # Unloading needs the threads of the batching: it waits for what is in the queues.
+        if unloaded and self._batching is not None:
+            unloaded = self._batching.stop(GRACE)
+        return unloaded and answered
 
     def _read_config(self) -> "ModelServerConfig":
         from .config import read_config, single_model_config
@@ -107,6 +118,19 @@ class ModelServer:
             except ServingError as error:
                 if not self._stopping.is_set():
                     _log.error("%s: %s", self._options.model_config_file, error)
+
+
+def _batching(options: Options) -> "Batching | None":
+    from .batching import Batching
+    from .batching_parameters import BatchingParameters, read_batching_parameters
+
+    if not options.enable_batching:
+        return None
+    if options.batching_parameters_file:
+        common = read_batching_parameters(options.batching_parameters_file)
+    else:
+        common = BatchingParameters(thread_pool_name="model_server_batch_threads")
+    return Batching(common, options.enable_per_model_batching_parameters)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,11 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: Options, ended: threading.Event) -> int:
-    server = ModelServer(options)
+    server = None
     try:
+        server = ModelServer(options)
         port = server.start(ended.is_set)
     except ServingError as error:
-        server.stop(0)
+        if server is not None:
+            server.stop(0)
         if error.code == Code.CANCELLED and ended.is_set():
             return 0
         print(f"model_server: failed to start: {error}", file=sys.stderr)

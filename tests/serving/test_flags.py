@@ -79,6 +79,10 @@ def test_parallelism(flags: list[str], parallelism: tuple[int, int]) -> None:
             "either --tensorflow_session_parallelism or the two of "
             "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism, not all",
         ),
+        (
+            ["--batching_parameters_file=f"],
+            "--batching_parameters_file is set without setting --enable_batching to true",
+        ),
     ],
 )
 def test_wrong_flags(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,9 +97,6 @@ def test_wrong_flags(flags: list[str], message: str, capsys: pytest.CaptureFixtu
         ("rest_api_port=8501", "the REST API"),
         ("rest_api_timeout_in_ms=1", "the REST API"),
         ("monitoring_config_file=f", "monitoring"),
-        ("enable_batching", "batching"),
-        ("batching_parameters_file=f", "batching"),
-        ("enable_per_model_batching_parameters=true", "batching"),
         ("ssl_config_file=f", "TLS"),
     ],
 )
