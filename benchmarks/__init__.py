@@ -1,0 +1,1 @@
+"""Timed checks. Each module is a command that prints a table: `python -m benchmarks.serving`."""
