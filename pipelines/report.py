@@ -57,7 +57,7 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
 
 def as_markdown(report: dict[str, Any]) -> str:
     """The report for people: the table, then every figure of the gate by model."""
-    lines = ["# Report", "", *_markdown_table(table(report))]
+    lines = ["# Report", "", *markdown_table(table(report))]
     for model in report["models"]:
         lines += ["", f"## {model['model']}", ""]
         lines += [f"- refused: {failure}" for failure in model["failures"]]
@@ -85,10 +85,11 @@ def as_markdown(report: dict[str, Any]) -> str:
         ]
         if figures:
             header = ("signature", "output", "worst difference", "bound", "image")
-            lines += ["", *_markdown_table([header, *figures])]
+            lines += ["", *markdown_table([header, *figures])]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown; the first row is its header."""
     header, *body = ["| " + " | ".join(row) + " |" for row in rows]
     return [header, "|" + "---|" * len(rows[0]), *body]
