@@ -1,6 +1,6 @@
 """Loading TensorFlow without what it says of itself while it loads.
 
-The server says in one line that it serves, and in one line what is wrong; neither should be lost
+The programs say in one line what they do, and in one line what is wrong; neither should be lost
 between notes about optional libraries and processor features.
 """
 
@@ -12,6 +12,13 @@ from collections.abc import Iterator
 
 XLA_FLAG = "--tf_xla_cpu_global_jit"
 """Lets XLA compile for the CPU where a session asks for it; on its own it clusters nothing."""
+
+
+def load_messages() -> None:
+    """Imports TensorFlow, as the messages of its API do, and leaves its devices alone."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with native_stderr_hidden():
+        importlib.import_module("tensorflow")
 
 
 def load_tensorflow(xla_cpu_compilation: bool = False) -> None:
@@ -26,7 +33,7 @@ def load_tensorflow(xla_cpu_compilation: bool = False) -> None:
         flags = os.environ.get("TF_XLA_FLAGS", "").split()
         if XLA_FLAG not in flags:
             os.environ["TF_XLA_FLAGS"] = " ".join([*flags, XLA_FLAG])
-    with _native_stderr_hidden():
+    with native_stderr_hidden():
         tensorflow = importlib.import_module("tensorflow")
         # The devices are set up by the first operation, with notes of their own.
         tensorflow.constant(0)
@@ -35,7 +42,7 @@ def load_tensorflow(xla_cpu_compilation: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def _native_stderr_hidden() -> Iterator[None]:
+def native_stderr_hidden() -> Iterator[None]:
     """Hides what native code writes, which no setting of Python's logging reaches."""
     sys.stderr.flush()
     saved = os.dup(2)
