@@ -43,7 +43,6 @@ _NOT_SUPPORTED_YET = {
     "rest_api_port": "the REST API",
     "rest_api_timeout_in_ms": "the REST API",
     "monitoring_config_file": "monitoring",
-    "ssl_config_file": "TLS",
 }
 
 

@@ -102,8 +102,12 @@ class GrpcServer:
         self._health = _add_health(self._server)
         _add_reflection(self._server, self._health is not None)
 
-    def listen(self, address: str) -> int:
-        """Adds an address: `host:port`, with port 0 for a free one, or `unix:path`.
+    def listen(self, address: str, credentials: Any = None) -> int:
+        """Adds an address.
+
+        Args:
+            address: `host:port`, with port 0 for a free one, or `unix:path`.
+            credentials: of TLS; without them the connections are plain.
 
         Returns:
             The port.
@@ -112,7 +116,11 @@ class GrpcServer:
             ServingError: UNAVAILABLE, it cannot be listened on.
         """
         try:
-            port: int = self._server.add_insecure_port(address)
+            port: int = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
         except RuntimeError as error:
             raise ServingError(Code.UNAVAILABLE, f"cannot listen on {address}") from error
         return port

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import Code, ServingError
 from .flags import FlagError, Options, parse_flags
@@ -35,7 +35,7 @@ class ModelServer:
         options: the flags.
 
     Raises:
-        ServingError: the batching parameters cannot be read or are wrong.
+        ServingError: the batching parameters or the TLS config cannot be read or are wrong.
     """
 
     def __init__(self, options: Options) -> None:
@@ -48,6 +48,7 @@ class ModelServer:
 
         self._options = options
         self._batching = _batching(options)
+        self._credentials = _credentials(options)
         self.core = ServerCore(
             version_loader(
                 SessionSettings(*options.parallelism, options.xla_cpu_compilation_enabled),
@@ -81,9 +82,9 @@ class ModelServer:
         self.core.reload(self._read_config(), None, cancelled)
         options = self._options
         host = f"[{options.host}]" if ":" in options.host else options.host
-        port = self._grpc.listen(f"{host}:{options.port}")
+        port = self._grpc.listen(f"{host}:{options.port}", self._credentials)
         if options.grpc_socket_path:
-            self._grpc.listen(f"unix:{options.grpc_socket_path}")
+            self._grpc.listen(f"unix:{options.grpc_socket_path}", self._credentials)
         self._grpc.start()
         if options.model_config_file and options.model_config_file_poll_wait_seconds:
             self._config_poller.start()
@@ -131,6 +132,13 @@ def _batching(options: Options) -> "Batching | None":
     else:
         common = BatchingParameters(thread_pool_name="model_server_batch_threads")
     return Batching(common, options.enable_per_model_batching_parameters)
+
+
+def _credentials(options: Options) -> Any:
+    """Of TLS, for gRPC alone: REST is plain, as it is in the real server."""
+    from .tls import read_credentials
+
+    return read_credentials(options.ssl_config_file) if options.ssl_config_file else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

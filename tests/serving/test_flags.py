@@ -97,7 +97,6 @@ def test_wrong_flags(flags: list[str], message: str, capsys: pytest.CaptureFixtu
         ("rest_api_port=8501", "the REST API"),
         ("rest_api_timeout_in_ms=1", "the REST API"),
         ("monitoring_config_file=f", "monitoring"),
-        ("ssl_config_file=f", "TLS"),
     ],
 )
 def test_what_is_not_there_yet_is_said(flag: str, feature: str) -> None:
