@@ -243,13 +243,19 @@ class BatchScheduler:
                 for queue in self._queues:
                     tasks = queue.take(now)
                     if tasks is not None:
-                        # Another queue's turn comes first now; and a thread that waits has to
-                        # look after what this one leaves.
+                        # The other queues have their turn first now.
                         self._queues.remove(queue)
                         self._queues.append(queue)
-                        self._changed.notify()
+                        if self._earliest() is not None:
+                            # What is left is another thread's to look after.
+                            self._changed.notify()
                         return queue, tasks
                 if self._stopping:
                     return None
-                moments = [due for queue in self._queues if (due := queue.due()) is not None]
-                self._changed.wait(max(0.0, min(moments) - now) if moments else None)
+                due = self._earliest()
+                self._changed.wait(None if due is None else max(0.0, due - now))
+
+    def _earliest(self) -> float | None:
+        """The moment when the next batch is due; None without a task."""
+        moments = (queue.due() for queue in self._queues)
+        return min((due for due in moments if due is not None), default=None)

@@ -6,10 +6,10 @@ Codes and messages: `batching_session.cc` and `batching_util.{h,cc}` of tensorfl
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
+from tensorflow.core.framework import types_pb2
 
 from .errors import Code, ServingError, failed_precondition, invalid_argument
-from .tensors import Array
+from .tensors import Array, dtype_number
 
 # What `PadOp` takes.
 _MOST_DIMENSIONS_TO_PAD = 6
@@ -148,4 +148,5 @@ def _padded_to(array: Array, shape: tuple[int, ...]) -> Array:
 
 def _dtype_name(array: Array) -> str:
     """As `DataTypeString` writes it."""
-    return "string" if array.dtype.kind == "O" else str(tf.as_dtype(array.dtype).name)
+    name: str = types_pb2.DataType.Name(dtype_number(array))
+    return name.removeprefix("DT_").lower()

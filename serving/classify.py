@@ -12,9 +12,9 @@ from tensorflow_serving.apis import classification_pb2
 
 from .core import ServerCore
 from .errors import failed_precondition, invalid_argument
-from .examples import INPUTS, dtype_number, named_signature, serialised_examples, shape_text
+from .examples import INPUTS, named_signature, serialised_examples, shape_text
 from .servable import DEFAULT_SIGNATURE, Servable
-from .tensors import Array
+from .tensors import Array, dtype_number
 
 METHOD = "tensorflow/serving/classify"
 

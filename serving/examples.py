@@ -4,9 +4,7 @@ Source: `util.cc` of tensorflow/serving's servables.
 """
 
 import numpy as np
-from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow.python.framework import dtypes
 from tensorflow_serving.apis import input_pb2
 
 from .errors import invalid_argument
@@ -47,16 +45,6 @@ def named_signature(servable: Servable, name: str) -> meta_graph_pb2.SignatureDe
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name}")
     return signature
-
-
-def dtype_number(array: Array) -> int:
-    """The number of an array's dtype in TensorFlow."""
-    number: int = (
-        types_pb2.DT_STRING
-        if array.dtype.kind == "O"
-        else dtypes.as_dtype(array.dtype).as_datatype_enum
-    )
-    return number
 
 
 def shape_text(array: Array) -> str:

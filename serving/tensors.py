@@ -87,8 +87,7 @@ def to_proto(array: Array, proto: tensor_pb2.TensorProto) -> None:
 
     TF Serving answers in typed fields unless it is told otherwise, and clients read them.
     """
-    number = types_pb2.DT_STRING if array.dtype.kind == "O" else tf.as_dtype(array.dtype)
-    proto.dtype = number if isinstance(number, int) else number.as_datatype_enum
+    proto.dtype = dtype_number(array)
     proto.tensor_shape.SetInParent()
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
@@ -103,6 +102,13 @@ def to_proto(array: Array, proto: tensor_pb2.TensorProto) -> None:
     if field == "half_val":
         flat = flat.view(np.uint16)
     getattr(proto, field).extend(flat.tolist())
+
+
+def dtype_number(array: Array) -> int:
+    """The number of an array's dtype in TensorFlow."""
+    if array.dtype.kind == "O":
+        return int(types_pb2.DT_STRING)
+    return int(tf.as_dtype(array.dtype).as_datatype_enum)
 
 
 def _from_content(content: bytes, dtype: np.dtype[Any], count: int) -> Array:
