@@ -1,5 +1,18 @@
 """What is written around a model: paths and versions of the published tree."""
 
+from .manifest import (
+    FileRecord,
+    Manifest,
+    ManifestError,
+    Weights,
+    contract_digest,
+    load_manifest,
+    parse_manifest,
+    published_versions,
+    record_files,
+    render_manifest,
+    version_problems,
+)
 from .tree import (
     MANIFEST,
     base_path,
@@ -12,10 +25,21 @@ from .tree import (
 
 __all__ = [
     "MANIFEST",
+    "FileRecord",
+    "Manifest",
+    "ManifestError",
+    "Weights",
     "base_path",
+    "contract_digest",
     "hub_handle",
+    "load_manifest",
     "next_version",
+    "parse_manifest",
+    "published_versions",
+    "record_files",
+    "render_manifest",
     "report_path",
     "serving_root",
     "staging_root",
+    "version_problems",
 ]
