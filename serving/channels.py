@@ -36,7 +36,7 @@ RETRIES: dict[str, Any] = {
             ],
             "retryPolicy": {
                 "maxAttempts": 4,
-                "initialBackoff": "0.2s",
+                "initialBackoff": "0.1s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 3,
                 "retryableStatusCodes": ["UNAVAILABLE"],
