@@ -27,6 +27,15 @@ Replies = dict[str, npt.NDArray[np.generic]]
 Serve = Callable[..., Replies]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--server_binary",
+        metavar="PATH",
+        help="a tensorflow_model_server for the tests of serving to run against "
+        "(default: the one on the PATH, if there is one)",
+    )
+
+
 @pytest.fixture(scope="session")
 def data() -> pathlib.Path:
     return DATA

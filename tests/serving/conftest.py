@@ -1,9 +1,15 @@
-"""Small SavedModels of both styles, servers over them in this process, and stubs to call them."""
+"""Small SavedModels of both styles, servers over them, and stubs to call them.
+
+The servers are in this process. Where `--server_binary` names the real one, or it is on the PATH,
+they are processes of that.
+"""
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,10 +27,19 @@ from tensorflow_serving.apis import (
 )
 
 from serving.flags import Options
+from serving.launch import find_binary, server_process
 from serving.model_server import ModelServer
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
+
+server_binary: str | None = None
+"""The program that `running` starts; None is a server in this process."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    global server_binary
+    server_binary = find_binary(config.getoption("--server_binary"))
 
 
 class HalfPlus(tf.Module):
@@ -136,13 +151,21 @@ def publish(version: pathlib.Path, source: pathlib.Path) -> pathlib.Path:
 
 @dataclasses.dataclass
 class Running:
-    """A server and stubs for it."""
+    """A server and stubs for it: `own` is in this process, `process` is another one."""
 
-    server: ModelServer
+    own: ModelServer | None
     port: int
     channel: Any
     predictions: Any
     models: Any
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def server(self) -> ModelServer:
+        """The server from inside, which a test of another process has to do without."""
+        if self.own is None:
+            pytest.skip("looks inside the server, which is another process")
+        return self.own
 
     def predict(
         self,
@@ -197,23 +220,48 @@ def predict_request(
 @contextlib.contextmanager
 def running(**flags: Any) -> Iterator[Running]:
     """A server in this process, on a free port, that does not wait long for anything."""
-    options = Options(
-        **{"port": 0, "max_num_load_retries": 0, "file_system_poll_wait_seconds": 0.1, **flags}
-    )
-    server = ModelServer(options)
+    flags = {"port": 0, "max_num_load_retries": 0, "file_system_poll_wait_seconds": 0.1, **flags}
+    if server_binary is not None:
+        with (
+            server_process(*_command_line(flags), binary=server_binary) as other,
+            _called(None, other.port) as running,
+        ):
+            running.process = other.process
+            yield running
+        return
+    server = ModelServer(Options(**flags))
     try:
-        port = server.start()
-        limits = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
-        with grpc.insecure_channel(f"127.0.0.1:{port}", limits) as channel:
-            yield Running(
-                server,
-                port,
-                channel,
-                prediction_service_pb2_grpc.PredictionServiceStub(channel),
-                model_service_pb2_grpc.ModelServiceStub(channel),
-            )
+        with _called(server, server.start()) as running:
+            yield running
     finally:
         assert server.stop(10)
+
+
+@contextlib.contextmanager
+def _called(server: ModelServer | None, port: int) -> Iterator[Running]:
+    limits = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", limits) as channel:
+        yield Running(
+            server,
+            port,
+            channel,
+            prediction_service_pb2_grpc.PredictionServiceStub(channel),
+            model_service_pb2_grpc.ModelServiceStub(channel),
+        )
+
+
+def _command_line(flags: dict[str, Any]) -> Iterator[str]:
+    """Flags as the real server takes them: it knows no `host`, and waits whole seconds."""
+    for name, value in flags.items():
+        if name in ("host", "port"):
+            continue
+        if isinstance(value, tuple):
+            value = ",".join(f"{key}={setting}" for key, setting in value)
+        elif isinstance(value, bool):
+            value = str(value).lower()
+        elif name.endswith("_wait_seconds"):
+            value = math.ceil(value)
+        yield f"--{name}={value}"
 
 
 @pytest.fixture(scope="session")
