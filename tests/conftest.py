@@ -1,8 +1,11 @@
-"""What all tests share: where the data is, checkpoints by rule, and a tiny model of both heads."""
+"""What all tests share: the data, checkpoints by rule, a tiny model of both heads, one real run."""
 
+import dataclasses
 import functools
 import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,11 +23,22 @@ from export.variants import CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
 
+REPOSITORY = pathlib.Path(__file__).parents[1]
 DATA = pathlib.Path(__file__).parent / "data"
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 Replies = dict[str, npt.NDArray[np.generic]]
 Serve = Callable[..., Replies]
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a command ended, and the tree that it published to."""
+
+    status: int
+    stdout: str
+    stderr: str
+    tree: pathlib.Path
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,6 +53,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def data() -> pathlib.Path:
     return DATA
+
+
+@pytest.fixture(scope="session")
+def shards(data: pathlib.Path) -> str:
+    return str(data / "sample-shard-*")
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
+    """The main job as `make export` runs it, but for where it publishes to."""
+    tree = tmp_path_factory.mktemp("published")
+    command = [
+        *(sys.executable, "-m", "pipelines.publish"),
+        *("--variants", "cait_xxs24_224", "--checkpoints", "random"),
+        *("--sample_shard", shards, "--publish_to", str(tree)),
+    ]
+    # As from a user's shell, which says nothing of TensorFlow's log.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr, tree)
 
 
 @pytest.fixture(scope="session")

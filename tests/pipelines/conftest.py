@@ -1,51 +1,14 @@
-"""What the pipeline's tests share: one real run, and a tiny variant for everything else."""
+"""What the pipeline's tests share: a tiny variant, for everything but the one real run."""
 
-import dataclasses
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from export.variants import VARIANTS, CaiTConfig, Variant
+from tests.conftest import Result
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
-REAL = "cait_xxs24_224"
 TINY = "cait_tiny_32"
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """How a command ended, and the tree that it published to."""
-
-    status: int
-    stdout: str
-    stderr: str
-    tree: pathlib.Path
-
-
-@pytest.fixture(scope="session")
-def shards(data: pathlib.Path) -> str:
-    return str(data / "sample-shard-*")
-
-
-@pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
-    """The main job as `make export` runs it, but for where it publishes to."""
-    tree = tmp_path_factory.mktemp("published")
-    command = [
-        *(sys.executable, "-m", "pipelines.publish"),
-        *("--variants", REAL, "--checkpoints", "random"),
-        *("--sample_shard", shards, "--publish_to", str(tree)),
-    ]
-    # As from a user's shell, which says nothing of TensorFlow's log.
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    return Result(done.returncode, done.stdout, done.stderr, tree)
 
 
 @pytest.fixture
