@@ -15,11 +15,15 @@ import tf_keras
 from signatures import Head
 from signatures.functions import ForwardOutputs
 
+from .inference import self_attention_block
 from .names import attention_name, ca_block_name, sa_block_name
 from .variants import CaiTConfig
 
 # Where stock layers keep their weights.
 _WEIGHT_ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "embeddings")
+
+# Of a block: its inputs and its weights, to its outputs; None for one that is not computed.
+Body = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Sequence[tf.Tensor | None]]
 
 
 class Forward:
@@ -39,26 +43,27 @@ class Forward:
         self._head = head
         self._acts_in_training = config.acts_in_training
         features = model.get_layer("head").input if head == "classifier" else main
-        everything = tf_keras.Model(
-            model.input,
-            [
-                main,
-                features,
-                *(class_attention[attention_name(name)] for name in self.class_blocks),
-                *(self_attention[attention_name(name)] for name in self.blocks),
-            ],
-        )
-        self._model = everything
-        self._functions = {
-            name: function
-            for kind in (self.blocks, self.class_blocks)
-            for function in [_SharedFunction(everything.get_layer(kind[0]))]
-            for name in kind
-        }
+        outputs = [
+            main,
+            features,
+            *(class_attention[attention_name(name)] for name in self.class_blocks),
+        ]
         # A function holds all of its outputs until it returns, so the one that signatures share
         # has no self-attention among them: all blocks of the largest model are 1.8 GiB an image.
-        lean = 2 + len(self.class_blocks)
-        self._lean = self._trace("forward", lambda images: self._call(images)[:lean])
+        self._without = tf_keras.Model(model.input, outputs)
+        attention = [self_attention[attention_name(name)] for name in self.blocks]
+        self._with = tf_keras.Model(model.input, outputs + attention)
+        block, class_block = (model.get_layer(kind[0]) for kind in (self.blocks, self.class_blocks))
+        class_function = _SharedFunction(class_block)
+        self._functions = _for_all(self.class_blocks, class_function) | _for_all(
+            self.blocks, _SharedFunction(block)
+        )
+        lean_functions = _for_all(self.class_blocks, class_function) | _for_all(
+            self.blocks, _SharedFunction(block, _inference(config, block))
+        )
+        self._lean = self._trace(
+            "forward", functools.partial(self._call, self._without, lean_functions)
+        )
 
     def lean(self, images: tf.Tensor) -> ForwardOutputs:
         """Everything but the self-attention, by a call of one function that all callers share."""
@@ -66,25 +71,24 @@ class Forward:
 
     def whole(self, images: tf.Tensor) -> ForwardOutputs:
         """Everything, traced where this is called."""
-        return self._outputs(self._call(images))
+        return self._outputs(self._call(self._with, self._functions, images))
 
     def as_call(self) -> tf.types.experimental.GenericFunction:
         """`__call__` of the restored object, traced for every combination of its flags."""
-        run = {
-            training: self._trace(
-                "forward_in_training" if training else "forward_with_attention",
-                functools.partial(self._call, training=training),
-            )
-            for training in ((False, True) if self._acts_in_training else (False,))
-        }
+        run = {}
+        for training in (False, True) if self._acts_in_training else (False,):
+            for attention, model in ((True, self._with), (False, self._without)):
+                name = "forward_in_training" if training else "forward_as_layer"
+                run[training, attention] = self._trace(
+                    name if attention else f"{name}_without_attention",
+                    functools.partial(self._call, model, self._functions, training=training),
+                )
 
         def call(
             images: tf.Tensor, training: bool = False, return_attention: bool = True
         ) -> object:
             acts = bool(training) and self._acts_in_training
-            if not (acts or return_attention):
-                return self._lean(images)[0]
-            flat = run[acts](images)
+            flat = run[acts, bool(return_attention)](images)
             if not return_attention:
                 return flat[0]
             outputs = self._outputs(flat)
@@ -102,9 +106,15 @@ class Forward:
                 )
         return traced
 
-    def _call(self, images: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        with _calling(self._functions, self._model):
-            outputs: list[tf.Tensor] = self._model(images, training=training)
+    @staticmethod
+    def _call(
+        model: tf_keras.Model,
+        functions: Mapping[str, "_SharedFunction"],
+        images: tf.Tensor,
+        training: bool = False,
+    ) -> list[tf.Tensor]:
+        with _calling(functions, model):
+            outputs: list[tf.Tensor] = model(images, training=training)
         return outputs
 
     def _trace(
@@ -128,6 +138,31 @@ class Forward:
         )
 
 
+def _for_all(names: Sequence[str], function: "_SharedFunction") -> dict[str, "_SharedFunction"]:
+    return dict.fromkeys(names, function)
+
+
+def _inference(config: CaiTConfig, block: tf_keras.Model) -> Body:
+    """The body of `export.inference` for blocks that are built as this one."""
+    names = {
+        id(layer.__dict__[attribute]): f"{layer.name}/{attribute}"
+        for layer in block.layers
+        for attribute in _WEIGHT_ATTRIBUTES
+        if attribute in layer.__dict__
+    }
+    order = [names[id(variable)] for variable in block.weights]
+
+    def body(
+        inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
+    ) -> Sequence[tf.Tensor | None]:
+        tokens, _ = inputs
+        named = dict(zip(order, weights, strict=True))
+        # No attention: nobody asks for it.
+        return [self_attention_block(config, tokens, named), None]
+
+    return body
+
+
 def _named(blocks: Sequence[str], attention: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
     return {attention_name(b): a for b, a in zip(blocks, attention, strict=True)}
 
@@ -138,10 +173,12 @@ class _SharedFunction:
     All blocks of a kind are built alike, so the operations of one of them are those of all.
     """
 
-    def __init__(self, block: tf_keras.Model) -> None:
+    def __init__(self, block: tf_keras.Model, body: Body | None = None) -> None:
         def run(
             inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], training: bool
-        ) -> Sequence[tf.Tensor]:
+        ) -> Sequence[tf.Tensor | None]:
+            if body is not None:
+                return body(inputs, weights)
             with _substituted(block, weights):
                 # The class's, because the instance's is what comes here.
                 outputs: Sequence[tf.Tensor] = type(block).call(block, inputs, training=training)
