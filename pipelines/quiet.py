@@ -28,12 +28,19 @@ def load_tensorflow() -> None:
 
 
 def load_beam() -> None:
-    """Imports Beam without its warning that the clients of one cloud are not installed."""
+    """Imports Beam without its warning that the clients of one cloud are not installed, and
+    without the one that a model's memory can't be told, which RunInference gives at each load.
+    """
+    logging.getLogger().addFilter(_is_of_use)
     logging.disable(logging.WARNING)
     try:
         importlib.import_module("apache_beam")
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Resource module is not available")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ IMAGE_KEY = "image/encoded"
 LABEL_KEY = "image/class/label"
 NAME_KEY = "image/filename"
 
+_CLASSES = 1000
+
 ATTENTION_IMAGES = 2
 """Images of the sample whose attention is compared. Every block is, so two are enough."""
 
@@ -36,12 +38,17 @@ class SampleImage:
     label: int | None
 
 
-def read_shard(path: str) -> Iterator[SampleImage]:
+def read_shard(path: str, first_label: int = 0) -> Iterator[SampleImage]:
     """Reads a shard, record by record.
+
+    Args:
+        path: the TFRecord file.
+        first_label: what the records call class 0. Some data sets number ImageNet's classes from
+            1, and leave 0 to the background.
 
     Raises:
         UserError: the file is not a TFRecord file, or a record is not an Example, lacks
-            `image/encoded` or has a label outside 0 to 999.
+            `image/encoded` or has a label of none of the 1000 classes.
     """
     load_tensorflow()
     import tensorflow as tf
@@ -72,7 +79,7 @@ def read_shard(path: str) -> Iterator[SampleImage]:
                 "PNG there"
             )
         yield SampleImage(
-            number, _name(features, path, number), encoded[0], _label(features, where)
+            number, _name(features, path, number), encoded[0], _label(features, where, first_label)
         )
 
 
@@ -83,13 +90,15 @@ def _name(features: dict, path: str, number: int) -> str:  # type: ignore[type-a
     return f"{path.rsplit('/', 1)[-1]}#{number}"
 
 
-def _label(features: dict, where: str) -> int | None:  # type: ignore[type-arg]
+def _label(features: dict, where: str, first: int) -> int | None:  # type: ignore[type-arg]
     if LABEL_KEY not in features or not features[LABEL_KEY].int64_list.value:
         return None
     label = int(features[LABEL_KEY].int64_list.value[0])
-    if not 0 <= label <= 999:
-        raise UserError(f"{where} has {LABEL_KEY} {label}; expected 0 to 999")
-    return label
+    if not first <= label < first + _CLASSES:
+        raise UserError(
+            f"{where} has {LABEL_KEY} {label}; expected {first} to {first + _CLASSES - 1}"
+        )
+    return label - first
 
 
 def _plain(message: str) -> str:

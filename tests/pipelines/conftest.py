@@ -9,15 +9,14 @@ from export.variants import VARIANTS, CaiTConfig, Variant
 from tests.conftest import Result
 
 TINY = "cait_tiny_32"
+TINY_VARIANT = Variant(TINY, CaiTConfig(32, 16, 32, 2, 2, num_classes=1000), 0, 0.0, 70.0, 90.0, "")
 
 
 @pytest.fixture
 def tiny_variant(monkeypatch: pytest.MonkeyPatch) -> Variant:
     """A variant of two blocks beside the ten, for runs within this process."""
-    config = CaiTConfig(32, 16, 32, 2, 2, num_classes=1000)
-    variant = Variant(TINY, config, 0, 0.0, 0.0, 0.0, "")
-    monkeypatch.setitem(VARIANTS, TINY, variant)
-    return variant
+    monkeypatch.setitem(VARIANTS, TINY, TINY_VARIANT)
+    return TINY_VARIANT
 
 
 @pytest.fixture
@@ -43,3 +42,16 @@ def publish_tiny(
         return Result(status, captured.out, captured.err, tree)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
+    """A published tree of the tiny variant, both heads. Not to be written to."""
+    from pipelines.publish import main
+
+    tree = tmp_path_factory.mktemp("tiny-tree")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, TINY, TINY_VARIANT)
+        flags = ("--variants", TINY, "--checkpoints", "random", "--sample_shard", shards)
+        assert main([*flags, "--publish_to", str(tree)]) == 0
+    return tree

@@ -1,0 +1,148 @@
+"""The options of the evaluation."""
+
+import argparse
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from export.errors import UserError
+from export.variants import get_variant
+
+# Runs in this process and its children. Beam's default would look for another runner first.
+_DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """The checked options of a run.
+
+    Attributes:
+        models: `serving` of a published tree.
+        data: an ImageFolder's directory, or globs of TFRecord files.
+        output: absolute path of the directory that figures are kept in.
+        variants: names of the variants to evaluate; None for all that are published.
+        versions: numbers of the versions to evaluate, or `latest` or `all`.
+        first_label: what the records call class 0.
+        batch_size: images of a request.
+        table: a file whose table of results is filled in; None for none.
+    """
+
+    models: str
+    data: tuple[str, ...]
+    output: str
+    variants: tuple[str, ...] | None
+    versions: tuple[int, ...] | str
+    first_label: int
+    batch_size: int
+    table: str | None
+
+
+def parse(argv: Sequence[str]) -> tuple[EvaluateOptions, PipelineOptions]:
+    """The checked options, and those that are Beam's.
+
+    Raises:
+        UserError: a flag is unknown, missing or has a value that it can't have.
+    """
+    parser = _parser()
+    flags, others = parser.parse_known_args(list(argv))
+    # A class of options of its own would be Beam's for the whole process, and beside that of the
+    # publish pipeline two flags would have one name.
+    beam_options = PipelineOptions(others)
+    _refuse_unknown(beam_options, vars(flags))
+    for name in ("models", "data"):
+        if not getattr(flags, name):
+            raise UserError(f"--{name} is missing; --help says what it takes")
+    standard = beam_options.view_as(StandardOptions)
+    if not standard.runner:
+        standard.runner = _DEFAULT_RUNNER
+    models = pathlib.Path(flags.models).absolute()
+    return EvaluateOptions(
+        models=str(models),
+        data=tuple(flags.data),
+        output=str(pathlib.Path(flags.output or models.parent / "evaluation").absolute()),
+        variants=_variants(flags.variants),
+        versions=_versions(flags.versions),
+        first_label=_number("first_label", flags.first_label, 0),
+        batch_size=_number("batch_size", flags.batch_size, 1),
+        table=flags.table,
+    ), beam_options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "python -m pipelines.evaluate",
+        description="Measures the accuracy of published classifiers.",
+        epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--models", help="<publish_to>/serving of pipelines.publish")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        help="globs of TFRecord files of tf.train.Example with image/encoded and "
+        "image/class/label, or a directory with one directory of images for each class",
+    )
+    parser.add_argument(
+        "--output", help="directory of the results; default: evaluation, beside --models"
+    )
+    parser.add_argument(
+        "--variants", default="all", help="'all' (default), or names separated by commas"
+    )
+    parser.add_argument(
+        "--versions",
+        default="latest",
+        help="'latest' (default), 'all', or numbers separated by commas",
+    )
+    parser.add_argument(
+        "--first_label", default="0", help="what the records call class 0: 0 (default) or 1"
+    )
+    parser.add_argument("--batch_size", default="16", help="images of a request (default 16)")
+    parser.add_argument("--table", help="a file whose table of results is filled in: README.md")
+    return parser
+
+
+def _refuse_unknown(options: PipelineOptions, own: dict[str, object]) -> None:
+    # Beam drops flags that it does not know, so a typing error would go unnoticed.
+    known = {*own, "help"}
+    for cls in PipelineOptions.__subclasses__():
+        if cls.__module__.startswith("apache_beam."):
+            known |= set(cls([]).get_all_options(current_only=True))
+    # What other jobs' flags are called does not count, wherever their modules have been loaded.
+    found = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    for name in found:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?" if near else "see --help"
+            raise UserError(f"unknown flag --{name}; {hint}")
+
+
+def _variants(value: str) -> tuple[str, ...] | None:
+    if value == "all":
+        return None
+    return tuple(get_variant(name).name for name in _split("variants", value))
+
+
+def _versions(value: str) -> tuple[int, ...] | str:
+    if value in ("latest", "all"):
+        return value
+    names = _split("versions", value)
+    for name in names:
+        if not name.isdecimal():
+            raise UserError(f"--versions: {name!r}; expected 'latest', 'all' or numbers")
+    return tuple(int(name) for name in names)
+
+
+def _split(flag: str, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"--{flag} names nothing; expected names separated by commas")
+    return list(dict.fromkeys(names))
+
+
+def _number(flag: str, value: str, least: int) -> int:
+    if not value.isdecimal() or int(value) < least:
+        raise UserError(f"--{flag} {value}; expected {least} or more")
+    return int(value)
