@@ -152,8 +152,9 @@ class GrpcServer:
             start = time.perf_counter()
             request, reply, error = None, b"", None
             try:
+                timeout = _time_left(context)
                 request = _parsed(request_type, data)
-                reply = _serialised(call(self._core, request, _time_left(context)))
+                reply = _serialised(call(self._core, request, timeout))
             except ServingError as failure:
                 error = failure
             except Exception as failure:
@@ -189,10 +190,19 @@ def _serialised(reply: Message) -> bytes:
 def _time_left(context: Any) -> float | None:
     """Seconds that a call has left; None is no limit.
 
-    A call that is over before a thread is free for it does not come here: gRPC drops it.
+    Raises:
+        ServingError: CANCELLED or DEADLINE_EXCEEDED, nobody waits for the answer any more. gRPC
+            drops a call that is given up while it waits for a thread, and looks no more when it
+            has begun to hand it over.
     """
+    if not context.is_active():
+        raise ServingError(Code.CANCELLED, "The call was given up before it was run")
     remaining: float | None = context.time_remaining()
-    return None if remaining is None or remaining > _NO_DEADLINE else remaining
+    if remaining is None or remaining > _NO_DEADLINE:
+        return None
+    if remaining <= 0:
+        raise ServingError(Code.DEADLINE_EXCEEDED, "The deadline passed before the call was run")
+    return remaining
 
 
 class _Health:
