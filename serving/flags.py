@@ -27,8 +27,6 @@ _FLAGS_OF_THE_REAL_ONE = frozenset(
         "platform_config_file",
         "prefer_tflite_model",
         "remove_unused_fields_from_bundle_metagraph",
-        "rest_api_enable_cors_support",
-        "rest_api_num_threads",
         "saved_model_tags",
         "skip_initialize_tpu",
         "tensorflow_session_config_file",
@@ -37,13 +35,6 @@ _FLAGS_OF_THE_REAL_ONE = frozenset(
         "xla_gpu_compilation_enabled",
     )
 )
-
-# Known flags whose feature the server does not have yet: refused unless they ask for nothing.
-_NOT_SUPPORTED_YET = {
-    "rest_api_port": "the REST API",
-    "rest_api_timeout_in_ms": "the REST API",
-    "monitoring_config_file": "monitoring",
-}
 
 
 class FlagError(ValueError):
@@ -57,6 +48,8 @@ class Options:
     Attributes:
         host: the address to listen on; the real server has no such flag and listens everywhere.
         port: of gRPC; 0 takes a free one.
+        rest_api_port: 0 is no REST API.
+        rest_api_timeout_in_ms: how long a model may run for a REST call; not positive is no limit.
         grpc_channel_arguments: pairs of a name and a value; numbers are numbers.
         load_retry_interval_micros: negative does not wait.
         enable_per_model_batching_parameters: without `enable_batching` it does nothing.
@@ -69,7 +62,9 @@ class Options:
     port: int = 8500
     grpc_socket_path: str = ""
     rest_api_port: int = 0
+    rest_api_num_threads: int = 4 * (os.cpu_count() or 1)
     rest_api_timeout_in_ms: int = 30000
+    rest_api_enable_cors_support: bool = False
     model_name: str = "default"
     model_base_path: str = ""
     model_config_file: str = ""
@@ -98,12 +93,16 @@ class Options:
         Raises:
             FlagError: what is wrong, in one line.
         """
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, feature in _NOT_SUPPORTED_YET.items():
-            if getattr(self, name) != defaults[name]:
-                raise FlagError(f"--{name}: {feature} is not supported by this server yet")
-        if not 0 <= self.port <= 65535:
-            raise FlagError(f"--port={self.port}: not a port")
+        for name in ("port", "rest_api_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise FlagError(f"--{name}={getattr(self, name)}: not a port")
+        if self.rest_api_port and self.rest_api_port == self.port:
+            raise FlagError(f"--rest_api_port={self.rest_api_port}: the same as --port")
+        if self.monitoring_config_file and not self.rest_api_port:
+            raise FlagError(
+                "--monitoring_config_file is set without --rest_api_port, where the metrics would "
+                "be read"
+            )
         for name in (
             "model_config_file_poll_wait_seconds",
             "file_system_poll_wait_seconds",
@@ -114,8 +113,9 @@ class Options:
         ):
             if getattr(self, name) < 0:
                 raise FlagError(f"--{name}={getattr(self, name)}: negative")
-        if self.grpc_max_threads < 1:
-            raise FlagError(f"--grpc_max_threads={self.grpc_max_threads}: not positive")
+        for name in ("grpc_max_threads", "rest_api_num_threads"):
+            if getattr(self, name) < 1:
+                raise FlagError(f"--{name}={getattr(self, name)}: not positive")
         if (
             self.tensorflow_session_parallelism
             and self.tensorflow_intra_op_parallelism

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
     from .batching import Batching
+    from .core import ServerCore
+    from .monitoring import Metrics
+    from .rest_server import RestServer
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +38,8 @@ class ModelServer:
         options: the flags.
 
     Raises:
-        ServingError: the batching parameters or the TLS config cannot be read or are wrong.
+        ServingError: the batching parameters, the TLS config or the monitoring config cannot be
+            read or are wrong.
     """
 
     def __init__(self, options: Options) -> None:
@@ -43,17 +47,20 @@ class ModelServer:
         from .core import CoreSettings, ServerCore
         from .grpc_server import GrpcServer
         from .loading import version_loader
+        from .monitoring import Metrics, grpc_observer
         from .servable import SessionSettings
         from .versions import Retries
 
         self._options = options
         self._batching = _batching(options)
         self._credentials = _credentials(options)
+        metrics = Metrics()
         self.core = ServerCore(
             version_loader(
                 SessionSettings(*options.parallelism, options.xla_cpu_compilation_enabled),
                 options.enable_model_warmup,
                 self._batching.wrap if self._batching is not None else None,
+                metrics,
             ),
             CoreSettings(
                 options.file_system_poll_wait_seconds,
@@ -63,7 +70,13 @@ class ModelServer:
                 options.allow_version_labels_for_unavailable_models,
             ),
         )
-        self._grpc = GrpcServer(self.core, options.grpc_max_threads, options.grpc_channel_arguments)
+        self._grpc = GrpcServer(
+            self.core,
+            options.grpc_max_threads,
+            options.grpc_channel_arguments,
+            grpc_observer(metrics),
+        )
+        self._rest = _rest(options, self.core, metrics)
         self._stopping = threading.Event()
         self._config_poller = threading.Thread(target=self._poll_config, name="config", daemon=True)
 
@@ -85,7 +98,11 @@ class ModelServer:
         port = self._grpc.listen(f"{host}:{options.port}", self._credentials)
         if options.grpc_socket_path:
             self._grpc.listen(f"unix:{options.grpc_socket_path}", self._credentials)
+        if self._rest is not None:
+            self._rest.listen(options.host, options.rest_api_port)
         self._grpc.start()
+        if self._rest is not None:
+            self._rest.start()
         if options.model_config_file and options.model_config_file_poll_wait_seconds:
             self._config_poller.start()
         return port
@@ -97,7 +114,11 @@ class ModelServer:
             Whether all of that was done within its time.
         """
         self._stopping.set()
+        if self._rest is not None:
+            self._rest.begin_stop(grace)
         answered = self._grpc.stop(grace)
+        if self._rest is not None:
+            answered = self._rest.stop() and answered
         unloaded = self.core.stop()
         # Unloading needs the threads of the batching: it waits for what is in the queues.
         if unloaded and self._batching is not None:
@@ -132,6 +153,23 @@ def _batching(options: Options) -> "Batching | None":
     else:
         common = BatchingParameters(thread_pool_name="model_server_batch_threads")
     return Batching(common, options.enable_per_model_batching_parameters)
+
+
+def _rest(options: Options, core: "ServerCore", metrics: "Metrics") -> "RestServer | None":
+    if not options.rest_api_port:
+        return None
+    from .monitoring import metrics_path, rest_observer
+    from .rest_api import RestApi
+    from .rest_server import RestServer
+
+    seconds = options.rest_api_timeout_in_ms / 1000
+    path = metrics_path(options.monitoring_config_file)
+    return RestServer(
+        RestApi(core, seconds if seconds > 0 else None, rest_observer(metrics)),
+        options.rest_api_num_threads,
+        options.rest_api_enable_cors_support,
+        (path, metrics.page) if path is not None else None,
+    )
 
 
 def _credentials(options: Options) -> Any:
@@ -180,6 +218,8 @@ def _serve(options: Options, ended: threading.Event) -> int:
         print(f"model_server: failed to start: {error}", file=sys.stderr)
         return 1
     print(f"model_server: serving gRPC on {options.host}:{port}", flush=True)
+    if options.rest_api_port:
+        print(f"model_server: serving REST on {options.host}:{options.rest_api_port}", flush=True)
     ended.wait()
     if not server.stop():
         # A call that is still running would keep the process, and its thread cannot be ended.

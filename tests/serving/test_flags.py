@@ -73,6 +73,14 @@ def test_parallelism(flags: list[str], parallelism: tuple[int, int]) -> None:
             "argument --grpc_channel_arguments: not name=value: 'a'",
         ),
         (["--grpc_max_threads=0"], "--grpc_max_threads=0: not positive"),
+        (["--rest_api_num_threads=0"], "--rest_api_num_threads=0: not positive"),
+        (["--rest_api_port=-1"], "--rest_api_port=-1: not a port"),
+        (["--rest_api_port=8500"], "--rest_api_port=8500: the same as --port"),
+        (
+            ["--monitoring_config_file=f"],
+            "--monitoring_config_file is set without --rest_api_port, where the metrics would be "
+            "read",
+        ),
         (["--max_num_load_retries=-1"], "--max_num_load_retries=-1: negative"),
         (
             [f"--tensorflow_{kind}_parallelism=1" for kind in ("session", "intra_op", "inter_op")],
@@ -89,23 +97,6 @@ def test_wrong_flags(flags: list[str], message: str, capsys: pytest.CaptureFixtu
     assert main([BASE, *flags]) == 2
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"model_server: {message}\n")
-
-
-@pytest.mark.parametrize(
-    ("flag", "feature"),
-    [
-        ("rest_api_port=8501", "the REST API"),
-        ("rest_api_timeout_in_ms=1", "the REST API"),
-        ("monitoring_config_file=f", "monitoring"),
-    ],
-)
-def test_what_is_not_there_yet_is_said(flag: str, feature: str) -> None:
-    name = flag.partition("=")[0]
-    with pytest.raises(FlagError) as caught:
-        parse_flags([BASE, f"--{flag}"])
-    assert str(caught.value) == f"--{name}: {feature} is not supported by this server yet"
-    # Asked for nothing, nothing is refused.
-    parse_flags([BASE, "--rest_api_port=0", "--enable_batching=false"])
 
 
 def test_nothing_to_serve() -> None:

@@ -1,0 +1,230 @@
+"""The REST API: which path is answered by what, and how errors go out.
+
+Source: `http_rest_api_handler.cc`, `http_rest_api_util.cc` and `http_server.cc` of
+tensorflow/serving's model_servers.
+"""
+
+import dataclasses
+import logging
+import re
+import time
+import urllib.parse
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
+
+from .classify import classify
+from .core import ServerCore
+from .errors import Code, cut, error_from, invalid_argument
+from .metadata import SIGNATURE_DEF, get_model_metadata
+from .model_service import get_model_status
+from .predict import predict_arrays
+from .regress import regress
+from .rest_document import Document, format_error, parse_document, to_bytes
+from .rest_examples import fill_examples
+from .rest_inputs import input_arrays
+from .rest_outputs import (
+    classifications_json,
+    columns_json,
+    error_json,
+    regressions_json,
+    rows_json,
+)
+from .servable import DEFAULT_SIGNATURE
+
+_log = logging.getLogger(__name__)
+
+PREFIX = re.compile(r"(?i)/v1/")
+"""How the paths of this API begin."""
+
+MOST_UNCOMPRESSED = 100 * 1024 * 1024
+"""Bytes that a compressed body may become (`kMaxUncompressedBytes` in gzip_zlib.h)."""
+
+HTTP_STATUS = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+"""What each code is in HTTP."""
+
+Observer = Callable[[str, str, Code, float], None]
+"""Told of every call that was answered: the model, what was asked, its code and its seconds."""
+
+_CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
+_POST = re.compile(
+    rf"(?i)/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<what>classify|regress|predict)", re.ASCII
+)
+_GET = re.compile(
+    rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?:/(?P<what>metadata))?", re.ASCII
+)
+_MOST_VERSION = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """A reply: its status in HTTP, and JSON."""
+
+    status: int
+    body: bytes
+
+
+class RestApi:
+    """Answers REST calls. May be called from any thread.
+
+    Args:
+        core: where the models are.
+        timeout: seconds that a model may run for a call; None is no limit.
+        observer: told of every call to a path of this API.
+    """
+
+    def __init__(
+        self, core: ServerCore, timeout: float | None, observer: Observer | None = None
+    ) -> None:
+        self._core = core
+        self._timeout = timeout
+        self._observer = observer
+
+    def answer(self, method: str, path: str, body: bytes, compressed: bool = False) -> Reply:
+        """Answers a call.
+
+        Args:
+            method: of HTTP.
+            path: as it was sent, with the query if there is one.
+            body: as it was sent.
+            compressed: the body is compressed with gzip.
+        """
+        start = time.perf_counter()
+        match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in _METHODS else None
+        model, what, code = "", "", Code.OK
+        try:
+            if match is None:
+                raise invalid_argument(f"Malformed request: {method} {path}")
+            spec, what = _model_spec(match), match["what"] or ""
+            model = spec.name
+            if method == "POST":
+                document = parse_document(_uncompressed(body) if compressed else body)
+                text = self._run(what, spec, document)
+            else:
+                text = self._describe(what, spec)
+        except Exception as failure:
+            error = error_from(failure)
+            if error is not failure:
+                _log.exception("%s %s failed", method, path)
+            code, text = error.code, error_json(cut(error.message))
+        if self._observer is not None:
+            self._observer(model, what, code, time.perf_counter() - start)
+        return Reply(HTTP_STATUS[code], text.encode("utf-8", "surrogateescape"))
+
+    def _run(self, what: str, spec: model_pb2.ModelSpec, document: Document) -> str:
+        signature = document.get("signature_name", "")
+        if not isinstance(signature, str):
+            raise format_error(
+                document, "not formatted correctly. 'signature_name' key must be a string value."
+            )
+        spec.signature_name = to_bytes(signature).decode("utf-8", "replace")
+        if what == "predict":
+            return self._predict(spec, document)
+        if what == "classify":
+            classification = classification_pb2.ClassificationRequest(model_spec=spec)
+            fill_examples(document, classification.input)
+            return classifications_json(classify(self._core, classification, self._timeout).result)
+        if what == "regress":
+            regression = regression_pb2.RegressionRequest(model_spec=spec)
+            fill_examples(document, regression.input)
+            return regressions_json(regress(self._core, regression, self._timeout).result)
+        raise invalid_argument(f"Unknown method: {what}")
+
+    def _predict(self, spec: model_pb2.ModelSpec, document: Document) -> str:
+        with self._core.handle(spec) as handle:
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            signature = handle.servable.signatures.get(name)
+            if signature is None:
+                raise invalid_argument(
+                    f'Serving signature name: "{name}" not found in signature def'
+                )
+            if not signature.inputs:
+                raise invalid_argument(
+                    "Failed to get input map for signature: " + (spec.signature_name or "DEFAULT")
+                )
+            arrays, by_rows = input_arrays(document, signature.inputs)
+            outputs = predict_arrays(handle.servable, signature, arrays, (), self._timeout)
+        return rows_json(outputs) if by_rows else columns_json(outputs)
+
+    def _describe(self, what: str, spec: model_pb2.ModelSpec) -> str:
+        if not spec.name:
+            raise invalid_argument("Missing model name in request.")
+        if not what:
+            status = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+            return _message_json(get_model_status(self._core, status))
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=spec, metadata_field=[SIGNATURE_DEF]
+        )
+        response = get_model_metadata(self._core, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata[SIGNATURE_DEF].Unpack(signatures)
+        return (
+            f'{{\n"model_spec":{_message_json(response.model_spec)},\n"metadata": '
+            f'{{"{SIGNATURE_DEF}": {_message_json(signatures)}}}\n}}\n'
+        )
+
+
+_METHODS = ("GET", "POST")
+
+
+def _model_spec(match: re.Match[str]) -> model_pb2.ModelSpec:
+    spec = model_pb2.ModelSpec(name=urllib.parse.unquote(match["model"] or ""))
+    if match["version"]:
+        version = int(match["version"]) if len(match["version"]) < 20 else _MOST_VERSION + 1
+        if version > _MOST_VERSION:
+            raise invalid_argument(f"Failed to convert version: {match['version']} to numeric.")
+        spec.version.value = version
+    if match["label"]:
+        spec.version_label = urllib.parse.unquote(match["label"])
+    return spec
+
+
+def _uncompressed(body: bytes) -> bytes:
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        data = stream.decompress(body, MOST_UNCOMPRESSED)
+    except zlib.error:
+        data = b""
+    if not stream.eof:
+        raise invalid_argument(
+            "Failed to uncompress the gzipped body, which may be of "
+            f"{MOST_UNCOMPRESSED} bytes at most"
+        )
+    return data
+
+
+def _message_json(message: Any) -> str:
+    text: str = json_format.MessageToJson(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+        indent=1,
+    )
+    return text

@@ -1,0 +1,340 @@
+"""JSON to arrays: the inputs of a REST predict call, by rows (`instances`) or columns (`inputs`).
+
+Rectangular lists of the right type, which are nearly all, are turned into arrays as a whole.
+Whatever is not is walked once more value by value, to say what the real server says of it.
+
+Source: `FillPredictRequestFromJson` and what it calls in util/json_tensor.cc of
+tensorflow/serving.
+"""
+
+import base64
+import binascii
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from .errors import Code, ServingError, invalid_argument
+from .rest_document import Document, format_error, shown, to_bytes, type_name
+from .tensors import Array
+
+ROWS, COLUMNS = "instances", "inputs"
+
+_BASE64 = "b64"
+# The most that an integer may be to be a float of this type without loss.
+_EXACT = {types_pb2.DT_FLOAT: 2**24 - 1, types_pb2.DT_DOUBLE: 2**53 - 1}
+_INT32 = (-(2**31), 2**31 - 1)
+# What is taken for the type; what is then too large for it loses its upper bits, as in C++.
+_INTEGERS = {
+    types_pb2.DT_INT8: _INT32,
+    types_pb2.DT_INT16: _INT32,
+    types_pb2.DT_INT32: _INT32,
+    types_pb2.DT_UINT8: _INT32,
+    types_pb2.DT_INT64: (-(2**63), 2**63 - 1),
+    types_pb2.DT_UINT32: (0, 2**32 - 1),
+    types_pb2.DT_UINT64: (0, 2**64 - 1),
+}
+_FLOAT_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
+
+Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
+Shape = tuple[int, ...]
+
+
+def input_arrays(document: Document, inputs: Inputs) -> tuple[dict[str, Array], bool]:
+    """The inputs of a call.
+
+    Args:
+        document: of the request.
+        inputs: alias -> tensor, of the signature; at least one.
+
+    Returns:
+        Name of a tensor of the graph -> its value, and whether the call is by rows.
+
+    Raises:
+        ServingError: what is wrong with the document.
+    """
+    if ROWS in document and COLUMNS in document:
+        raise format_error(
+            document,
+            f"Not formatted correctly expecting only one of '{COLUMNS}' or '{ROWS}' keys to exist ",
+        )
+    if ROWS in document:
+        rows = document[ROWS]
+        if not isinstance(rows, list):
+            raise format_error(document, f"Excepting '{ROWS}' to be an list/array")
+        if not rows:
+            raise format_error(document, f"No values in '{ROWS}' array")
+        arrays = _from_rows(rows, inputs)
+    elif COLUMNS in document:
+        arrays = _from_columns(document[COLUMNS], inputs)
+    else:
+        raise invalid_argument(f"Missing '{COLUMNS}' or '{ROWS}' key")
+    return {inputs[alias].name: array for alias, array in arrays.items()}, ROWS in document
+
+
+def type_error(value: object, dtype: int) -> ServingError:
+    """The error for a value of another type."""
+    return invalid_argument(
+        f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: "
+        f"{_dtype_name(dtype)}"
+    )
+
+
+def is_base64(value: object) -> bool:
+    """Whether a value is `{"b64": "..."}`, which stands for bytes."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_BASE64), str)
+
+
+def base64_bytes(value: Document) -> bytes:
+    """The bytes of `{"b64": "..."}`. Padding may be left out, and there may be white space.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    if not is_base64(value):
+        raise format_error(value, "not formatted correctly for base64 data")
+    text = "".join(value[_BASE64].split()).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid_argument("Unable to base64 decode") from None
+
+
+def check_lossless(value: float, dtype: int) -> None:
+    """Whether a number is one of this floating type; fractions are rounded to it.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT, it is too large for the type, or an integer that is not
+            exact in it.
+    """
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        lossless = abs(value) <= _EXACT[dtype]
+    else:
+        most = float(np.finfo(np.float32 if dtype == types_pb2.DT_FLOAT else np.float64).max)
+        lossless = not np.isfinite(float(value)) or abs(value) <= most
+    if not lossless:
+        raise invalid_argument(
+            f"Cannot convert JSON value: {shown(value)} to {_dtype_name(dtype)} "
+            "without loss of precision."
+        )
+
+
+def _from_rows(rows: list[Any], inputs: Inputs) -> dict[str, Array]:
+    if not isinstance(rows[0], dict) and len(inputs) > 1:
+        raise invalid_argument(
+            "instances is a plain list, but expecting list of objects as multiple input tensors "
+            "required as per tensorinfo_map"
+        )
+    columns: dict[str, list[Any]] | None = None
+    if not _is_named(rows[0]):
+        columns = {min(inputs): rows}
+    elif all(isinstance(row, dict) and row.keys() == inputs.keys() for row in rows):
+        columns = {alias: [row[alias] for row in rows] for alias in inputs}
+    if columns is not None:
+        arrays = {alias: _array(column, inputs[alias].dtype) for alias, column in columns.items()}
+        whole = {alias: array for alias, array in arrays.items() if array is not None}
+        if len(whole) == len(columns):
+            return whole
+    _explain_rows(rows, inputs)
+    raise invalid_argument(f"The values of '{ROWS}' are not rectangular")
+
+
+def _from_columns(value: Any, inputs: Inputs) -> dict[str, Array]:
+    if not _is_named(value):
+        if len(inputs) > 1:
+            raise invalid_argument(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors "
+                "required as per tensorinfo_map"
+            )
+        value = {min(inputs): value}
+    arrays = {}
+    for alias in sorted(inputs):
+        if alias not in value:
+            raise invalid_argument(f"Missing named input: {alias} in 'inputs' object.")
+        array = _array(value[alias], inputs[alias].dtype)
+        if array is None:
+            _explain(value[alias], 0, inputs[alias].dtype, _shape(value[alias]))
+            raise invalid_argument(f"The values of '{alias}' are not rectangular")
+        arrays[alias] = array
+    return arrays
+
+
+def _is_named(value: object) -> bool:
+    return isinstance(value, dict) and not is_base64(value)
+
+
+def _array(value: Any, dtype: int) -> Array | None:
+    """A value as an array, or None if it is none of this dtype; the reason is looked for then."""
+    shape: list[int] = []
+    leaves = [value]
+    while leaves:
+        types = set(map(type, leaves))
+        if list not in types:
+            flat = _flat_array(leaves, types, dtype)
+            return None if flat is None else flat.reshape(shape)
+        sizes = {len(leaf) for leaf in leaves} if len(types) == 1 else set()
+        if len(sizes) != 1:
+            return None
+        shape.append(sizes.pop())
+        leaves = list(itertools.chain.from_iterable(leaves))
+    return np.empty(shape, tf.as_dtype(dtype).as_numpy_dtype)
+
+
+def _flat_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None:
+    if dtype in _EXACT and types <= {int, float}:
+        return _float_array(leaves, types, dtype)
+    if dtype in _INTEGERS and types == {int}:
+        least, most = _INTEGERS[dtype]
+        if min(leaves) < least or max(leaves) > most:
+            return None
+        wide = np.array(leaves, np.int64 if least else np.uint64)
+        return wide.astype(tf.as_dtype(dtype).as_numpy_dtype)
+    if dtype == types_pb2.DT_BOOL and types == {bool}:
+        return np.array(leaves, bool)
+    if dtype == types_pb2.DT_STRING and types <= {str, dict}:
+        strings = np.empty(len(leaves), object)
+        try:
+            strings[:] = [
+                to_bytes(leaf) if isinstance(leaf, str) else base64_bytes(leaf) for leaf in leaves
+            ]
+        except ServingError:
+            return None
+        return strings
+    return None
+
+
+def _float_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None:
+    try:
+        wide = np.array(leaves, np.float64)
+    except OverflowError:
+        return None
+    largest = np.abs(wide[np.isfinite(wide)]).max(initial=0)
+    # Above this an integer may be inexact, and a number too large.
+    if largest > _EXACT[dtype]:
+        try:
+            for leaf in leaves:
+                check_lossless(leaf, dtype)
+        except ServingError:
+            return None
+    return wide.astype(tf.as_dtype(dtype).as_numpy_dtype)
+
+
+def _explain_rows(rows: list[Any], inputs: Inputs) -> None:
+    """Says what is wrong with rows, in the order in which the real server finds it.
+
+    Raises:
+        ServingError: that.
+    """
+    named = _is_named(rows[0])
+    first: dict[str, Shape] = {}
+    for number, row in enumerate(rows):
+        if named and not _is_named(row):
+            raise invalid_argument(f"Expecting object but got list at item {number} of input list")
+        if not named and _is_named(row):
+            raise invalid_argument(
+                f"Expecting value/list but got object at item {number} of input list"
+            )
+        for alias, value in row.items() if named else [(min(inputs), row)]:
+            try:
+                _explain_item(alias, value, inputs, first)
+            except ServingError as error:
+                key = f" key: {alias}" if named else ""
+                raise invalid_argument(
+                    f"Failed to process element: {number}{key} of 'instances' list. Error: {error}"
+                ) from None
+        if named and row.keys() != inputs.keys():
+            raise invalid_argument(
+                f"Failed to process element: {number} of 'instances' list. JSON object: "
+                f"{shown(row)} keys must be equal to: {','.join(sorted(inputs))}"
+            )
+
+
+def _explain_item(alias: str, value: Any, inputs: Inputs, first: dict[str, Shape]) -> None:
+    if alias not in inputs:
+        raise invalid_argument(f"JSON object: does not have named input: {alias}")
+    shape = _shape(value)
+    _explain(value, 0, inputs[alias].dtype, shape)
+    expected = first.setdefault(alias, shape)
+    if np.prod(shape) != np.prod(expected):
+        raise invalid_argument(
+            f"Expecting tensor size: {int(np.prod(expected))} but got: {int(np.prod(shape))}"
+        )
+    if shape != expected:
+        raise invalid_argument(
+            f"Expecting shape {_shape_text(expected)} but got: {_shape_text(shape)}"
+        )
+
+
+def _explain(value: Any, level: int, dtype: int, shape: Sequence[int]) -> None:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise format_error(
+                value,
+                f"found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {len(shape)}",
+            )
+        _explain_leaf(value, dtype)
+        return
+    if level >= len(shape):
+        raise invalid_argument(
+            f"Encountered list at unexpected level: {level} expected < {len(shape)}"
+        )
+    if len(value) != shape[level]:
+        raise invalid_argument(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} "
+            f"expected size: {shape[level]}"
+        )
+    for item in value:
+        _explain(item, level + 1, dtype, shape)
+
+
+def _explain_leaf(value: Any, dtype: int) -> None:
+    if isinstance(value, dict) and dtype == types_pb2.DT_STRING:
+        base64_bytes(value)
+        return
+    if isinstance(value, dict):
+        raise type_error(value, dtype)
+    if dtype in _EXACT:
+        if type(value) not in (int, float):
+            raise type_error(value, dtype)
+        check_lossless(value, dtype)
+    elif dtype in _INTEGERS:
+        least, most = _INTEGERS[dtype]
+        if type(value) is not int or not least <= value <= most:
+            raise type_error(value, dtype)
+    elif dtype == types_pb2.DT_STRING:
+        if not isinstance(value, str):
+            raise type_error(value, dtype)
+        to_bytes(value)
+    elif dtype == types_pb2.DT_BOOL:
+        if not isinstance(value, bool):
+            raise type_error(value, dtype)
+    else:
+        raise ServingError(
+            Code.UNIMPLEMENTED,
+            f"Conversion of JSON Value: {shown(value)} to type: {_dtype_name(dtype)}",
+        )
+
+
+def _shape(value: Any) -> Shape:
+    """The shape that a value would have if all of it were as its first elements are."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _shape_text(shape: Shape) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _dtype_name(dtype: int) -> str:
+    name: str = tf.as_dtype(dtype).name
+    return _FLOAT_NAMES.get(name, name)
