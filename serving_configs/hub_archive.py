@@ -1,0 +1,155 @@
+"""Archives of the hub: a SavedModel as `.tar.gz`, the same bytes for the same files.
+
+An archive has what a consumer reads: the SavedModel with its variables and assets. What is made
+for a server (warm-up requests, batching) or of measurements (the manifest) stays in the version's
+directory. The names are among those that the hub's validator lets pass.
+"""
+
+import fnmatch
+import gzip
+import pathlib
+import shutil
+import tarfile
+from collections.abc import Iterator
+
+from .atomic import open_atomically
+from .errors import ConfigError
+
+_INCLUDED = (
+    "saved_model.pb",
+    "keras_metadata.pb",
+    "fingerprint.pb",
+    "assets/*",
+    "variables/variables.*",
+)
+# gzip's own default; weights hardly shrink further.
+_LEVEL = 6
+
+
+def hub_root(publish_to: str) -> pathlib.Path:
+    """The directory that holds archives, pages and metadata; it can be served as it is."""
+    return pathlib.Path(publish_to) / "hub"
+
+
+def archive_name(publisher: str, model: str, version: int) -> str:
+    """An archive's path under the hub's root."""
+    return f"{publisher}/{model}/{version}.tar.gz"
+
+
+def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
+    """Archives a version, unless that was done before: what was published does not change.
+
+    Args:
+        directory: the version's.
+        archive: becomes the `.tar.gz`, by one rename.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        ConfigError: the version has no `saved_model.pb`, or a link where a file is expected.
+        OSError: it cannot be written.
+    """
+    if archive.exists():
+        return False
+    names = sorted(_members(directory))
+    if "saved_model.pb" not in names:
+        raise ConfigError(f"{directory}: no saved_model.pb; expected a SavedModel")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        open_atomically(archive) as temporary,
+        temporary.open("wb") as file,
+        # Neither a name nor a time in the header.
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            path = directory / name
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = path.stat().st_size, 0o644
+            with path.open("rb") as content:
+                tar.addfile(member, content)
+    return True
+
+
+def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
+    """Unpacks an archive into a directory that does not exist yet; whole or not at all.
+
+    Raises:
+        ConfigError: it is no archive of the hub: damaged, or with a member that is not a plain
+            file of a SavedModel, such as a link or a path that leads outside.
+        OSError: the directory exists or cannot be written.
+    """
+    check_archive(archive)
+    directory.mkdir(parents=True)
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                assert content is not None
+                target = directory / member.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    shutil.copyfileobj(content, file)
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def check_archive(archive: pathlib.Path) -> tuple[str, ...]:
+    """Reads an archive to its end and checks the name and kind of every member.
+
+    Returns:
+        The members' names.
+
+    Raises:
+        ConfigError: as `extract_archive`.
+        OSError: it cannot be read.
+    """
+    names: list[str] = []
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                if not member.isfile():
+                    raise ConfigError(f"{archive}: {member.name} is no plain file")
+                if not _allowed(member.name) or member.name in names:
+                    raise ConfigError(
+                        f"{archive}: unexpected member {member.name!r}; expected "
+                        f"{', '.join(_INCLUDED)}, each once"
+                    )
+                names.append(member.name)
+                _read(tar, member)
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
+        raise ConfigError(f"{archive}: damaged ({error}); expected a .tar.gz") from None
+    except OSError as error:
+        # zlib's errors on wrong data come without a number.
+        if error.errno is not None:
+            raise
+        raise ConfigError(f"{archive}: damaged ({error}); expected a .tar.gz") from None
+    if "saved_model.pb" not in names:
+        raise ConfigError(f"{archive}: no saved_model.pb at its root")
+    return tuple(names)
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    content = tar.extractfile(member)
+    assert content is not None
+    while content.read(1 << 20):
+        pass
+
+
+def _members(directory: pathlib.Path) -> Iterator[str]:
+    for path in directory.rglob("*"):
+        name = path.relative_to(directory).as_posix()
+        if _allowed(name) and not path.is_dir():
+            if path.is_symlink():
+                raise ConfigError(f"{path}: a link; an archive holds plain files only")
+            yield name
+
+
+def _allowed(name: str) -> bool:
+    # `*` of a pattern would take `..` and further folders as well.
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in name:
+        return False
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _INCLUDED)

@@ -1,0 +1,160 @@
+"""Everything that is written around the versions of a published tree."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from .atomic import locked, write_atomically
+from .batching import batching_for, batching_parameters_path, common_parameters
+from .deployment import compose_file, deployment_root, kubernetes_manifests, kubernetes_name
+from .errors import ConfigError
+from .hub_archive import archive_name, hub_root, write_archive
+from .hub_pages import (
+    collection_page,
+    collection_page_name,
+    docs_root,
+    model_page,
+    model_page_name,
+    publisher_page,
+    publisher_page_name,
+)
+from .kaggle import MODEL, instance_metadata, model_metadata, variation
+from .manifest import published_versions
+from .models_config import (
+    as_text,
+    models_config_path,
+    read_models_config,
+    root_of,
+    versions_of,
+    with_published,
+)
+from .monitoring import MONITORING_CONFIG, monitoring_config_path
+from .published import PublishedModel, read_published
+from .tree import base_path, serving_root
+
+HUB_URL = "http://localhost:8000"
+"""Where the hub is read unless one says otherwise: `python -m http.server` in its directory."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the files of a tree are written.
+
+    Attributes:
+        publisher: the publisher's name in hub handles.
+        hub_url: where the hub's directory can be read.
+        base_path: directory of the base paths as servers see it; None keeps what models.config
+            has, at first the tree's own.
+    """
+
+    publisher: str = "cait"
+    hub_url: str = HUB_URL
+    base_path: str | None = None
+
+
+def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
+    """Writes configs, deployment files, archives, pages and metadata of what is published.
+
+    Doing it again writes the same; an archive that is there is left alone.
+
+    Args:
+        publish_to: root of the published tree.
+        settings: see there.
+
+    Returns:
+        The archives that are new.
+
+    Raises:
+        ConfigError: something in the tree is not as it should be; a line that says what.
+        OSError: a file cannot be written.
+    """
+    published = published_versions(publish_to)
+    if not published:
+        raise ConfigError(
+            f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
+            "manifest"
+        )
+    models = {
+        name: [read_published(base_path(publish_to, name) / str(version)) for version in versions]
+        for name, versions in published.items()
+    }
+    latest = [versions[-1] for versions in models.values()]
+    path = models_config_path(publish_to)
+    with locked(path):
+        config = read_models_config(path)
+        root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
+        config = with_published(config, published, root)
+        write_atomically(path, as_text(config))
+        write_deployment(publish_to, config, latest)
+    measured = [batching_for(model.measured) for model in latest if model.measured]
+    write_atomically(batching_parameters_path(publish_to), common_parameters(measured))
+    write_atomically(monitoring_config_path(publish_to), MONITORING_CONFIG)
+    return write_hub(publish_to, models, settings)
+
+
+def write_deployment(
+    publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel]
+) -> None:
+    """Writes the deployment files, which have the config in them.
+
+    Args:
+        publish_to: root of the published tree.
+        config: its models.config.
+        latest: the latest version of each model.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    root = deployment_root(publish_to)
+    loaded = {m.name: len(versions_of(m)) for m in config.model_config_list.config}
+    base = root_of(config)
+    assert base is not None
+    write_atomically(root / "docker-compose.yaml", compose_file(latest, loaded, base))
+    for model in latest:
+        for xla in (False, True):
+            name = kubernetes_name(model.model, xla)
+            write_atomically(root / name, kubernetes_manifests(model, config, xla))
+
+
+def write_hub(
+    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], settings: Settings
+) -> list[pathlib.Path]:
+    """Writes archives, pages and metadata.
+
+    Args:
+        publish_to: root of the published tree.
+        models: model -> its versions, the latest last.
+        settings: see there.
+
+    Returns:
+        The archives that are new.
+
+    Raises:
+        ConfigError: a version is no SavedModel.
+        OSError: a file cannot be written.
+    """
+    publisher, url = settings.publisher, settings.hub_url.rstrip("/")
+    hub, docs = hub_root(publish_to), docs_root(publish_to)
+    new = []
+    for versions in models.values():
+        for model in versions:
+            archive = hub / archive_name(publisher, model.model, model.version)
+            if write_archive(model.directory, archive):
+                new.append(archive)
+            page = docs / model_page_name(publisher, model.model, model.version)
+            write_atomically(page, model_page(model, publisher, url))
+    latest = [versions[-1] for versions in models.values()]
+    write_atomically(docs / publisher_page_name(publisher), publisher_page(publisher))
+    write_atomically(
+        docs / collection_page_name(publisher), collection_page(latest, publisher, url)
+    )
+    kaggle = hub / "kaggle" / MODEL
+    write_atomically(kaggle / "model-metadata.json", model_metadata(publisher, latest))
+    for model in latest:
+        write_atomically(
+            kaggle / variation(model.model) / "model-instance-metadata.json",
+            instance_metadata(publisher, model, url),
+        )
+    return new

@@ -1,0 +1,116 @@
+"""Warm-up requests: what a server runs before a version is available.
+
+The first request of a signature, and with XLA the first of each size of batch, pays for optimising
+or compiling the graph. The requests here do that while the version loads.
+
+Source of the format: `saved_model_warmup_util.cc` of tensorflow/serving's servables. A tensor is
+sent as its shape and one value: `Tensor::FromProto` of tensorflow/core/framework/tensor.cc
+continues too few values with the last one. So a record for 32 images is no larger than for one.
+"""
+
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from .contract import CLASSIFY_METHOD, Head, SignatureContract, TensorContract, signatures_for
+from .functions import EXAMPLE_IMAGE_KEY
+from .geometry import Geometry
+
+REQUESTS = pathlib.PurePosixPath("assets.extra/tf_serving_warmup_requests")
+"""The file inside a version: a TFRecord of `PredictionLog`."""
+
+MOST_RECORDS = 1000
+"""A server refuses a file of more."""
+
+# A small JPEG of colour gradients, the same bytes always.
+_IMAGE = pathlib.Path(__file__).with_name("warmup.jpg")
+
+
+def warmup_requests(
+    model: str, head: Head, geometry: Geometry, batch_sizes: Sequence[int]
+) -> Iterator[prediction_log_pb2.PredictionLog]:
+    """A request for each signature and batch size.
+
+    Args:
+        model: the model's name, for the requests.
+        head: which model it is.
+        geometry: its sizes.
+        batch_sizes: the sizes that the server's batches are filled up to.
+    """
+    for name, signature in signatures_for(head, geometry).items():
+        for size in batch_sizes:
+            if signature.method == CLASSIFY_METHOD:
+                yield _classify(model, name, size)
+            else:
+                yield _predict(model, signature, geometry, size)
+
+
+def write_warmup(
+    path: pathlib.Path, model: str, head: Head, geometry: Geometry, batch_sizes: Sequence[int]
+) -> int:
+    """Writes the requests; the same bytes for the same arguments.
+
+    Args:
+        path: of the file; its directory has to be there.
+        model: the model's name.
+        head: which model it is.
+        geometry: its sizes.
+        batch_sizes: as for `warmup_requests`.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        ValueError: they are more than a server takes.
+    """
+    records = [
+        log.SerializeToString(deterministic=True)
+        for log in warmup_requests(model, head, geometry, batch_sizes)
+    ]
+    if len(records) > MOST_RECORDS:
+        raise ValueError(f"{len(records)} warm-up requests; at most {MOST_RECORDS} are allowed")
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    return len(records)
+
+
+def _predict(
+    model: str, signature: SignatureContract, geometry: Geometry, size: int
+) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature.name
+    for tensor in signature.inputs:
+        request.inputs[tensor.name].CopyFrom(_tensor(tensor, geometry, size))
+    return log
+
+
+def _classify(model: str, name: str, size: int) -> prediction_log_pb2.PredictionLog:
+    log = prediction_log_pb2.PredictionLog()
+    request = log.classify_log.request
+    request.model_spec.name = model
+    request.model_spec.signature_name = name
+    for _ in range(size):
+        example = request.input.example_list.examples.add()
+        feature = example.features.feature[EXAMPLE_IMAGE_KEY]
+        feature.bytes_list.value.append(_IMAGE.read_bytes())
+    return log
+
+
+def _tensor(contract: TensorContract, geometry: Geometry, size: int) -> tensor_pb2.TensorProto:
+    """A tensor of one value: pixels of ImageNet's mean, block 0, or the image."""
+    proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(contract.dtype).as_datatype_enum)
+    for length in contract.resolve(geometry):
+        proto.tensor_shape.dim.add(size=size if length is None else length)
+    if contract.dtype == "float32":
+        proto.float_val.append(0.0)
+    elif contract.dtype == "int32":
+        proto.int_val.append(0)
+    else:
+        proto.string_val.append(_IMAGE.read_bytes())
+    return proto

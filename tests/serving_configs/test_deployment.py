@@ -1,0 +1,174 @@
+"""Deployment files, held to their schemas and to the server's flags."""
+
+import json
+import pathlib
+from typing import Any
+
+import check_jsonschema
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from google.protobuf import text_format
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from serving.flags import Options, parse_flags
+from serving_configs.batching import Measured
+from serving_configs.deployment import IMAGE, compose_file, kubernetes_manifests, memory_of
+from serving_configs.models_config import with_published
+from serving_configs.monitoring import MONITORING_CONFIG
+from serving_configs.published import PublishedModel
+from signatures import Geometry
+
+SCHEMAS = pathlib.Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor"
+KUBERNETES = "1.30"
+GIB = 2**30
+
+
+def model(name: str = "cait_m48_448", measured: Measured | None = None) -> PublishedModel:
+    return PublishedModel(
+        directory=pathlib.Path("/published") / name / "1",
+        model=name,
+        version=1,
+        variant=name.removesuffix("_fe"),
+        head="features" if name.endswith("_fe") else "classifier",
+        geometry=Geometry(448, 784, 16, 768, 1000, 48, 2),
+        parameters=356_460_520,
+        trained=True,
+        source="a file",
+        sha256="0" * 64,
+        worst=1e-6,
+        images=8,
+        accuracy=None,
+        measured=measured,
+    )
+
+
+MODELS = [model(), model("cait_m48_448_fe", Measured(0.1, 8, 0.2, 64 * 2**20))]
+CONFIG = with_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, "/published")
+
+
+def compose() -> dict[str, Any]:
+    text = compose_file(MODELS, {m.model: 1 for m in MODELS}, "/published")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def kubernetes(of: PublishedModel, xla: bool = False) -> dict[str, Any]:
+    documents = list(yaml.safe_load_all(kubernetes_manifests(of, CONFIG, xla)))
+    assert len(documents) == 4
+    return {document["kind"]: document for document in documents}
+
+
+def container(documents: dict[str, Any]) -> dict[str, Any]:
+    (found,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def test_compose_file_holds_to_the_schema() -> None:
+    schema = json.loads((SCHEMAS / "compose-spec.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    assert not list(validator.iter_errors(compose()))
+    # That the schema is not one that takes everything.
+    wrong = compose()
+    wrong["services"]["serving"]["comand"] = []
+    assert list(validator.iter_errors(wrong))
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("which", MODELS, ids=lambda m: m.model)
+def test_kubernetes_manifests_hold_to_the_schemas(which: PublishedModel, xla: bool) -> None:
+    documents = kubernetes(which, xla)
+    for document in documents.values():
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    container(documents)["resources"]["requests"]["memory"] = [1]
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(documents["Deployment"], KUBERNETES, strict=True)
+
+
+def test_the_parts_of_a_model_fit_each_other() -> None:
+    documents = kubernetes(MODELS[1])
+    name = "cait-m48-448-fe"
+    assert {document["metadata"]["name"] for document in documents.values()} == {name}
+    deployment = documents["Deployment"]["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    for selector in (
+        deployment["selector"]["matchLabels"],
+        documents["Service"]["spec"]["selector"],
+    ):
+        assert selector.items() <= labels.items()
+    ports = {port["name"]: port["containerPort"] for port in container(documents)["ports"]}
+    assert {port["targetPort"] for port in documents["Service"]["spec"]["ports"]} == set(ports)
+    assert documents["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == name
+    volumes = {volume["name"] for volume in deployment["template"]["spec"]["volumes"]}
+    assert {mount["name"] for mount in container(documents)["volumeMounts"]} == volumes
+    assert container(documents)["image"] == IMAGE
+    assert ":" in IMAGE
+    assert "latest" not in IMAGE
+
+
+def test_a_pod_is_ready_when_the_stable_version_is() -> None:
+    probe = container(kubernetes(MODELS[0]))["readinessProbe"]["httpGet"]
+    assert probe == {"path": "/v1/models/cait_m48_448/labels/stable/metadata", "port": "rest"}
+
+
+def test_the_config_map_has_what_the_server_reads() -> None:
+    data = kubernetes(MODELS[1])["ConfigMap"]["data"]
+    found = text_format.Parse(data["models.config"], ModelServerConfig())
+    (entry,) = found.model_config_list.config
+    assert (entry.name, entry.base_path) == ("cait_m48_448_fe", "/models/cait_m48_448_fe")
+    assert dict(entry.version_labels) == {"stable": 1, "canary": 1}
+    assert data["monitoring.config"] == MONITORING_CONFIG
+    assert "max_batch_size { value: 16 }" in data["batching_parameters.txt"]
+    mounted = {f"/config/{name}" for name in data}
+    named = {arg.partition("=")[2] for arg in container(kubernetes(MODELS[1]))["args"]}
+    assert mounted <= named
+
+
+def test_flags_are_the_servers() -> None:
+    command = compose()["services"]["serving"]["command"]
+    assert command[:2] == ["--port=8500", "--rest_api_port=8501"]
+    known = {field for field in Options.__dataclass_fields__}
+    for arguments in (command, container(kubernetes(MODELS[0]))["args"]):
+        assert {argument.removeprefix("--").partition("=")[0] for argument in arguments} <= known
+        # Each value is of the flag's type; what this server lacks is refused by other tests.
+        flags = [a for a in arguments if "monitoring" not in a and "rest_api" not in a]
+        assert parse_flags(flags).enable_per_model_batching_parameters
+
+
+def test_compose_reads_the_trees_own_config() -> None:
+    service = compose()["services"]["serving"]
+    (volume,) = service["volumes"]
+    assert volume == {
+        "type": "bind",
+        "source": "../serving",
+        "target": "/published",
+        "read_only": True,
+    }
+    assert "--model_config_file=/published/models.config" in service["command"]
+
+
+def test_memory_is_that_of_the_weights_twice_and_of_a_batch() -> None:
+    one = memory_of(MODELS[0], 1)
+    assert one == pytest.approx(1.25 * 4 * MODELS[0].parameters, rel=1e-6)
+    assert memory_of(MODELS[1], 1) == one + 16 * 64 * 2**20
+    request = container(kubernetes(MODELS[1]))["resources"]["requests"]["memory"]
+    assert request.endswith("Mi")
+    bytes_requested = int(request[:-2]) * 2**20
+    # A new version is loaded beside the old one.
+    assert bytes_requested == pytest.approx(memory_of(MODELS[1], 2) + GIB / 2, abs=2**20)
+    reserved = compose()["services"]["serving"]["deploy"]["resources"]["reservations"]["memory"]
+    assert int(reserved[:-1]) * 2**20 > bytes_requested
+
+
+def test_xla_is_a_profile_of_its_own() -> None:
+    flags = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
+    assert "env" not in container(kubernetes(MODELS[0]))
+    assert container(kubernetes(MODELS[0], xla=True))["env"] == [
+        {"name": "TF_XLA_FLAGS", "value": flags}
+    ]
+    services = compose()["services"]
+    assert "environment" not in services["serving"]
+    assert services["serving-xla"]["environment"] == {"TF_XLA_FLAGS": flags}
+    assert services["serving-xla"]["profiles"] == ["xla"]
+    assert services["serving-xla"]["command"] == services["serving"]["command"]
