@@ -157,6 +157,17 @@ def test_the_function_of_the_signatures_returns_no_self_attention(
 
 
 @pytest.mark.parametrize("head", BOTH)
+def test_file_has_no_notes_of_the_tracing(head: Head, tiny_models: Models) -> None:
+    graph = meta_graph(tiny_models[head]).graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    assert len(nodes) > 1000
+    assert not [node.name for node in nodes if "_output_shapes" in node.attr]
+    # What a block adds to the file: its weights' handles and their places in every function.
+    size = (tiny_models[head] / "saved_model.pb").stat().st_size
+    assert size < 600_000
+
+
+@pytest.mark.parametrize("head", BOTH)
 def test_the_fingerprint_is_of_the_file_as_it_is(head: Head, tiny_models: Models) -> None:
     # The file is changed after it was first written, to set the methods.
     directory = tiny_models[head]
