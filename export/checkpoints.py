@@ -27,6 +27,9 @@ Array = npt.NDArray[np.float32]
 # safetensors' names of the types that hold trained weights; all are widened to float32.
 _FLOAT_TYPES = ("F32", "F16")
 
+# In the header of a file of weights made by rule, so that it is known for one wherever it goes.
+_TRAINED = "trained"
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -36,7 +39,7 @@ class Checkpoint:
         path: the safetensors file.
         source: where it came from, for people.
         sha256: of the file, in hexadecimal.
-        trained: False for weights made by rule.
+        trained: False for weights made by rule, also where a file of them is read.
     """
 
     path: str
@@ -67,6 +70,7 @@ class LazyTensors(Mapping[str, Array]):
                 keys = list(file.keys())
                 self.shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
                 types = {key: file.get_slice(key).get_dtype() for key in self.shapes}
+                self.metadata: dict[str, str] = file.metadata() or {}
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"checkpoint {path}: not a complete safetensors file ({error}); "
@@ -189,14 +193,15 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
             )
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Checkpoint(str(path), words, digest, source.trained)
+    trained = source.trained and tensors.metadata.get(_TRAINED) != "false"
+    return Checkpoint(str(path), words, digest, trained)
 
 
 def write_random_checkpoint(variant: Variant, path: pathlib.Path) -> None:
-    """Writes a variant's weights by rule as a safetensors file."""
+    """Writes a variant's weights by rule as a safetensors file, marked as not trained."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         key: random_tensor(variant.name, key, shape)
         for key, shape in expected_shapes(variant.config).items()
     }
-    safetensors.numpy.save_file(tensors, path)
+    safetensors.numpy.save_file(tensors, path, {_TRAINED: "false"})

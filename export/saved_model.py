@@ -17,12 +17,13 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 import tf_keras
 from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
 from signatures import Head, signatures_for
 from signatures.functions import build_signatures
 
+from .canonical import canonicalise, write_canonical
 from .forward import Forward
+from .slim import slim
 from .variants import CaiTConfig
 
 
@@ -53,7 +54,7 @@ def write_saved_model(
             save_traces=False,
             signatures=signatures,
         )
-    _set_methods(directory, head, config)
+    _finish(directory, head, config)
 
 
 @contextlib.contextmanager
@@ -80,12 +81,13 @@ def _callable_as_hub_expects(model: tf_keras.Model, forward: Forward) -> Iterato
             del model.__dict__[name]
 
 
-def _set_methods(directory: pathlib.Path, head: Head, config: CaiTConfig) -> None:
-    """Gives each signature the contract's method; TF2 writes them all as Predict."""
-    path = directory / "saved_model.pb"
-    proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig) -> None:
+    """Gives each signature the contract's method, as TF2 writes them all as Predict, and makes the
+    files the same bytes wherever and whenever they are written.
+    """
+    proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for name, signature in signatures_for(head, config.geometry).items():
         proto.meta_graphs[0].signature_def[name].method_name = signature.method
-    path.write_bytes(proto.SerializeToString(deterministic=True))
-    # The fingerprint is of the file that was just changed.
-    (directory / "fingerprint.pb").write_bytes(fingerprinting.CreateFingerprintDef(str(directory)))
+    canonicalise(proto)
+    slim(proto)
+    write_canonical(proto, directory)

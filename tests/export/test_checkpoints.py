@@ -19,6 +19,7 @@ from export.checkpoints import (
     RandomSource,
     checkpoint_source,
     open_checkpoint,
+    write_random_checkpoint,
 )
 from export.errors import CheckpointError, UserError
 from export.variants import VARIANTS, CaiTConfig, Variant
@@ -268,3 +269,11 @@ def test_bfloat16_is_refused_and_not_read_as_something_else(
 
 def test_a_refusal_is_the_user_s_to_mend() -> None:
     assert issubclass(CheckpointError, UserError)
+
+
+def test_weights_made_by_rule_are_known_in_a_file_too(
+    variant: Variant, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "anywhere" / "tiny.safetensors"
+    write_random_checkpoint(variant, path)
+    assert not opened(path.parent, variant).trained
