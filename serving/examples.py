@@ -3,12 +3,15 @@
 Source: `util.cc` of tensorflow/serving's servables.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import input_pb2
 
 from .errors import invalid_argument
-from .servable import Servable
+from .servable import DEFAULT_SIGNATURE, Servable
 from .tensors import Array
 
 INPUTS = "inputs"
@@ -35,16 +38,38 @@ def serialised_examples(message: input_pb2.Input) -> Array:
     return array
 
 
-def named_signature(servable: Servable, name: str) -> meta_graph_pb2.SignatureDef:
-    """The signature that a call names.
+def run_on_examples(
+    servable: Servable,
+    request: Any,
+    tensors: Callable[[meta_graph_pb2.SignatureDef], tuple[str, list[str]]],
+    write: Callable[[meta_graph_pb2.SignatureDef, int, Mapping[str, Array], Any], None],
+    response: Any,
+    timeout: float | None,
+) -> None:
+    """Runs a Classify or a Regress call and writes its response, the version aside.
+
+    Args:
+        servable: the version to run on.
+        request: the call's.
+        tensors: checks a signature; the tensor to feed and those to fetch.
+        write: writes what was fetched for so many examples into the response's `result`.
+        response: empty.
+        timeout: seconds left; None is no limit.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, if there is none.
+        ServingError: what TF Serving answers.
     """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
         raise invalid_argument(f"No signature was found with the name: {name}")
-    return signature
+    feed, fetches = tensors(signature)
+    examples = serialised_examples(request.input)
+    values = servable.run({feed: examples}, fetches, timeout)
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.signature_name = name
+    by_name = dict(zip(fetches, values, strict=True))
+    write(signature, len(examples), by_name, response.result)
 
 
 def shape_text(array: Array) -> str:

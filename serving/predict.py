@@ -12,6 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from .core import ServerCore
 from .errors import failed_precondition, invalid_argument, not_serialisable
+from .on_version import on_version
 from .servable import DEFAULT_SIGNATURE, Servable
 from .tensors import MOST_BYTES, Array, TensorError, to_array, to_proto
 
@@ -29,12 +30,7 @@ def predict(
     Raises:
         ServingError: what TF Serving answers.
     """
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    with core.handle(request.model_spec) as handle:
-        response = run_predict(handle.servable, request, timeout)
-        response.model_spec.version.value = handle.version
-        return response
+    return on_version(core, request, run_predict, timeout)
 
 
 def run_predict(

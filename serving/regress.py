@@ -12,8 +12,9 @@ from tensorflow_serving.apis import regression_pb2
 
 from .core import ServerCore
 from .errors import failed_precondition, invalid_argument
-from .examples import INPUTS, named_signature, serialised_examples, shape_text
-from .servable import DEFAULT_SIGNATURE, Servable
+from .examples import INPUTS, run_on_examples, shape_text
+from .on_version import on_version
+from .servable import Servable
 from .tensors import Array, dtype_number
 
 METHOD = "tensorflow/serving/regress"
@@ -29,12 +30,7 @@ def regress(
     Raises:
         ServingError: what TF Serving answers.
     """
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    with core.handle(request.model_spec) as handle:
-        response = run_regress(handle.servable, request, timeout)
-        response.model_spec.version.value = handle.version
-        return response
+    return on_version(core, request, run_regress, timeout)
 
 
 def run_regress(
@@ -47,16 +43,8 @@ def run_regress(
     Raises:
         ServingError: what TF Serving answers.
     """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    signature = named_signature(servable, name)
-    feed, fetches = regression_tensors(signature)
-    examples = serialised_examples(request.input)
-    values = servable.run({feed: examples}, fetches, timeout)
     response = regression_pb2.RegressionResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.signature_name = name
-    by_name = dict(zip(fetches, values, strict=True))
-    write_regressions(signature, len(examples), by_name, response.result)
+    run_on_examples(servable, request, regression_tensors, write_regressions, response, timeout)
     return response
 
 
