@@ -17,10 +17,12 @@ from export.reference import ReferenceOutputs, forward
 from export.reference_preprocessing import load_pixels, normalize
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
+from serving_configs.batching import Measured
 from signatures import Head, signatures_for
 from signatures.functions import EXAMPLE_IMAGE_KEY
 from signatures.inspection import contract_problems
 
+from .measure import WarmupError, check_warmup, measure
 from .records import Figure
 
 Array = npt.NDArray[Any]
@@ -125,6 +127,23 @@ class Gate:
             return
         self._compare_call(image)
         self._compare_encoded_signatures(image, self._compare_tensor_signatures(image))
+
+    def measure(self, model: str) -> Measured:
+        """Measures the model for its batching, and runs the warm-up requests that follow from it.
+
+        Args:
+            model: its name.
+
+        Raises:
+            GateError: a request fails; a server would refuse the version.
+        """
+        geometry = self._config.geometry
+        measured = measure(lambda images: self._run("serving_default", images=images), geometry)
+        try:
+            check_warmup(self._model.signatures, model, self._head, geometry, measured)
+        except WarmupError as error:
+            raise GateError(str(error)) from error
+        return measured
 
     def _run(self, signature: str, **inputs: object) -> dict[str, Array]:
         function = self._model.signatures[signature]

@@ -6,6 +6,7 @@ from typing import Any
 
 from export.checkpoints import Checkpoint
 from export.variants import VARIANTS, Variant
+from serving_configs.batching import Measured
 from signatures import Head
 
 
@@ -67,11 +68,13 @@ class Shard:
         path: the TFRecord file.
         images: records in it.
         attention: numbers of the records whose attention is compared too.
+        measure: whether the models are measured after it, which is done once.
     """
 
     path: str
     images: int
     attention: tuple[int, ...]
+    measure: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +122,8 @@ class ShardResult:
         images: images compared.
         attention_images: images whose attention was compared too.
         bad_images: names and reasons of those that could not be decoded.
-        seconds: by step: `load`, `reference` and `compare`.
+        seconds: by step: `load`, `reference`, `compare` and `measure`.
+        measured: latency and memory, where they were measured.
         error: why the gate could not be run; empty when it was.
     """
 
@@ -128,6 +132,7 @@ class ShardResult:
     attention_images: int = 0
     bad_images: tuple[str, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    measured: Measured | None = None
     error: str = ""
 
 
@@ -152,6 +157,8 @@ class ModelReport:
         seconds: by step.
         checkpoint: the weights.
         failures: why it was refused; empty when it was published.
+        measured: latency and memory, None where they were not measured.
+        unchanged: whether the same content was published before, so that nothing was.
     """
 
     model: str
@@ -170,6 +177,8 @@ class ModelReport:
     seconds: dict[str, float]
     checkpoint: Checkpoint
     failures: tuple[str, ...]
+    measured: Measured | None = None
+    unchanged: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""

@@ -35,6 +35,7 @@ class PreparedShard:
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
             prepared = list(executor.map(prepare, read_shard(shard.path)))
         self._tensors = tensors
+        self._measures = shard.measure
         self._images = [image for image in prepared if isinstance(image, PreparedImage)]
         self._bad = tuple(reason for reason in prepared if isinstance(reason, str))
         # Of the model that is compared first; the others have the reference for nothing.
@@ -57,16 +58,18 @@ class PreparedShard:
         loaded = time.perf_counter()
         for image in self._images:
             gate.compare(image)
-        seconds = {
-            **self._seconds,
-            "load": loaded - started,
-            "compare": time.perf_counter() - loaded,
-        }
+        compared = time.perf_counter()
+        seconds = {**self._seconds, "load": loaded - started, "compare": compared - loaded}
         self._seconds = {}
+        measured = None
+        if self._measures:
+            measured = gate.measure(staged.model)
+            seconds["measure"] = time.perf_counter() - compared
         return ShardResult(
             gate.figures,
             len(self._images),
             sum(image.attention for image in self._images),
             self._bad,
             seconds,
+            measured,
         )

@@ -38,4 +38,5 @@ def judge(staged: StagedModel, results: Sequence[ShardResult], max_bad_images: i
         seconds=add_seconds(staged.seconds, *(result.seconds for result in results)),
         checkpoint=staged.checkpoint,
         failures=tuple(failures),
+        measured=next((result.measured for result in results if result.measured), None),
     )

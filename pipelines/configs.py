@@ -1,0 +1,59 @@
+"""What the pipeline writes around its models, by way of `serving_configs`."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from export.errors import UserError
+from serving_configs.errors import ConfigError
+from serving_configs.published import Accuracy
+
+from .records import ModelReport, StagedModel
+
+
+def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
+    """What pages, configs and deployment files need of a version, for its manifest."""
+    row = staged.row
+    # A variant of one's own has no published figures.
+    accuracy = Accuracy(row.top1, row.top5, row.flops_g) if row.top1 else None
+    return {
+        "geometry": dataclasses.asdict(row.config.geometry),
+        "images": report.images,
+        "published": dataclasses.asdict(accuracy) if accuracy else None,
+        "measured": dataclasses.asdict(report.measured) if report.measured else None,
+    }
+
+
+def prepare_for_serving(staged: StagedModel, report: ModelReport) -> None:
+    """Writes batching parameters and warm-up requests into a staged model.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if report.measured is None:
+        return
+    from .measure import write_serving_files
+
+    write_serving_files(
+        pathlib.Path(staged.path),
+        staged.model,
+        staged.head,
+        staged.row.config.geometry,
+        report.measured,
+    )
+
+
+def write_configs(publish_to: str, publisher: str, hub_url: str | None = None) -> None:
+    """Writes configs, deployment files, archives and pages of everything that is published.
+
+    Raises:
+        UserError: something in the tree is not as it should be.
+    """
+    from serving_configs.write import HUB_URL, Settings, write_all
+
+    try:
+        write_all(publish_to, Settings(publisher, hub_url or HUB_URL))
+    except ConfigError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,194 @@
+"""What a server needs to know of a model: its latency, its memory, and that its warm-up runs.
+
+Done once for each model by the gate, on the model that it has loaded.
+"""
+
+import contextlib
+import pathlib
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving_configs.batching import FILE_IN_VERSION, Measured, batching_for
+from signatures import Geometry, Head
+from signatures.warmup import REQUESTS, write_warmup
+
+Array = npt.NDArray[Any]
+Signatures = Mapping[str, Callable[..., dict[str, tf.Tensor]]]
+
+BATCH = 8
+"""Images of the second measurement, or fewer where they would take longer than `_LONGEST`."""
+
+_LONGEST = 4.0
+_RUNS = 3
+_SAMPLING = 0.002
+_FLOAT = 4
+
+
+class WarmupError(Exception):
+    """A warm-up request that fails; a server would refuse the version for it."""
+
+
+def measure(run: Callable[[Array], object], geometry: Geometry) -> Measured:
+    """Measures a model on this machine: a few runs with one image, then some with several.
+
+    The memory of an image is the growth of the process, but no less than what the largest tensors
+    take: TensorFlow keeps what it has freed, so that a growth may not be seen.
+
+    Args:
+        run: the model on images (B, S, S, 3) float32; it has run before.
+        geometry: the model's sizes.
+    """
+    size = geometry.image_size
+    one = np.zeros((1, size, size, 3), np.float32)
+    latency = _seconds(run, one)
+    batch = BATCH
+    while batch > 1 and batch * latency > _LONGEST:
+        batch //= 2
+    batch_latency, growth = latency, 0
+    if batch > 1:
+        many = np.repeat(one, batch, axis=0)
+        with _growth() as found:
+            run(many)
+        growth = found[0] // batch
+        batch_latency = _seconds(run, many)
+    return Measured(latency, batch, batch_latency, max(growth, _least_memory(geometry)))
+
+
+def write_serving_files(
+    directory: pathlib.Path, model: str, head: Head, geometry: Geometry, measured: Measured
+) -> None:
+    """Writes what only servers read of a version: its batching parameters and warm-up requests.
+
+    There is a request for each size of batch that the parameters allow.
+
+    Args:
+        directory: the staged version's.
+        model: the model's name.
+        head: which model it is.
+        geometry: its sizes.
+        measured: see `measure`.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    batching = batching_for(measured)
+    (directory / FILE_IN_VERSION).write_text(batching.as_text(), encoding="utf-8")
+    path = directory / REQUESTS
+    path.parent.mkdir(exist_ok=True)
+    write_warmup(path, model, head, geometry, batching.allowed_batch_sizes)
+
+
+def check_warmup(
+    signatures: Signatures, model: str, head: Head, geometry: Geometry, measured: Measured
+) -> int:
+    """Runs the requests that `write_serving_files` writes, out of a file as a server does.
+
+    Args:
+        signatures: those of the loaded model.
+        model: the model's name.
+        head: which model it is.
+        geometry: its sizes.
+        measured: see `measure`.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        WarmupError: the first that fails.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        root = pathlib.Path(directory)
+        write_serving_files(root, model, head, geometry, measured)
+        return run_warmup(root / REQUESTS, signatures)
+
+
+def run_warmup(path: pathlib.Path, signatures: Signatures) -> int:
+    """Runs every request of a file on a loaded model; the number of them.
+
+    Raises:
+        WarmupError: the first that fails.
+    """
+    count = 0
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        name, inputs = _inputs(log)
+        try:
+            signatures[name](**inputs)
+        except (KeyError, TypeError, tf.errors.OpError) as error:
+            message = getattr(error, "message", str(error))
+            raise WarmupError(f"warm-up request {count} of {name} fails: {message}") from error
+        count += 1
+    return count
+
+
+def _inputs(log: prediction_log_pb2.PredictionLog) -> tuple[str, dict[str, tf.Tensor]]:
+    """Signature and tensors of a request, read as the server reads them."""
+    if log.WhichOneof("log_type") == "classify_log":
+        request = log.classify_log.request
+        examples = [e.SerializeToString() for e in request.input.example_list.examples]
+        return request.model_spec.signature_name, {"inputs": tf.constant(examples)}
+    request = log.predict_log.request
+    return request.model_spec.signature_name, {
+        name: tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(proto.dtype))
+        for name, proto in request.inputs.items()
+    }
+
+
+def _seconds(run: Callable[[Array], object], images: Array) -> float:
+    """The shortest of a few runs: what is longer was something else on the machine."""
+    shortest = float("inf")
+    for _ in range(_RUNS):
+        started = time.perf_counter()
+        run(images)
+        shortest = min(shortest, time.perf_counter() - started)
+        if shortest > _LONGEST:
+            break
+    return shortest
+
+
+def _least_memory(geometry: Geometry) -> int:
+    """Bytes of one image's largest tensors that live at the same time.
+
+    The attention of one block before and after the talking heads and as an output, and the tokens
+    with the hidden layer of the MLP, four times as wide.
+    """
+    attention = 3 * geometry.heads * geometry.patches**2
+    tokens = (1 + 4 + 1) * geometry.patches * geometry.embed_dim
+    return _FLOAT * (attention + tokens)
+
+
+@contextlib.contextmanager
+def _growth() -> Iterator[list[int]]:
+    """Bytes by which the process's resident memory grew at most within the block, as `[bytes]`."""
+    before = _resident()
+    found = [0]
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.wait(_SAMPLING):
+            found[0] = max(found[0], _resident() - before)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        thread.join()
+
+
+def _resident() -> int:
+    try:
+        pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0  # Not Linux: the least that it takes is known.
+    return pages * resource.getpagesize()
