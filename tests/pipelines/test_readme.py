@@ -1,8 +1,5 @@
-"""The README's commands and snippets, as they stand there."""
+"""The README's commands and snippets, as they stand there; tests/serving has those of serving."""
 
-import pathlib
-import re
-import shlex
 import subprocess
 import sys
 
@@ -13,40 +10,28 @@ from export.variants import VARIANTS
 from pipelines.options import parse
 from signatures import BOTH
 from signatures.documentation import signature_table
+from tests.conftest import REPOSITORY
+from tests.readme import between, blocks, is_of_serving, lines, words
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [words(line) for line in lines() if not is_of_serving(line)]
+SNIPPETS = [snippet for snippet in blocks("python") if not is_of_serving(snippet)]
 
 
-def commands() -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines]
-
-
-def between(mark: str) -> str:
-    _, text, _ = re.split(rf"<!-- /?{mark} -->\n", README)
-    return text
-
-
-def test_every_command_is_one_that_a_test_here_looks_at():
-    known = {"make", ".venv/bin/python"}
-    assert {command[0] for command in commands()} == known
-    assert [command[1] for command in commands() if command[0] == "make"] == ["export", "test"]
+def test_every_command_is_one_that_a_test_looks_at():
+    """Here, or in tests/serving, which runs all that is of serving."""
+    assert {command[0] for command in COMMANDS} == {"make", ".venv/bin/python"}
+    assert [command[1] for command in COMMANDS if command[0] == "make"] == ["export", "test"]
 
 
 def test_make_targets_exist():
-    for command in commands():
+    for command in COMMANDS:
         if command[0] == "make":
             subprocess.run(
                 ["make", "--dry-run", *command[1:]], cwd=REPOSITORY, capture_output=True, check=True
             )
 
 
-PUBLISH = [command for command in commands() if command[1:3] == ["-m", "pipelines.publish"]]
+PUBLISH = [command for command in COMMANDS if command[1:3] == ["-m", "pipelines.publish"]]
 
 
 def test_publish_commands_are_there():
@@ -69,7 +54,7 @@ def test_publish_command_runs_on_files_of_weights(publish_tiny, tiny_variant, tm
     assert result.status == 0, result.stderr
 
 
-@pytest.mark.parametrize("snippet", blocks("python"), ids=lambda text: text.splitlines()[-1][:40])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
 def test_python_snippet_runs(published, tmp_path, snippet):
     """In a directory that has what the snippet reads, and nothing of this project to import."""
     (tmp_path / "build").mkdir()

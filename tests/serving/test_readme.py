@@ -1,0 +1,163 @@
+"""The README's commands and snippets about serving, as they stand there, on a published model.
+
+They are run by a shell, in a directory that has what they name, with two changes: free ports in
+place of 8500 and 8501, and the Python that runs the tests in place of `.venv/bin/python`.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from google.protobuf import json_format
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving.launch import ServerProcess, server_process
+from tests.conftest import REPOSITORY, Result
+from tests.readme import blocks, is_of_serving, lines, words
+from tests.serving import conftest
+
+SERVER = "serving.model_server"
+COMMANDS = [line for line in lines() if is_of_serving(line)]
+CALLS = [line for line in COMMANDS if SERVER not in line]
+SNIPPETS = [snippet for snippet in blocks("python") if is_of_serving(snippet)]
+
+Run = Callable[[str], str]
+
+
+@pytest.fixture(scope="module")
+def place(published: Result, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A directory as this repository is after `make export`, as far as the commands can see."""
+    assert published.status == 0, published.stderr
+    place = tmp_path_factory.mktemp("place")
+    (place / "build").mkdir()
+    (place / "build" / "published").symlink_to(published.tree)
+    (place / "tests").symlink_to(REPOSITORY / "tests")
+    return place
+
+
+@pytest.fixture(scope="module")
+def server(place: pathlib.Path) -> Iterator[ServerProcess]:
+    """The server of the README's one command that starts one."""
+    (command,) = (line for line in COMMANDS if SERVER in line)
+    program, *rest = words(command.replace("$PWD", str(place)))
+    assert (program, rest[:2]) == (".venv/bin/python", ["-m", SERVER])
+    flags = [flag for flag in rest[2:] if flag != "--rest_api_port=8501"]
+    assert len(flags) == len(rest) - 3
+    with server_process(*flags, binary=conftest.server_binary, rest=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def run(place: pathlib.Path, server: ServerProcess) -> Run:
+    """Runs a command, once, and gives what it prints."""
+
+    @functools.cache
+    def run(command: str) -> str:
+        text = re.sub(r"localhost:8500\b", f"localhost:{server.port}", command)
+        text = re.sub(r"localhost:8501\b", f"localhost:{server.rest_port}", text)
+        if "-m serving.client" in text and "--server" not in text:
+            text = f"{text} --server localhost:{server.port}"
+        text = text.replace(".venv/bin/python", sys.executable)
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {text}"],
+            cwd=place,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def only(part: str) -> str:
+    """The one call that has this in it."""
+    (line,) = (line for line in CALLS if part in line)
+    return line
+
+
+def test_the_ways_to_call_are_there() -> None:
+    programs = {word for line in CALLS for word in words(line)}
+    assert {"curl", "grpcurl", ".venv/bin/python"} <= programs
+    assert len(SNIPPETS) == 2
+
+
+@pytest.mark.parametrize("line", CALLS, ids=lambda line: line[-60:])
+def test_command_runs(run: Run, line: str) -> None:
+    if "grpcurl" in line and not shutil.which("grpcurl"):
+        pytest.skip("grpcurl is not on the PATH")
+    if "grpcurl" in line and conftest.server_binary:
+        pytest.skip("the real server has neither reflection nor, unasked, health checking")
+    assert run(line)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
+def test_python_snippet_runs(
+    place: pathlib.Path, server: ServerProcess, snippet: str, run: Run
+) -> None:
+    found = run_snippet(place, server, snippet).splitlines()
+    if "serving.client" in snippet:
+        assert found[1:] == ["(1, 1000)", "(1, 4, 1, 197)", "(1, 4, 196, 196)"]
+        (classified,) = json.loads(run(f"{only(' classify ')} --json"))
+        best = classified["classes"][0]
+        assert found[0] == f"{best['label']} {best['probability']}"
+    else:
+        # What it shows is what the other ways to make the same call show.
+        number, probability = found[0].split()
+        (probabilities,) = json.loads(run(only("| curl")))["outputs"]["probabilities"]
+        assert max(range(1000), key=probabilities.__getitem__) == int(number)
+        assert probabilities[int(number)] == pytest.approx(float(probability), rel=1e-5)
+
+
+def run_snippet(place: pathlib.Path, server: ServerProcess, snippet: str) -> str:
+    """With this repository to import from only where the snippet is about that."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    if "from serving." in snippet:
+        environment["PYTHONPATH"] = str(REPOSITORY)
+    text = snippet.replace("localhost:8500", f"localhost:{server.port}")
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_the_commands_say(run: Run) -> None:
+    assert run(only("client status")) == "1  AVAILABLE\n"
+    assert run(only("client metadata")).startswith("cait_xxs24_224 version 1\n")
+    status = json.loads(run(only("curl --silent http://")))
+    assert [entry["state"] for entry in status["model_version_status"]] == ["AVAILABLE"]
+    photo, *best = run(only(" classify ")).splitlines()
+    assert photo == "tests/data/photos/cat.jpg"
+    assert len(best) == 5
+
+
+def test_what_grpcurl_sends_is_a_predict_call(
+    run: Run, server: ServerProcess, place: pathlib.Path
+) -> None:
+    """Its JSON by protobuf's rules and its method by its name, which needs no grpcurl."""
+    body, command = only("| grpcurl").split(" | grpcurl ")
+    request = json_format.Parse(run(body), predict_pb2.PredictRequest())
+    assert words(command)[-1] == "tensorflow.serving.PredictionService/Predict"
+    with grpc.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        reply = stub.Predict(request, timeout=60)
+    (probabilities,) = json.loads(run(only("| curl")))["outputs"]["probabilities"]
+    assert list(reply.outputs) == ["probabilities"]
+    assert list(reply.outputs["probabilities"].float_val) == pytest.approx(probabilities, abs=1e-6)
