@@ -45,7 +45,7 @@ class AsyncClient:
         self._server = server
         self._model = ModelSpec(model, version, label)
         self._timeout = timeout
-        options = channel_options(tls, retries)
+        options = channel_options(server, tls, retries)
         if tls is None:
             self._channel = grpc.aio.insecure_channel(server, options)
         else:

@@ -12,6 +12,7 @@ Sources: gRPC's "Status codes and their use", and proposal A6 (client retries).
 import dataclasses
 import json
 import pathlib
+import re
 import ssl
 from typing import Any
 
@@ -118,13 +119,18 @@ class Tls:
         return grpc.ssl_channel_credentials(ca, key, cert)
 
 
-def channel_options(tls: Tls | None, retries: bool) -> list[tuple[str, Any]]:
+def channel_options(server: str, tls: Tls | None, retries: bool) -> list[tuple[str, Any]]:
     """Options of a client's channel.
 
     Args:
+        server: its address.
         tls: as the client has it.
         retries: whether `RETRIES` hold.
+
+    Raises:
+        ValueError: that is no address; one line.
     """
+    _check_address(server)
     options: list[tuple[str, Any]] = [
         # gRPC's own limit for what is received, 4 MiB, is less than the attention of one block.
         ("grpc.max_send_message_length", _UNLIMITED),
@@ -146,3 +152,16 @@ def client_error(error: grpc.RpcError, server: str, model: str) -> ClientError:
     """The error of gRPC as a client's."""
     code: Any = error.code()
     return ClientError(Code(code.value[0]), error.details() or "", server, model)
+
+
+def _check_address(server: str) -> None:
+    """Whether gRPC would take an address for what it was meant to be.
+
+    It takes a port that is missing for 443, and one that is too large for another one.
+
+    Raises:
+        ValueError: it is not one; one line.
+    """
+    found = re.fullmatch(r"(?!https?:)\S+:(\d+)", server)
+    if not server.startswith("unix:") and (found is None or int(found[1]) > 65535):
+        raise ValueError(f"{server!r}: not an address; expected host:port, such as {SERVER}")

@@ -44,7 +44,8 @@ class Client:
 
     Raises:
         OSError: a file of `tls` cannot be read.
-        ValueError: one is not what it should be, or a version and a label are given.
+        ValueError: one is not what it should be, nor is the address, or a version and a label are
+            given.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Client:
         self._server = server
         self._model = ModelSpec(model, version, label)
         self._timeout = timeout
-        options = channel_options(tls, retries)
+        options = channel_options(server, tls, retries)
         if tls is None:
             self._channel = grpc.insecure_channel(server, options)
         else:

@@ -1,11 +1,13 @@
 """The command of the client: what it prints, and one line for what is wrong."""
 
+import http.server
 import json
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -99,6 +101,32 @@ def test_what_the_server_refuses_is_one_line(
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"client: {address}, model cait: INVALID_ARGUMENT: {text}: ")
     assert "Unknown image file format" in err
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "localhost:99999", "http://localhost:8500"])
+def test_what_is_no_address(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--server", address, "--model", "m"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        f"client: {address!r}: not an address; expected host:port, such as localhost:8500\n",
+    )
+
+
+def test_a_server_of_something_else(capfd: pytest.CaptureFixture[str]) -> None:
+    """One that speaks HTTP of another version, as the REST port does."""
+
+    class Quiet(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        status = main(["status", "--server", address, "--model", "m", "--timeout", "20"])
+        server.shutdown()
+    out, err = capfd.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"client: {address}, model m: UNAVAILABLE: ")
 
 
 @pytest.mark.parametrize(
