@@ -124,7 +124,7 @@ def run_warmup(path: pathlib.Path, signatures: Signatures) -> int:
         try:
             signatures[name](**inputs)
         except (KeyError, TypeError, tf.errors.OpError) as error:
-            message = getattr(error, "message", str(error))
+            message = " ".join(getattr(error, "message", str(error)).split())
             raise WarmupError(f"warm-up request {count} of {name} fails: {message}") from error
         count += 1
     return count

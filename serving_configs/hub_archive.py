@@ -10,11 +10,14 @@ import gzip
 import pathlib
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator
 
 from .atomic import open_atomically
 from .errors import ConfigError
 
+# Directories have members of their own: tensorflow_hub makes no others when it unpacks.
+_DIRECTORIES = ("assets", "variables")
 _INCLUDED = (
     "saved_model.pb",
     "keras_metadata.pb",
@@ -53,6 +56,7 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
     if archive.exists():
         return False
     names = sorted(_members(directory))
+    folders = sorted({name.rpartition("/")[0] for name in names} - {""})
     if "saved_model.pb" not in names:
         raise ConfigError(f"{directory}: no saved_model.pb; expected a SavedModel")
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +67,10 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
         gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
+        for name in folders:
+            member = tarfile.TarInfo(name)
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(member)
         for name in names:
             path = directory / name
             member = tarfile.TarInfo(name)
@@ -86,9 +94,10 @@ def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
                 content = tar.extractfile(member)
-                assert content is not None
+                if content is None:
+                    continue  # A directory.
                 target = directory / member.name
-                target.parent.mkdir(parents=True, exist_ok=True)
+                target.parent.mkdir(exist_ok=True)
                 with target.open("xb") as file:
                     shutil.copyfileobj(content, file)
     except BaseException:
@@ -100,7 +109,7 @@ def check_archive(archive: pathlib.Path) -> tuple[str, ...]:
     """Reads an archive to its end and checks the name and kind of every member.
 
     Returns:
-        The members' names.
+        The files' names.
 
     Raises:
         ConfigError: as `extract_archive`.
@@ -108,8 +117,10 @@ def check_archive(archive: pathlib.Path) -> tuple[str, ...]:
     """
     names: list[str] = []
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
+                if member.isdir() and member.name in _DIRECTORIES:
+                    continue
                 if not member.isfile():
                     raise ConfigError(f"{archive}: {member.name} is no plain file")
                 if not _allowed(member.name) or member.name in names:
@@ -118,24 +129,14 @@ def check_archive(archive: pathlib.Path) -> tuple[str, ...]:
                         f"{', '.join(_INCLUDED)}, each once"
                     )
                 names.append(member.name)
-                _read(tar, member)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError) as error:
-        raise ConfigError(f"{archive}: damaged ({error}); expected a .tar.gz") from None
-    except OSError as error:
-        # zlib's errors on wrong data come without a number.
-        if error.errno is not None:
-            raise
+            # To the end, where gzip's check of everything is.
+            while stream.read(1 << 20):
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise ConfigError(f"{archive}: damaged ({error}); expected a .tar.gz") from None
     if "saved_model.pb" not in names:
         raise ConfigError(f"{archive}: no saved_model.pb at its root")
     return tuple(names)
-
-
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    content = tar.extractfile(member)
-    assert content is not None
-    while content.read(1 << 20):
-        pass
 
 
 def _members(directory: pathlib.Path) -> Iterator[str]:

@@ -1,15 +1,13 @@
 """What is known of a published version: its manifest, for those who write files around it."""
 
 import dataclasses
-import json
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 from signatures import Geometry, Head
 
 from .batching import Measured
 from .errors import ConfigError
+from .manifest import Manifest, ManifestError, load_manifest
 from .tree import MANIFEST
 
 
@@ -74,47 +72,37 @@ def read_published(directory: pathlib.Path) -> PublishedModel:
     """What a version's manifest says of it.
 
     Raises:
-        ConfigError: there is no manifest, or it lacks something.
+        ConfigError: there is no manifest, or it cannot be used.
     """
-    path = directory / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    try:
-        return _from_manifest(directory, content)
+        manifest = load_manifest(directory)
+        return _from_manifest(directory, manifest)
+    except ManifestError as error:
+        raise ConfigError(str(error)) from None
     except (KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: {error} is missing or wrong; publish the model again with this version"
-        ) from None
+        raise ConfigError(f"{directory / MANIFEST}: {error} is missing or wrong") from None
 
 
-def _from_manifest(directory: pathlib.Path, content: Mapping[str, Any]) -> PublishedModel:
-    head: Head = content["head"]
-    output = "logits" if head == "classifier" else "features"
+def _from_manifest(directory: pathlib.Path, manifest: Manifest) -> PublishedModel:
+    output = "logits" if manifest.head == "classifier" else "features"
     worst = [
         float(figure["difference"])
-        for figure in content["gate"]
+        for figure in manifest.gate
         if (figure["signature"], figure["output"]) == ("serving_default", output)
     ]
-    checkpoint, published, measured = (
-        content["checkpoint"],
-        content["published"],
-        content["measured"],
-    )
     return PublishedModel(
         directory=directory,
-        model=content["model"],
-        version=int(directory.name),
-        variant=content["variant"],
-        head=head,
-        geometry=Geometry(**content["geometry"]),
-        parameters=content["parameters"],
-        trained=checkpoint["trained"],
-        source=checkpoint["source"],
-        sha256=checkpoint["sha256"],
+        model=manifest.model,
+        version=manifest.version,
+        variant=manifest.variant,
+        head=manifest.head,
+        geometry=manifest.geometry,
+        parameters=manifest.parameters,
+        trained=manifest.checkpoint.trained,
+        source=manifest.checkpoint.source,
+        sha256=manifest.checkpoint.sha256,
         worst=max(worst, default=None),
-        images=content["images"],
-        accuracy=Accuracy(**published) if published else None,
-        measured=Measured(**measured) if measured else None,
+        images=manifest.images,
+        accuracy=Accuracy(**manifest.published) if manifest.published else None,
+        measured=Measured(**manifest.measured) if manifest.measured else None,
     )

@@ -55,7 +55,8 @@ def test_bytes_are_the_same_for_the_same_files(
     assert content[4:8] == bytes(4)  # The time in gzip's header.
     with tarfile.open(tmp_path / "a.tar.gz") as tar:
         for member in tar:
-            assert (member.mtime, member.uid, member.gid, member.mode) == (0, 0, 0, 0o644)
+            assert (member.mtime, member.uid, member.gid) == (0, 0, 0)
+            assert member.mode == (0o755 if member.isdir() else 0o644)
             assert (member.uname, member.gname) == ("", "")
 
 
@@ -89,7 +90,7 @@ def test_a_directory_that_is_no_saved_model_is_refused(tmp_path: pathlib.Path) -
 
 
 def test_a_link_is_refused(version: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    (version / "assets").mkdir()
+    (version / "assets").mkdir(exist_ok=True)
     (version / "assets" / "labels").symlink_to("/etc/hostname")
     with pytest.raises(ConfigError, match="labels: a link"):
         write_archive(version, tmp_path / "1.tar.gz")
@@ -122,7 +123,8 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
         member("batching_params.pbtxt"),
         member("assets/link", tarfile.SYMTYPE, "/etc/passwd"),
         member("assets/link", tarfile.LNKTYPE, "saved_model.pb"),
-        member("assets", tarfile.DIRTYPE),
+        member("assets/folder", tarfile.DIRTYPE),
+        member("..", tarfile.DIRTYPE),
         member("assets/device", tarfile.CHRTYPE),
     ],
     ids=lambda info: f"{info.name}-{info.type.decode()}",

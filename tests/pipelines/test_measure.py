@@ -1,0 +1,81 @@
+"""Measuring a model, and running its warm-up requests in the gate."""
+
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pipelines.measure
+import signatures.warmup
+from export.variants import CaiTConfig
+from pipelines.gate import Gate, GateError
+from pipelines.measure import BATCH, measure, write_serving_files
+from serving.batching_parameters import read_batching_parameters
+from serving_configs.batching import Measured
+from signatures import Geometry, Head
+
+GEOMETRY = Geometry(16, 1, 1, 4, 10, 1, 1)
+MIB = 2**20
+
+
+def test_batches_that_take_long_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def run(images: Any) -> None:
+        sizes.append(len(images))
+        time.sleep(0.02)
+
+    assert measure(run, GEOMETRY).batch == BATCH
+    assert sorted(set(sizes)) == [1, BATCH]
+    # Whatever the machine does, one image takes longer than this.
+    monkeypatch.setattr(pipelines.measure, "_LONGEST", 0.02)
+    sizes.clear()
+    found = measure(run, GEOMETRY)
+    assert set(sizes) == {1}
+    assert (found.batch, found.batch_latency) == (1, found.latency)
+
+
+def test_memory_is_what_a_batch_needs_more(tmp_path: pathlib.Path) -> None:
+    held: list[Any] = []
+
+    def run(images: Any) -> None:
+        held.append(np.ones((len(images), 32 * MIB), np.uint8))
+        # So that it is seen.
+        time.sleep(0.1)
+        held.clear()
+
+    assert measure(run, GEOMETRY).memory_per_image == pytest.approx(32 * MIB, rel=0.5)
+    # What is known of the model counts where the process does not grow.
+    large = Geometry(16, 784, 16, 768, 10, 1, 1)
+    assert measure(lambda images: None, large).memory_per_image >= 3 * 4 * 16 * 784**2
+
+
+def test_files_are_those_of_the_measurement(tmp_path: pathlib.Path) -> None:
+    measured = Measured(0.1, 8, 0.8, MIB)
+    write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)
+    found = read_batching_parameters(tmp_path / "batching_params.pbtxt")
+    assert found.allowed_batch_sizes == (1, 2, 4, 8)
+    requests = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+    before = requests.read_bytes()
+    write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)
+    assert requests.read_bytes() == before
+
+
+def test_the_gate_measures_and_runs_the_warm_up(
+    tiny_models: dict[Head, pathlib.Path],
+    tiny_config: CaiTConfig,
+    tiny_tensors: Any,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = Gate(tiny_models["features"], "features", tiny_config, tiny_tensors)
+    measured = gate.measure("m")
+    assert measured.batch == BATCH
+    assert measured.latency > 0
+    # A request that fails would make a server refuse the version.
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    monkeypatch.setattr(signatures.warmup, "_IMAGE", tmp_path / "broken.jpg")
+    with pytest.raises(GateError, match=r"warm-up request \d+ of bytes_features fails: .*image"):
+        gate.measure("m")
