@@ -74,12 +74,10 @@ Observer = Callable[[str, str, Code, float], None]
 """Told of every call that was answered: the model, what was asked, its code and its seconds."""
 
 _CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
-_POST = re.compile(
-    rf"(?i)/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<what>classify|regress|predict)", re.ASCII
-)
-_GET = re.compile(
-    rf"(?i)/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?:/(?P<what>metadata))?", re.ASCII
-)
+_PATHS = {
+    "POST": rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<what>(?-i:classify|regress|predict))",
+    "GET": rf"/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?:/(?P<what>(?-i:metadata)))?",
+}
 _MOST_VERSION = 2**63 - 1
 
 
@@ -117,9 +115,9 @@ class RestApi:
             compressed: the body is compressed with gzip.
         """
         start = time.perf_counter()
-        match = {"POST": _POST, "GET": _GET}[method].fullmatch(path) if method in _METHODS else None
         model, what, code = "", "", Code.OK
         try:
+            match = re.fullmatch(_PATHS.get(method, "$^"), path, re.ASCII | re.IGNORECASE)
             if match is None:
                 raise invalid_argument(f"Malformed request: {method} {path}")
             spec, what = _model_spec(match), match["what"] or ""
@@ -129,6 +127,10 @@ class RestApi:
                 text = self._run(what, spec, document)
             else:
                 text = self._describe(what, spec)
+        except RecursionError:
+            # The real server has no limit, and overflows its stack.
+            code = Code.INVALID_ARGUMENT
+            text = error_json("JSON Parse error: The document is nested too deeply.")
         except Exception as failure:
             error = error_from(failure)
             if error is not failure:
@@ -136,7 +138,7 @@ class RestApi:
             code, text = error.code, error_json(cut(error.message))
         if self._observer is not None:
             self._observer(model, what, code, time.perf_counter() - start)
-        return Reply(HTTP_STATUS[code], text.encode("utf-8", "surrogateescape"))
+        return Reply(HTTP_STATUS[code], _encoded(text))
 
     def _run(self, what: str, spec: model_pb2.ModelSpec, document: Document) -> str:
         signature = document.get("signature_name", "")
@@ -155,7 +157,7 @@ class RestApi:
             regression = regression_pb2.RegressionRequest(model_spec=spec)
             fill_examples(document, regression.input)
             return regressions_json(regress(self._core, regression, self._timeout).result)
-        raise invalid_argument(f"Unknown method: {what}")
+        raise AssertionError(what)
 
     def _predict(self, spec: model_pb2.ModelSpec, document: Document) -> str:
         with self._core.handle(spec) as handle:
@@ -191,9 +193,6 @@ class RestApi:
         )
 
 
-_METHODS = ("GET", "POST")
-
-
 def _model_spec(match: re.Match[str]) -> model_pb2.ModelSpec:
     spec = model_pb2.ModelSpec(name=urllib.parse.unquote(match["model"] or ""))
     if match["version"]:
@@ -204,6 +203,14 @@ def _model_spec(match: re.Match[str]) -> model_pb2.ModelSpec:
     if match["label"]:
         spec.version_label = urllib.parse.unquote(match["label"])
     return spec
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # A message that shows half of a surrogate pair, which the request had as an escape.
+        return text.encode("utf-8", "replace")
 
 
 def _uncompressed(body: bytes) -> bytes:

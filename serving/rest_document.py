@@ -36,6 +36,7 @@ def parse_document(body: bytes) -> Document:
 
     Raises:
         ServingError: INVALID_ARGUMENT, it is no JSON, or not an object.
+        RecursionError: it is nested too deeply.
     """
     text = body.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
     if not body:
@@ -44,9 +45,6 @@ def parse_document(body: bytes) -> Document:
         document = json.loads(text, object_pairs_hook=_first_of_each)
     except json.JSONDecodeError as error:
         raise _parse_error(text, error) from None
-    except RecursionError:
-        # RapidJSON has no limit, and overflows its stack.
-        raise invalid_argument("JSON Parse error: The document is nested too deeply.") from None
     except ValueError:
         # Of an integer with thousands of digits.
         raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from None

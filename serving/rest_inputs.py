@@ -38,6 +38,8 @@ _INTEGERS = {
     types_pb2.DT_UINT32: (0, 2**32 - 1),
     types_pb2.DT_UINT64: (0, 2**64 - 1),
 }
+# NumPy has no more; the real server has 254.
+_MOST_DIMENSIONS = 32
 _FLOAT_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 
 Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
@@ -180,6 +182,8 @@ def _array(value: Any, dtype: int) -> Array | None:
         if len(sizes) != 1:
             return None
         shape.append(sizes.pop())
+        if len(shape) > _MOST_DIMENSIONS:
+            raise invalid_argument(f"A list is nested deeper than {_MOST_DIMENSIONS} levels")
         leaves = list(itertools.chain.from_iterable(leaves))
     return np.empty(shape, tf.as_dtype(dtype).as_numpy_dtype)
 

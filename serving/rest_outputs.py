@@ -8,7 +8,6 @@ import base64
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -159,24 +158,23 @@ def _decimals(flat: Array) -> list[str]:
     A whole number has `.0`, so that a reader takes it for no integer; what is not finite is `NaN`,
     `Infinity` or `-Infinity`.
     """
-    wide = flat.astype(np.float64)
-    texts = list(map(f"%.{_DIGITS[flat.dtype.itemsize]}g".__mod__, wide.tolist()))
     with np.errstate(all="ignore"):
+        wide = flat.astype(np.float64)
         scale = 10.0 ** (_SHORT_DIGITS - 1 - np.floor(np.log10(np.abs(wide))))
         # Close to the numbers of six digits; which of them are is told by the text itself.
         short = (np.rint(wide * scale) / scale).astype(flat.dtype) == flat
-    short |= (wide == 0) | ~np.isfinite(wide)
-    narrow = flat.dtype.type
-    for index in np.flatnonzero(short | (wide == np.trunc(wide))).tolist():
-        texts[index] = _decimal(texts[index], f"{wide[index]:.{_SHORT_DIGITS}g}", narrow)
+        other = (wide == np.trunc(wide)) | ~np.isfinite(wide)
+        indices = np.flatnonzero(short | other)
+        candidates = list(map(f"%.{_SHORT_DIGITS}g".__mod__, wide[indices].tolist()))
+        numbers = np.fromiter(map(float, candidates), np.float64, len(candidates))
+        same = numbers.astype(flat.dtype) == flat[indices]
+    texts = list(map(f"%.{_DIGITS[flat.dtype.itemsize]}g".__mod__, wide.tolist()))
+    for index, candidate, is_same in zip(indices.tolist(), candidates, same.tolist(), strict=True):
+        text = candidate if is_same else texts[index]
+        if "." not in text and "e" not in text:
+            text = _NOT_FINITE.get(text) or f"{text}.0"
+        texts[index] = text
     return texts
-
-
-def _decimal(exact: str, short: str, dtype: type[np.floating[Any]]) -> str:
-    if short in _NOT_FINITE:
-        return _NOT_FINITE[short]
-    text = short if dtype(float(short)) == dtype(float(exact)) else exact
-    return text if "." in text or "e" in text else f"{text}.0"
 
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

@@ -5,6 +5,7 @@ Source: `http_server.cc` and util/net_http of tensorflow/serving.
 
 import asyncio
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -61,6 +62,7 @@ class RestServer:
             lifespan="off",
             ws="none",
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE,
@@ -86,8 +88,12 @@ class RestServer:
             address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self._socket = socket.create_server(address[4][:2], family=address[0])
         except OSError as error:
+            # The text of a socket that is taken names the address once more; a name that is not
+            # found has a text alone, and a number below zero.
+            known = error.errno is not None and error.errno > 0
+            reason = os.strerror(error.errno or 0) if known else error.strerror
             raise ServingError(
-                Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {error.strerror}"
+                Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {reason}"
             ) from error
         return int(self._socket.getsockname()[1])
 

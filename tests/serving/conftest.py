@@ -27,7 +27,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.flags import Options
-from serving.launch import find_binary, server_process
+from serving.launch import find_binary, free_port, server_process
 from serving.model_server import ModelServer
 
 CLASSIFY = "tensorflow/serving/classify"
@@ -159,6 +159,7 @@ class Running:
     predictions: Any
     models: Any
     process: "subprocess.Popen[bytes] | None" = None
+    rest_port: int = 0
 
     @property
     def server(self) -> ModelServer:
@@ -223,15 +224,21 @@ def running(**flags: Any) -> Iterator[Running]:
     flags = {"port": 0, "max_num_load_retries": 0, "file_system_poll_wait_seconds": 0.1, **flags}
     if server_binary is not None:
         with (
-            server_process(*_command_line(flags), binary=server_binary) as other,
+            server_process(
+                *_command_line(flags),
+                binary=server_binary,
+                rest_port=flags.get("rest_api_port", 0),
+            ) as other,
             _called(None, other.port) as running,
         ):
             running.process = other.process
+            running.rest_port = flags.get("rest_api_port", 0)
             yield running
         return
     server = ModelServer(Options(**flags))
     try:
         with _called(server, server.start()) as running:
+            running.rest_port = flags.get("rest_api_port", 0)
             yield running
     finally:
         assert server.stop(10)
@@ -253,7 +260,7 @@ def _called(server: ModelServer | None, port: int) -> Iterator[Running]:
 def _command_line(flags: dict[str, Any]) -> Iterator[str]:
     """Flags as the real server takes them: it knows no `host`, and waits whole seconds."""
     for name, value in flags.items():
-        if name in ("host", "port"):
+        if name in ("host", "port", "rest_api_port"):
             continue
         if isinstance(value, tuple):
             value = ",".join(f"{key}={setting}" for key, setting in value)
@@ -290,8 +297,13 @@ def served(
         )
         + "\n}\n"
     )
+    monitoring = root / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
     with running(
-        model_config_file=str(config), allow_version_labels_for_unavailable_models=True
+        model_config_file=str(config),
+        allow_version_labels_for_unavailable_models=True,
+        rest_api_port=free_port(),
+        monitoring_config_file=str(monitoring),
     ) as server:
         yield server
 
