@@ -62,24 +62,24 @@ def find_binary(named: str | None = None) -> str | None:
 
 @contextlib.contextmanager
 def server_process(
-    *flags: str, binary: str | None = None, rest: bool = False, seconds: float = 180.0
+    *flags: str, binary: str | None = None, rest_port: int = 0, seconds: float = 180.0
 ) -> Iterator[ServerProcess]:
     """A server in a process of its own, from when it answers until the block is left.
 
-    Its ports are free ones. It is ended by SIGTERM.
+    Its port of gRPC is a free one. It is ended by SIGTERM.
 
     Args:
         flags: as on the command line, without the ports.
         binary: its program, as `find_binary` gives it; None is the server of this package.
-        rest: whether it has REST.
+        rest_port: of REST, such as `free_port` gives; 0 is no REST.
         seconds: how long it has to come up.
 
     Raises:
         LaunchError: it ended, or did not answer in time.
     """
-    port, rest_port = free_port(), free_port() if rest else 0
+    port = free_port()
     command = [binary] if binary else [sys.executable, "-m", "serving.model_server"]
-    command += [f"--port={port}", *([f"--rest_api_port={rest_port}"] if rest else []), *flags]
+    command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     with tempfile.TemporaryDirectory(prefix="model_server_") as scratch:
         log = pathlib.Path(scratch) / "log"
         with log.open("wb") as output:

@@ -19,7 +19,7 @@ import pytest
 from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.launch import ServerProcess, server_process
+from serving.launch import ServerProcess, free_port, server_process
 from tests.conftest import REPOSITORY, Result
 from tests.readme import blocks, is_of_serving, lines, words
 from tests.serving import conftest
@@ -51,7 +51,7 @@ def server(place: pathlib.Path) -> Iterator[ServerProcess]:
     assert (program, rest[:2]) == (".venv/bin/python", ["-m", SERVER])
     flags = [flag for flag in rest[2:] if flag != "--rest_api_port=8501"]
     assert len(flags) == len(rest) - 3
-    with server_process(*flags, binary=conftest.server_binary, rest=True) as server:
+    with server_process(*flags, binary=conftest.server_binary, rest_port=free_port()) as server:
         yield server
 
 
