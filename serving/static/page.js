@@ -1,0 +1,148 @@
+// The server's models, the photograph, and the labels; the maps are in stage.js.
+
+import { ask, clearProblem, run, tell } from "./ask.js";
+import { paint, setColours } from "./maps.js";
+import { forget, show, shows } from "./stage.js";
+
+const element = (id) => document.getElementById(id);
+const ASK_EVERY = 2000; // milliseconds
+
+let models = "";    // as last told, to see what changed
+let file = null;    // the photograph
+let again = false;  // whether it is to be looked at when the server is back
+let asked = 0;      // counts looks: an answer to an earlier one is late
+
+// The server and its models.
+
+async function watch() {
+  try {
+    if (showModels(await ask("/models"))) {
+      clearProblem(["away", "loading", "page"]);
+      if (again) lookAtIt();
+    } else {
+      tell({ kind: "loading", message: "No version is ready: all are loading or have failed." });
+    }
+  } catch (error) {
+    element("server").textContent = "No model can be asked now.";
+    element("model").disabled = true;
+    models = "";
+    tell(error);
+    again ||= file !== null && !shows();
+  }
+  setTimeout(watch, ASK_EVERY);
+}
+
+// Returns whether there is one to choose.
+function showModels(answer) {
+  const told = JSON.stringify(answer);
+  const select = element("model");
+  if (told === models) return !select.disabled;
+  models = told;
+  const chosen = select.value;
+  select.replaceChildren(...answer.models.map((model) => {
+    const group = document.createElement("optgroup");
+    group.label = model.name;
+    group.append(...model.versions.map(({ version, state, error }) => {
+      const text = `${model.name} version ${version}`;
+      const available = state === "AVAILABLE";
+      const why = error ? "failed to load" : state.toLowerCase();
+      const option = new Option(available ? text : `${text} (${why})`, `${model.name}/${version}`);
+      option.disabled = !available;
+      option.title = error;
+      return option;
+    }));
+    return group;
+  }));
+  const free = [...select.options].filter((option) => !option.disabled);
+  select.value = (free.find((option) => option.value === chosen) ?? free[0])?.value ?? "";
+  select.disabled = !free.length;
+  element("server").textContent =
+    `Model server ${answer.server}: ${answer.models.length} ` +
+    (answer.models.length === 1 ? "model" : "models");
+  // The version that was looked at is gone.
+  if (file && chosen && select.value !== chosen) lookAtIt();
+  return free.length > 0;
+}
+
+function chosenModel() {
+  const [model, version] = element("model").value.split("/");
+  return { model, version };
+}
+
+// One photograph.
+
+async function lookAtIt() {
+  if (!file) return;
+  const mine = ++asked;
+  again = false;
+  forget();
+  element("results").hidden = true;
+  if (!element("model").value) {
+    again = true;
+    return;
+  }
+  clearProblem();
+  const named = element("model").value.replace("/", " version ");
+  const model = chosenModel();
+  const pathOf = (more) => `/self_attention?${new URLSearchParams({ ...model, ...more })}`;
+  const photo = file;
+  try {
+    const path = `/look?${new URLSearchParams(model)}`;
+    const answer = await run(`Running ${named} on ${photo.name}`, path, photo);
+    if (mine !== asked) return;
+    again = false;
+    await show(answer, pathOf, photo);
+    showBest(answer.best);
+    element("results").hidden = false;
+  } catch (error) {
+    if (mine !== asked) return;
+    tell(error);
+    again = ["away", "loading"].includes(error.kind);
+  }
+}
+
+function showBest(best) {
+  element("no-classes").hidden = best !== null;
+  element("best").replaceChildren(...(best ?? []).map(({ label, probability, text }) => {
+    const item = document.createElement("li");
+    const name = Object.assign(document.createElement("div"), { className: "name" });
+    name.append(
+      Object.assign(document.createElement("span"), { textContent: label }),
+      Object.assign(document.createElement("span"), { textContent: text }),
+    );
+    const bar = Object.assign(document.createElement("div"), { className: "bar" });
+    bar.setAttribute("aria-hidden", "true");
+    bar.append(document.createElement("div"));
+    bar.firstChild.style.width = `${(100 * probability) / best[0].probability}%`;
+    item.append(name, bar);
+    return item;
+  }));
+}
+
+function take(files) {
+  if (!files.length) return;
+  file = files[0];
+  lookAtIt();
+}
+
+element("choices").addEventListener("submit", (event) => event.preventDefault());
+element("photo").addEventListener("change", (event) => take(event.target.files));
+element("model").addEventListener("change", lookAtIt);
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+document.addEventListener("dragleave", () => document.body.classList.remove("dropping"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  take(event.dataTransfer.files);
+});
+
+try {
+  setColours(Uint8Array.from(await ask("/colours")));
+  paint(element("scale"), Uint8Array.from({ length: 256 }, (_, value) => value), 256);
+} catch (error) {
+  tell(error);
+}
+watch();

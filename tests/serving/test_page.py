@@ -1,0 +1,482 @@
+"""The page in a real browser, in front of a real server."""
+
+import contextlib
+import io
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from serving import page
+from serving.attention_figure import COLOURS
+from serving.attention_maps import patch_attention_maps, scaled
+from serving.attention_models import loaded_model
+from serving.page_models import names_from
+from serving.photograph import read_photograph
+
+from .conftest import Running, publish, running
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SLOW = 120_000  # milliseconds; nothing here waits that long unless it fails
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+
+Start = Callable[..., contextlib.AbstractContextManager[tuple[str, Any]]]
+
+
+@contextlib.contextmanager
+def page_process(*flags: str, **environment: str) -> Iterator[tuple[str, Any]]:
+    """A page as people start it -> its address and the process."""
+    own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "serving.page", "--port=0", *flags],
+        cwd=REPOSITORY,
+        env={**own, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            assert line.startswith("page: http://"), process.stderr and process.stderr.read()
+            yield line.split()[1], process
+        finally:
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    """A port for the model server, which goes away and comes back at it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+    return number
+
+
+@pytest.fixture(scope="module")
+def config(
+    tiny_models: dict[Any, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
+) -> pathlib.Path:
+    """A models config of a classifier and a feature extractor."""
+    root = tmp_path_factory.mktemp("page")
+    entries = []
+    for name, head in {"cait": "classifier", "cait_fe": "features"}.items():
+        (root / name).mkdir()
+        publish(root / name / "1", tiny_models[head])
+        entries.append(
+            f'config {{ name: "{name}" base_path: "{root / name}" model_platform: "tensorflow" }}'
+        )
+    path = root / "models.config"
+    path.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
+    return path
+
+
+@pytest.fixture
+def server(port: int, config: pathlib.Path) -> Iterator[Running]:
+    with running(
+        port=port,
+        model_config_file=str(config),
+        max_num_load_retries=1,
+        load_retry_interval_micros=600_000_000,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(port: int, config: pathlib.Path) -> Iterator[str]:
+    with page_process(f"--server=localhost:{port}", f"--models_from={config}") as (url, _):
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, url: str) -> Iterator[Page]:
+    """The page in a new tab. Whatever it does, no script fails and nothing comes from elsewhere."""
+    context = browser.new_context()
+    context.set_default_timeout(SLOW)
+    tab = context.new_page()
+    errors: list[str] = []
+    asked: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(url)
+    yield tab
+    context.close()
+    assert errors == []
+    assert [address for address in asked if not address.startswith((url, "data:"))] == []
+
+
+expect.set_options(timeout=SLOW)
+
+
+@pytest.fixture
+def photo(data: pathlib.Path) -> pathlib.Path:
+    return data / "photos" / "cat.jpg"
+
+
+def pixels(tab: Page, canvas: str) -> Any:
+    """What a canvas shows, uint8 (height, width, 3)."""
+    width, values = tab.locator(canvas).evaluate(
+        "c => [c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]"
+    )
+    return np.uint8(values).reshape(-1, width, 4)[..., :3]
+
+
+def coloured(values: Any) -> Any:
+    """A map as the page is to show it: scaled by itself, in 256 steps of the colour map."""
+    return mpl.colormaps[COLOURS](np.rint(scaled(values) * 255).astype(int), bytes=True)[..., :3]
+
+
+def choose(tab: Page, photo: pathlib.Path | dict[str, Any]) -> None:
+    expect(tab.get_by_label("Model and version")).to_be_enabled()
+    tab.get_by_label("Photograph (JPEG or PNG)").set_input_files(photo)  # type: ignore[arg-type]
+
+
+@needs_chromium
+def test_a_photograph_shows_labels_and_maps(
+    server: Running, opened: Page, photo: pathlib.Path, tiny_models: dict[Any, pathlib.Path]
+) -> None:
+    expect(opened.get_by_text(re.compile(r"Model server localhost:\d+: 2 models"))).to_be_visible()
+    choose(opened, photo)
+    labels = opened.get_by_role("listitem")
+    expect(labels).to_have_count(5)
+    with loaded_model(tiny_models["classifier"]) as model:
+        photograph = read_photograph(photo.read_bytes(), model.image_size)
+        look = model.look(photograph)
+        attention = model.self_attention(photograph, 1)
+    assert look.best is not None
+    for item, (label, probability) in zip(labels.all(), look.best, strict=True):
+        expect(item).to_contain_text(label)
+        expect(item).to_contain_text(f"{100 * probability:.1f} %")
+    bars = [bar.bounding_box() for bar in opened.locator("#best .bar div").all()]
+    widths = [bar["width"] for bar in bars if bar]
+    assert widths == sorted(widths, reverse=True)
+
+    np.testing.assert_array_equal(pixels(opened, "#picture"), photograph.shown)
+    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(look.saliency.clip(0, 1)))
+    for block, maps in enumerate(look.maps):
+        for head, values in enumerate(maps):
+            button = opened.get_by_role("button", name=f"Block {block}, head {head},")
+            button.click()
+            expect(button).to_have_attribute("aria-pressed", "true")
+            np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(values))
+            thumbnail = f".thumbnails:nth-of-type({block + 1}) button:nth-of-type({head + 1})"
+            np.testing.assert_array_equal(pixels(opened, f"{thumbnail} canvas"), coloured(values))
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(look.saliency.clip(0, 1)))
+
+    opened.get_by_label("Opacity of the map").fill("25")
+    expect(opened.locator("#overlay")).to_have_css("opacity", "0.25")
+
+    # A patch under the mouse, then its neighbour by the keyboard, in another block and one head.
+    box = opened.locator("#overlay").bounding_box()
+    assert box is not None
+    opened.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
+    shown = opened.locator("#shown")
+    expect(shown).to_contain_text("row 0, column 1 looks most at")
+    opened.mouse.move(0, 0)
+    expect(shown).to_contain_text("Saliency")
+    stage = opened.get_by_role("application", name="Photograph")
+    stage.focus()
+    for key, place in (("ArrowUp", "1, column 1"), ("ArrowDown", "1, column 1")):
+        opened.keyboard.press(key)
+        expect(shown).to_contain_text(f"row {place} looks most at")
+    opened.keyboard.press("ArrowLeft")
+    expect(shown).to_contain_text("row 1, column 0 looks most at")
+    opened.get_by_label("Self-attention block of the patch").select_option("block 1")
+    expect(shown).to_contain_text("(block 1, mean of all heads)")
+    maps = patch_attention_maps(attention, 1, 0)
+    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(maps.mean(0)))
+    opened.get_by_label("Its head").select_option("head 1")
+    expect(shown).to_contain_text("(block 1, head 1)")
+    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(maps[1]))
+    most = np.unravel_index(maps[1].argmax(), maps[1].shape)
+    expect(shown).to_contain_text(f"looks most at row {most[0]}, column {most[1]}")
+    stage.focus()
+    opened.keyboard.press("Escape")
+    expect(shown).to_contain_text("Saliency")
+
+
+@needs_chromium
+def test_another_model_is_chosen(server: Running, opened: Page, photo: pathlib.Path) -> None:
+    choose(opened, photo)
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    models = opened.get_by_label("Model and version")
+    assert models.locator("option").all_inner_texts() == ["cait version 1", "cait_fe version 1"]
+    models.select_option("cait_fe version 1")
+    expect(opened.get_by_text("it names no classes")).to_be_visible()
+    expect(opened.get_by_role("listitem")).to_have_count(0)
+    expect(opened.get_by_role("button", name=re.compile("^Block"))).to_have_count(4)
+    models.select_option("cait version 1")
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    expect(opened.get_by_text("it names no classes")).to_be_hidden()
+
+
+@needs_chromium
+def test_a_version_that_is_loading_is_not_to_be_chosen(
+    server: Running, opened: Page, config: pathlib.Path
+) -> None:
+    options = opened.get_by_label("Model and version").locator("option")
+    expect(options).to_have_text(["cait version 1", "cait_fe version 1"])
+    # Its load fails, and it stays in loading until it is tried again.
+    broken = config.parent / "cait" / "2"
+    broken.mkdir()
+    try:
+        expect(options).to_have_text(
+            ["cait version 2 (loading)", "cait version 1", "cait_fe version 1"]
+        )
+        expect(options.first).to_be_disabled()
+        expect(opened.get_by_label("Model and version")).to_have_value("cait/1")
+    finally:
+        broken.rmdir()
+
+
+@needs_chromium
+def test_the_server_goes_and_comes_back(
+    port: int, config: pathlib.Path, opened: Page, photo: pathlib.Path
+) -> None:
+    problem = opened.get_by_role("alert")
+    expect(problem).to_contain_text(f"localhost:{port}: no model server answers there")
+    expect(opened.get_by_label("Model and version")).to_be_disabled()
+    # What is chosen meanwhile is looked at when it is there.
+    opened.get_by_label("Photograph (JPEG or PNG)").set_input_files(photo)
+    with running(port=port, model_config_file=str(config)):
+        expect(problem).to_be_hidden()
+        expect(opened.get_by_role("listitem")).to_have_count(5)
+    expect(problem).to_contain_text("no model server answers there")
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    with running(port=port, model_config_file=str(config)):
+        expect(problem).to_be_hidden()
+        opened.get_by_label("Model and version").select_option("cait_fe version 1")
+        expect(opened.get_by_text("it names no classes")).to_be_visible()
+
+
+@needs_chromium
+def test_a_broken_image_is_named_and_the_next_one_is_shown(
+    server: Running, opened: Page, photo: pathlib.Path
+) -> None:
+    choose(opened, photo)
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    problem = opened.get_by_role("alert")
+    for content, message in {
+        b"no image": "The image cannot be read: Unknown image file format. One of JPEG, PNG",
+        photo.read_bytes()[:4000]: "The image cannot be read: ",
+        b"": "The image cannot be read: Input is empty.",
+    }.items():
+        choose(opened, {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": content})
+        expect(problem).to_contain_text(message)
+        expect(opened.locator("#results")).to_be_hidden()
+    choose(opened, photo)
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    expect(problem).to_be_hidden()
+
+
+@needs_chromium
+def test_a_photograph_is_dropped(server: Running, opened: Page, photo: pathlib.Path) -> None:
+    expect(opened.get_by_label("Model and version")).to_be_enabled()
+    dropped = opened.evaluate_handle(
+        """bytes => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(bytes)], "cat.jpg", { type: "image/jpeg" }));
+          return transfer;
+        }""",
+        list(photo.read_bytes()),
+    )
+    opened.dispatch_event("body", "drop", {"dataTransfer": dropped})
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+
+
+@needs_chromium
+def test_it_can_be_used_by_keyboard_alone_in_light_and_dark(
+    server: Running, opened: Page, photo: pathlib.Path
+) -> None:
+    choose(opened, photo)
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    opened.get_by_label("Photograph (JPEG or PNG)").focus()
+    reached = []
+    for _ in range(9):
+        reached.append(opened.evaluate("document.activeElement.id || document.activeElement.type"))
+        opened.keyboard.press("Tab")
+    assert reached == ["photo", "model", "stage", "opacity", "block", "head", *["button"] * 3]
+    opened.keyboard.press("Space")
+    expect(opened.get_by_role("button", pressed=True)).to_have_count(1)
+    # Contrast of text and quiet text with the page, by WCAG's formula; 4.5 is its level AA.
+    for scheme, brighter in (("light", False), ("dark", True)):
+        opened.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page_colour = colour(opened, "body", "backgroundColor")
+        for part in ("h1", ".hint", "#server", "label"):
+            text = colour(opened, part, "color")
+            assert (luminance(text) > luminance(page_colour)) == brighter
+            levels = sorted((luminance(text), luminance(page_colour)))
+            assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 4.5, (scheme, part)
+
+
+def colour(tab: Page, part: str, name: str) -> list[int]:
+    text = tab.locator(part).first.evaluate(f"e => getComputedStyle(e).{name}")
+    return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+
+def luminance(rgb: list[int]) -> float:
+    part = np.array(rgb) / 255
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+# The program, without a browser.
+
+
+def answer(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
+    request = urllib.request.Request(url, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_requests_that_the_page_does_not_send(
+    server: Running, url: str, photo: pathlib.Path
+) -> None:
+    # A name that someone made to mean this machine.
+    assert answer(f"{url}/models", Host="elsewhere.example")[0] == 400
+    assert answer(f"{url}/models", Host="localhost:1")[0] == 200
+    assert answer(f"{url}/models", Host="[::1]:1")[0] == 200
+    assert answer(f"{url}/static/../page.py")[0] == 404
+    large = answer(f"{url}/look?model=cait&version=1", bytes(64 * 1024 * 1024 + 1))
+    assert large[0] == 422
+    assert "larger than 64 MiB" in large[1]
+    whole = photo.read_bytes()
+    for path, status, message in (
+        ("look", 400, "model: missing"),
+        ("look?model=cait&version=x", 400, "version: 'x'; expected a number"),
+        ("look?model=cait&version=7", 404, "serves no cait version 7"),
+        ("look?model=nobody&version=1", 404, "serves no nobody version 1"),
+        ("self_attention?model=cait&version=1&block=-1", 400, "block: '-1'; expected a number"),
+        ("self_attention?model=cait&version=1&block=2", 502, "block must be 0 to 1"),
+        ("self_attention?model=cait&version=1&block=1&head=2", 400, "head 2: 0 to 1"),
+    ):
+        found = answer(f"{url}/{path}", whole)
+        assert found[0] == status
+        assert message in found[1]
+
+
+def test_a_tall_photograph_keeps_its_surroundings(
+    server: Running, url: str, tmp_path: pathlib.Path
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 100), "red").save(file, "PNG")
+    status, text = answer(f"{url}/look?model=cait&version=1", file.getvalue())
+    assert status == 200
+    assert '"width":32,"height":80,"left":0,"top":24,"size":32' in text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_published_tree_is_served_by_a_server_of_its_own(
+    tiny_models: dict[Any, pathlib.Path], tmp_path: pathlib.Path, photo: pathlib.Path
+) -> None:
+    tree = tmp_path / "published"
+    (tree / "serving" / "cait").mkdir(parents=True)
+    publish(tree / "serving" / "cait" / "1", tiny_models["classifier"])
+    # A browser that writes down what it is to open.
+    script = tmp_path / "browser"
+    script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/seen\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    with page_process(f"--published={tree}", "--open", BROWSER=f"{script} %s") as (url, process):
+        status, text = answer(f"{url}/models")
+        while status == 503:
+            assert "the model server is starting: it loads cait" in text
+            time.sleep(0.2)
+            status, text = answer(f"{url}/models")
+        assert status == 200
+        assert '"models":[{"name":"cait","versions":[{"version":1,"state":"AVAILABLE"' in text
+        assert answer(f"{url}/look?model=cait&version=1", photo.read_bytes())[0] == 200
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        (child,) = children.split()
+        while not (tmp_path / "seen").exists():
+            time.sleep(0.2)
+        assert (tmp_path / "seen").read_text() == f"{url}\n"
+        # The page says so when its server ends, and does not end with it.
+        os.kill(int(child), signal.SIGKILL)
+        while answer(f"{url}/models")[0] != 503:
+            time.sleep(0.2)
+        assert "the model server ended with status -9" in answer(f"{url}/models")[1]
+
+
+def test_the_server_ends_with_the_page(
+    tiny_models: dict[Any, pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "serving" / "cait").mkdir(parents=True)
+    publish(tmp_path / "serving" / "cait" / "1", tiny_models["classifier"])
+    with page_process(f"--published={tmp_path}") as (_, process):
+        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        (child,) = children.split()
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert not pathlib.Path(f"/proc/{child}").exists()
+
+
+def test_names_of_models(config: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    assert names_from(config) == names_from(config.parent) == ["cait", "cait_fe"]
+    (tmp_path / "no_version").mkdir()
+    with pytest.raises(ValueError, match="names no model"):
+        names_from(tmp_path)
+
+
+def test_what_is_wrong_with_the_flags_is_said_in_one_line(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "serving" / "cait" / "1").mkdir(parents=True)
+    (tmp_path / "text.config").write_text("no config")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for arguments, message in {
+            ("--published=x", "--server=y"): "--published starts a server of its own",
+            ("--published=x", "--models_from=y"): "--published has its models' names itself",
+            ("--published=x",): "--published=x: no directory x/serving; see make export",
+            ("--published=.", "--models=cait,other"): "--models: other not in serving: cait",
+            (): "build/published/serving: not there; name the server's models with --models",
+            ("--models_from=text.config",): "Invalid protobuf file: 'text.config'",
+            ("--models=m", f"--port={port}"): f"--port={port}: Address already in use",
+            ("--models=m", "--port=65536"): "--port=65536: not a port",
+            ("--models=m", "--host=256.1.1.1"): "--host=256.1.1.1",
+            ("--nothing",): "unrecognized arguments: --nothing",
+        }.items():
+            assert page.main(list(arguments)) == 2, arguments
+            told = capsys.readouterr().err
+            assert told.startswith("page: ")
+            assert message in told
+            assert told.count("\n") == 1
