@@ -12,7 +12,7 @@ from tensorflow_serving.apis import input_pb2
 
 from .errors import ServingError, invalid_argument
 from .rest_document import Document, format_error, to_bytes, type_name
-from .rest_inputs import base64_bytes, check_lossless, is_base64
+from .rest_values import base64_bytes, check_lossless, is_base64
 
 EXAMPLES, CONTEXT = "examples", "context"
 

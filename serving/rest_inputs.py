@@ -7,8 +7,6 @@ Source: `FillPredictRequestFromJson` and what it calls in util/json_tensor.cc of
 tensorflow/serving.
 """
 
-import base64
-import binascii
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,29 +16,22 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from .errors import Code, ServingError, invalid_argument
-from .rest_document import Document, format_error, shown, to_bytes, type_name
+from .errors import ServingError, invalid_argument
+from .rest_document import Document, format_error, shown, to_bytes
+from .rest_values import (
+    EXACT,
+    INTEGERS,
+    base64_bytes,
+    check_lossless,
+    check_value,
+    is_base64,
+)
 from .tensors import Array
 
 ROWS, COLUMNS = "instances", "inputs"
 
-_BASE64 = "b64"
-# The most that an integer may be to be a float of this type without loss.
-_EXACT = {types_pb2.DT_FLOAT: 2**24 - 1, types_pb2.DT_DOUBLE: 2**53 - 1}
-_INT32 = (-(2**31), 2**31 - 1)
-# What is taken for the type; what is then too large for it loses its upper bits, as in C++.
-_INTEGERS = {
-    types_pb2.DT_INT8: _INT32,
-    types_pb2.DT_INT16: _INT32,
-    types_pb2.DT_INT32: _INT32,
-    types_pb2.DT_UINT8: _INT32,
-    types_pb2.DT_INT64: (-(2**63), 2**63 - 1),
-    types_pb2.DT_UINT32: (0, 2**32 - 1),
-    types_pb2.DT_UINT64: (0, 2**64 - 1),
-}
 # NumPy has no more; the real server has 254.
 _MOST_DIMENSIONS = 32
-_FLOAT_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 
 Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
 Shape = tuple[int, ...]
@@ -76,53 +67,6 @@ def input_arrays(document: Document, inputs: Inputs) -> tuple[dict[str, Array], 
     else:
         raise invalid_argument(f"Missing '{COLUMNS}' or '{ROWS}' key")
     return {inputs[alias].name: array for alias, array in arrays.items()}, ROWS in document
-
-
-def type_error(value: object, dtype: int) -> ServingError:
-    """The error for a value of another type."""
-    return invalid_argument(
-        f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: "
-        f"{_dtype_name(dtype)}"
-    )
-
-
-def is_base64(value: object) -> bool:
-    """Whether a value is `{"b64": "..."}`, which stands for bytes."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_BASE64), str)
-
-
-def base64_bytes(value: Document) -> bytes:
-    """The bytes of `{"b64": "..."}`. Padding may be left out, and there may be white space.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT.
-    """
-    if not is_base64(value):
-        raise format_error(value, "not formatted correctly for base64 data")
-    text = "".join(value[_BASE64].split()).rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid_argument("Unable to base64 decode") from None
-
-
-def check_lossless(value: float, dtype: int) -> None:
-    """Whether a number is one of this floating type; fractions are rounded to it.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT, it is too large for the type, or an integer that is not
-            exact in it.
-    """
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        lossless = abs(value) <= _EXACT[dtype]
-    else:
-        most = float(np.finfo(np.float32 if dtype == types_pb2.DT_FLOAT else np.float64).max)
-        lossless = not np.isfinite(float(value)) or abs(value) <= most
-    if not lossless:
-        raise invalid_argument(
-            f"Cannot convert JSON value: {shown(value)} to {_dtype_name(dtype)} "
-            "without loss of precision."
-        )
 
 
 def _from_rows(rows: list[Any], inputs: Inputs) -> dict[str, Array]:
@@ -189,10 +133,10 @@ def _array(value: Any, dtype: int) -> Array | None:
 
 
 def _flat_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None:
-    if dtype in _EXACT and types <= {int, float}:
+    if dtype in EXACT and types <= {int, float}:
         return _float_array(leaves, types, dtype)
-    if dtype in _INTEGERS and types == {int}:
-        least, most = _INTEGERS[dtype]
+    if dtype in INTEGERS and types == {int}:
+        least, most = INTEGERS[dtype]
         if min(leaves) < least or max(leaves) > most:
             return None
         wide = np.array(leaves, np.int64 if least else np.uint64)
@@ -218,7 +162,7 @@ def _float_array(leaves: list[Any], types: set[type], dtype: int) -> Array | Non
         return None
     largest = np.abs(wide[np.isfinite(wide)]).max(initial=0)
     # Above this an integer may be inexact, and a number too large.
-    if largest > _EXACT[dtype]:
+    if largest > EXACT[dtype]:
         try:
             for leaf in leaves:
                 check_lossless(leaf, dtype)
@@ -281,7 +225,7 @@ def _explain(value: Any, level: int, dtype: int, shape: Sequence[int]) -> None:
                 f"found at incorrect level: {level + 1} in the JSON DOM. "
                 f"Expected at level: {len(shape)}",
             )
-        _explain_leaf(value, dtype)
+        check_value(value, dtype)
         return
     if level >= len(shape):
         raise invalid_argument(
@@ -294,34 +238,6 @@ def _explain(value: Any, level: int, dtype: int, shape: Sequence[int]) -> None:
         )
     for item in value:
         _explain(item, level + 1, dtype, shape)
-
-
-def _explain_leaf(value: Any, dtype: int) -> None:
-    if isinstance(value, dict) and dtype == types_pb2.DT_STRING:
-        base64_bytes(value)
-        return
-    if isinstance(value, dict):
-        raise type_error(value, dtype)
-    if dtype in _EXACT:
-        if type(value) not in (int, float):
-            raise type_error(value, dtype)
-        check_lossless(value, dtype)
-    elif dtype in _INTEGERS:
-        least, most = _INTEGERS[dtype]
-        if type(value) is not int or not least <= value <= most:
-            raise type_error(value, dtype)
-    elif dtype == types_pb2.DT_STRING:
-        if not isinstance(value, str):
-            raise type_error(value, dtype)
-        to_bytes(value)
-    elif dtype == types_pb2.DT_BOOL:
-        if not isinstance(value, bool):
-            raise type_error(value, dtype)
-    else:
-        raise ServingError(
-            Code.UNIMPLEMENTED,
-            f"Conversion of JSON Value: {shown(value)} to type: {_dtype_name(dtype)}",
-        )
 
 
 def _shape(value: Any) -> Shape:
@@ -337,8 +253,3 @@ def _shape(value: Any) -> Shape:
 
 def _shape_text(shape: Shape) -> str:
     return f"[{','.join(map(str, shape))}]"
-
-
-def _dtype_name(dtype: int) -> str:
-    name: str = tf.as_dtype(dtype).name
-    return _FLOAT_NAMES.get(name, name)

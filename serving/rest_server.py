@@ -134,7 +134,8 @@ class RestServer:
 
     async def _response(self, request: Request) -> Response:
         path = request.scope["raw_path"].decode("ascii", "replace")
-        whole = f"{path}?{request.url.query}" if request.url.query else path
+        query = request.scope["query_string"].decode("ascii", "replace")
+        whole = f"{path}?{query}" if query else path
         if self._metrics is not None and path == self._metrics[0]:
             return self._metrics_page(whole)
         if not PREFIX.match(path):
