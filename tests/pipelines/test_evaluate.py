@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from export.random_weights import random_tensor
@@ -24,6 +23,7 @@ from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from pipelines.evaluate import main
 from pipelines.image_folder import wordnet_ids
+from tests.labelled_records import write_shard
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 TINY = "cait_tiny_32"
@@ -78,26 +78,6 @@ def _png(generator: np.random.Generator) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def bytes_feature(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def write_shard(
-    path: pathlib.Path, images: Sequence[tuple[bytes, int | None]], first_label: int = 0
-) -> None:
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for number, (encoded, label) in enumerate(images):
-            features = {
-                "image/encoded": bytes_feature(encoded),
-                "image/filename": bytes_feature(f"{path.name}-{number}.png".encode()),
-            }
-            if label is not None:
-                value = tf.train.Int64List(value=[label + first_label])
-                features["image/class/label"] = tf.train.Feature(int64_list=value)
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
 
 
 @pytest.fixture(scope="session")
