@@ -1,8 +1,19 @@
 """What a count of right answers says of a model's accuracy."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import scipy.stats
+
+from export.checkpoints import Checkpoint
+from export.errors import UserError
+
+from .records import Shard
+
+AccuracyGate = Literal["auto", "on", "off"]
+"""Whether the accuracy on a labelled sample is held to the published one: for weights from the
+model hub, for all, for none."""
 
 CONFIDENCE = 0.95
 INTERVAL = "Clopper-Pearson"
@@ -53,3 +64,34 @@ def contradiction(correct: int, images: int, published: float) -> str | None:
         f"top-1 is right on {correct} of {images} images; the published {published:.3f} % is "
         f"{images * published / 100:.1f} of them (p = {p:.2g}; at least {CONSISTENT_P} is expected)"
     )
+
+
+def accuracy_gate(value: str) -> AccuracyGate:
+    """The value of `--accuracy_gate`.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    for setting in get_args(AccuracyGate):
+        if value == setting:
+            found: AccuracyGate = setting
+            return found
+    raise UserError(f"--accuracy_gate {value!r}; expected {', '.join(get_args(AccuracyGate))}")
+
+
+def require_labels(setting: AccuracyGate, shards: Sequence[Shard]) -> None:
+    """Looks whether a sample can show an accuracy, where that is asked for.
+
+    Raises:
+        UserError: it has no labels.
+    """
+    if setting == "on" and not any(shard.labelled for shard in shards):
+        raise UserError(
+            "--accuracy_gate on: no image of --sample_shard has an image/class/label; expected a "
+            "labelled sample, as pipelines.sample_shard writes it"
+        )
+
+
+def is_tested(setting: AccuracyGate, checkpoint: Checkpoint) -> bool:
+    """Whether a model of these weights has to be as accurate as published."""
+    return setting == "on" or (setting == "auto" and checkpoint.source.startswith("timm/"))

@@ -57,6 +57,7 @@ class PreparedImage:
         images: (1, S, S, 3) float32, normalised, by the reference's preprocessing.
         expected: the reference's outputs.
         attention: whether attention is compared on it.
+        label: its class, None where it is not known.
     """
 
     name: str
@@ -64,10 +65,16 @@ class PreparedImage:
     images: Array
     expected: ReferenceOutputs
     attention: bool
+    label: int | None = None
 
 
 def prepare_image(
-    name: str, encoded: bytes, attention: bool, config: CaiTConfig, tensors: Tensors
+    name: str,
+    encoded: bytes,
+    attention: bool,
+    config: CaiTConfig,
+    tensors: Tensors,
+    label: int | None = None,
 ) -> PreparedImage:
     """Runs the reference on one image.
 
@@ -75,7 +82,7 @@ def prepare_image(
         UndecodableImageError: the image can't be decoded.
     """
     images = normalize(load_pixels(encoded, config.image_size)[np.newaxis])
-    return PreparedImage(name, encoded, images, forward(tensors, images), attention)
+    return PreparedImage(name, encoded, images, forward(tensors, images), attention, label)
 
 
 class Gate:
@@ -87,6 +94,10 @@ class Gate:
         config: what it was built from.
         tensors: the checkpoint that it was made from, by timm's keys.
         labels: names of the classes that `classify` answers with; None for the classes' numbers.
+
+    Attributes:
+        labelled: images so far whose class is known, and that a classifier answered.
+        correct: those of them whose best class is the right one.
 
     Raises:
         GateError: the SavedModel can't be loaded, its signatures are not those of the contract,
@@ -107,6 +118,7 @@ class Gate:
         self._labels = labels or [str(i) for i in range(config.num_classes)]
         self._worst: dict[tuple[str, str], Figure] = {}
         self._main = "logits" if head == "classifier" else "features"
+        self.labelled = self.correct = 0
         _check_interface(directory, head, config)
         try:
             self._model = tf.saved_model.load(str(directory))
@@ -124,9 +136,13 @@ class Gate:
         if not image.attention:
             outputs = self._run("serving_default", images=image.images)
             self._compare_tensors("serving_default", outputs, _named(image.expected), image.name)
-            return
-        self._compare_call(image)
-        self._compare_encoded_signatures(image, self._compare_tensor_signatures(image))
+        else:
+            self._compare_call(image)
+            outputs = self._compare_tensor_signatures(image)
+            self._compare_encoded_signatures(image, outputs)
+        if image.label is not None and "logits" in outputs:
+            self.labelled += 1
+            self.correct += int(np.argmax(outputs["logits"])) == image.label
 
     def measure(self, model: str) -> Measured:
         """Measures the model for its batching, and runs the warm-up requests that follow from it.

@@ -68,12 +68,14 @@ class Shard:
         path: the TFRecord file.
         images: records in it.
         attention: numbers of the records whose attention is compared too.
+        labelled: records that say their class.
         measure: whether the models are measured after it, which is done once.
     """
 
     path: str
     images: int
     attention: tuple[int, ...]
+    labelled: int = 0
     measure: bool = False
 
 
@@ -124,6 +126,8 @@ class ShardResult:
         bad_images: names and reasons of those that could not be decoded.
         seconds: by step: `load`, `reference`, `compare` and `measure`.
         measured: latency and memory, where they were measured.
+        labelled: images whose class is known, and that a classifier answered.
+        correct: those of them whose best class is the right one.
         error: why the gate could not be run; empty when it was.
     """
 
@@ -133,6 +137,8 @@ class ShardResult:
     bad_images: tuple[str, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     measured: Measured | None = None
+    labelled: int = 0
+    correct: int = 0
     error: str = ""
 
 
@@ -158,6 +164,8 @@ class ModelReport:
         checkpoint: the weights.
         failures: why it was refused; empty when it was published.
         measured: latency and memory, None where they were not measured.
+        labelled: images whose class is known, and that a classifier answered.
+        correct: those of them whose best class is the right one.
         unchanged: whether the same content was published before, so that nothing was.
     """
 
@@ -178,6 +186,8 @@ class ModelReport:
     checkpoint: Checkpoint
     failures: tuple[str, ...]
     measured: Measured | None = None
+    labelled: int = 0
+    correct: int = 0
     unchanged: bool = False
 
     def as_json(self) -> dict[str, Any]:

@@ -128,13 +128,14 @@ def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
     shards = []
     missing = ATTENTION_IMAGES
     for path in paths:
-        count, chosen = 0, []
+        count, labelled, chosen = 0, 0, []
         for image in read_shard(path):
             count += 1
+            labelled += image.label is not None
             if missing and _decodes(image.encoded):
                 chosen.append(image.number)
                 missing -= 1
-        shards.append(Shard(path, count, tuple(chosen)))
+        shards.append(Shard(path, count, tuple(chosen), labelled))
     if missing:
         raise UserError(
             f"--sample_shard {' '.join(patterns)}: {ATTENTION_IMAGES - missing} images can be "

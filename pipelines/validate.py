@@ -27,7 +27,9 @@ class PreparedShard:
         def prepare(image: SampleImage) -> PreparedImage | str:
             attention = image.number in shard.attention
             try:
-                return prepare_image(image.name, image.encoded, attention, config, tensors)
+                return prepare_image(
+                    image.name, image.encoded, attention, config, tensors, image.label
+                )
             except UndecodableImageError as error:
                 return f"{image.name}: {error.reason}"
 
@@ -72,4 +74,6 @@ class PreparedShard:
             self._bad,
             seconds,
             measured,
+            gate.labelled,
+            gate.correct,
         )

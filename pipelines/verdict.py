@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 
+from .accuracy import AccuracyGate, contradiction, is_tested
 from .records import Figure, ModelReport, ShardResult, StagedModel, add_seconds
 
 
-def judge(staged: StagedModel, results: Sequence[ShardResult], max_bad_images: int) -> ModelReport:
+def judge(
+    staged: StagedModel,
+    results: Sequence[ShardResult],
+    max_bad_images: int,
+    accuracy_gate: AccuracyGate = "off",
+) -> ModelReport:
     """Gathers what the gate found on every shard, and says why a model is refused, if it is."""
     worst: dict[tuple[str, str], Figure] = {}
     for figure in (figure for result in results for figure in result.figures):
@@ -19,6 +25,10 @@ def judge(staged: StagedModel, results: Sequence[ShardResult], max_bad_images: i
             f"{len(bad)} images of the sample cannot be decoded, such as {bad[0]}; "
             f"--max_bad_images allows {max_bad_images}"
         )
+    labelled = sum(result.labelled for result in results)
+    correct = sum(result.correct for result in results)
+    if labelled and is_tested(accuracy_gate, staged.checkpoint):
+        failures += filter(None, [contradiction(correct, labelled, staged.row.top1)])
     main = "logits" if staged.head == "classifier" else "features"
     compared = worst.get(("serving_default", main))
     return ModelReport(
@@ -38,5 +48,7 @@ def judge(staged: StagedModel, results: Sequence[ShardResult], max_bad_images: i
         seconds=add_seconds(staged.seconds, *(result.seconds for result in results)),
         checkpoint=staged.checkpoint,
         failures=tuple(failures),
+        labelled=labelled,
+        correct=correct,
         measured=next((result.measured for result in results if result.measured), None),
     )

@@ -1,5 +1,6 @@
 """The gate catches what it is there to catch."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
 
@@ -113,3 +114,15 @@ def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
     with pytest.raises(GateError, match=r"saved_model\.pb cannot be read"):
         Gate(tmp_path, "features", CONFIG, TENSORS)
+
+
+def test_right_answers_are_counted_where_the_class_is_known(images, tmp_path):
+    directory = tmp_path / "classifier"
+    list(convert("gate", CONFIG, TENSORS, {"classifier": directory}))
+    best = [int(np.argmax(image.expected.logits)) for image in images]
+    # One with attention and one without that are right, one that is wrong, one without a class.
+    labels = (best[0], (best[1] + 1) % 100, best[2], None)
+    gate = Gate(directory, "classifier", CONFIG, TENSORS)
+    for image, label in zip((*images, images[2]), labels, strict=True):
+        gate.compare(dataclasses.replace(image, label=label))
+    assert (gate.labelled, gate.correct) == (3, 2)
