@@ -29,3 +29,8 @@ def between(mark: str) -> str:
 def is_of_serving(text: str) -> bool:
     """Whether a command or a snippet is run by tests/serving/test_readme.py, on a server."""
     return bool(re.search(r"\bserving\.(model_server|client)\b|localhost:850[01]\b", text))
+
+
+def is_of_hub(text: str) -> bool:
+    """Whether a command or a snippet is run by tests/serving_configs/test_readme.py."""
+    return bool(re.search(r"-m serving_configs\b|http\.server|localhost:8000\b|boto3", text))

@@ -11,10 +11,12 @@ from pipelines.options import parse
 from signatures import BOTH
 from signatures.documentation import signature_table
 from tests.conftest import REPOSITORY
-from tests.readme import between, blocks, is_of_serving, lines, words
+from tests.readme import between, blocks, is_of_hub, is_of_serving, lines, words
 
 COMMANDS = [words(line) for line in lines() if not is_of_serving(line)]
-SNIPPETS = [snippet for snippet in blocks("python") if not is_of_serving(snippet)]
+SNIPPETS = [
+    snippet for snippet in blocks("python") if not is_of_serving(snippet) and not is_of_hub(snippet)
+]
 
 
 def test_every_command_is_one_that_a_test_looks_at():

@@ -1,0 +1,136 @@
+"""The README's commands and snippets about configs and the hub, as they stand there.
+
+Run by a shell in a directory that has what they name, with free ports in place of 8000 and 8500,
+and the Python that runs the tests in place of `.venv/bin/python`.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from serving_configs.hub_archive import check_archive
+from serving_configs.models_config import (
+    find_model,
+    labels_of,
+    models_config_path,
+    read_models_config,
+)
+from tests.conftest import REPOSITORY, Result
+from tests.readme import blocks, is_of_hub, lines, words
+from tests.serving.conftest import running
+from tests.serving_configs.conftest import add_version
+from tests.serving_configs.test_hub_loading import static_site
+
+MODEL = "cait_xxs24_224"
+ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"
+COMMANDS = [line for line in lines() if is_of_hub(line)]
+SNIPPETS = [snippet for snippet in blocks("python") if is_of_hub(snippet)]
+
+
+@pytest.fixture(scope="module")
+def place(published: Result, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A directory as this repository is after two publish runs, as far as the commands can see."""
+    assert published.status == 0, published.stderr
+    place = tmp_path_factory.mktemp("place")
+    tree = pathlib.Path(shutil.copytree(published.tree, place / "build" / "published"))
+    add_version(tree, MODEL, 2)
+    config = models_config_path(str(tree))
+    config.write_text(config.read_text().replace(str(published.tree), str(tree)))
+    return place
+
+
+def run(place: pathlib.Path, program: list[str], **environment: str) -> str:
+    done = subprocess.run(
+        program,
+        cwd=place,
+        env={**os.environ, "TFHUB_CACHE_DIR": str(place / "cache"), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def python(place: pathlib.Path, command: str) -> str:
+    program, *arguments = words(command)
+    assert program == ".venv/bin/python"
+    return run(place, [sys.executable, *arguments], PYTHONPATH=str(REPOSITORY))
+
+
+def labels(place: pathlib.Path) -> dict[str, int]:
+    path = models_config_path(str(place / "build" / "published"))
+    return labels_of(find_model(read_models_config(path), MODEL))
+
+
+def test_commands_and_snippets_are_those_that_are_run_here() -> None:
+    assert [words(line)[2:4] for line in COMMANDS] == [
+        *(["serving_configs", name] for name in ("write", "label", "promote", "rollback")),
+        ["http.server", "--directory"],
+        ["serving_configs", "extract"],
+    ]
+    assert len(SNIPPETS) == 2
+
+
+def test_a_version_is_rolled_out_and_back(place: pathlib.Path) -> None:
+    write, label, promote, rollback = COMMANDS[:4]
+    # The second version's archive is new.
+    assert python(place, write) == f"build/published/hub/cait/{MODEL}/2.tar.gz\n"
+    assert labels(place) == {"canary": 1, "stable": 1}
+    python(place, label)
+    assert labels(place) == {"canary": 2, "stable": 1}
+    python(place, promote)
+    assert labels(place) == {"canary": 2, "previous": 1, "stable": 2}
+    config = str(models_config_path(str(place / "build" / "published")))
+    with running(
+        model_config_file=config,
+        allow_version_labels_for_unavailable_models=True,
+        enable_model_warmup=False,
+    ) as server:
+        python(place, rollback.replace("127.0.0.1:8500", f"127.0.0.1:{server.port}"))
+        assert server.server.core.labels(MODEL) == labels(place)
+    assert labels(place) == {"canary": 1, "previous": 2, "stable": 1}
+
+
+def test_loading_from_a_static_site(place: pathlib.Path) -> None:
+    (snippet,) = (text for text in SNIPPETS if "localhost:8000" in text)
+    # What the command serves, by the handler that it uses.
+    (command,) = (words(line) for line in COMMANDS if "http.server" in line)
+    assert command[3:] == ["--directory", "build/published/hub", "8000"]
+    with static_site(place / command[4]) as url:
+        run(place, [sys.executable, "-c", snippet.replace("http://localhost:8000", url)])
+
+
+def test_loading_from_a_bucket(place: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (snippet,) = (text for text in SNIPPETS if "boto3" in text)
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        environment = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="models")
+        client.upload_file(str(place / "build" / "published" / ARCHIVE), "models", ARCHIVE)
+        run(place, [sys.executable, "-c", snippet], **environment)
+    finally:
+        server.stop()
+
+
+def test_unpacking_an_archive(place: pathlib.Path) -> None:
+    python(place, COMMANDS[-1])
+    unpacked = place / "unpacked"
+    names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file()}
+    assert names == set(check_archive(place / "build" / "published" / ARCHIVE))
