@@ -7,6 +7,7 @@ from signatures import Geometry, Head
 
 from .batching import Measured
 from .errors import ConfigError
+from .evaluation import Evaluation
 from .manifest import Manifest, ManifestError, load_manifest
 from .tree import MANIFEST
 
@@ -45,6 +46,7 @@ class PublishedModel:
         images: images compared by the gate.
         accuracy: published figures, None for a variant without any.
         measured: latency and memory on the gate's machine, None where they were not measured.
+        evaluation: accuracy of this version, None where it was not measured.
     """
 
     directory: pathlib.Path
@@ -61,6 +63,7 @@ class PublishedModel:
     images: int
     accuracy: Accuracy | None
     measured: Measured | None
+    evaluation: Evaluation | None = None
 
     @property
     def main_output(self) -> str:

@@ -10,6 +10,7 @@ from .atomic import locked, write_atomically
 from .batching import batching_for, batching_parameters_path, common_parameters
 from .deployment import compose_file, deployment_root, kubernetes_manifests, kubernetes_name
 from .errors import ConfigError
+from .evaluation import read_evaluations
 from .hub_archive import archive_name, hub_root, write_archive
 from .hub_pages import (
     collection_page,
@@ -76,8 +77,15 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
             f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
             "manifest"
         )
+    evaluations = read_evaluations(publish_to)
     models = {
-        name: [read_published(base_path(publish_to, name) / str(version)) for version in versions]
+        name: [
+            dataclasses.replace(
+                read_published(base_path(publish_to, name) / str(version)),
+                evaluation=evaluations.get((name, version)),
+            )
+            for version in versions
+        ]
         for name, versions in published.items()
     }
     latest = [versions[-1] for versions in models.values()]

@@ -8,7 +8,11 @@ import re
 import pytest
 
 from export.variants import VARIANTS
+from pipelines.evaluation_report import evaluation_of, write_evaluation
+from pipelines.scores import ServedModel, ShardScore
 from serving_configs.batching import Measured
+from serving_configs.errors import ConfigError
+from serving_configs.evaluation import evaluation_path, read_evaluations
 from serving_configs.hub_pages import collection_page, model_page, publisher_page
 from serving_configs.kaggle import instance_metadata, model_metadata, variation
 from serving_configs.published import Accuracy, PublishedModel
@@ -127,6 +131,29 @@ def test_weights_that_are_not_trained_are_marked() -> None:
     assert metadata["trainingData"] == []
     assert "Not trained" in metadata["overview"]
     assert "Not trained" in json.loads(model_metadata("cait", [UNTRAINED]))["description"]
+
+
+def test_measured_accuracies_stand_beside_the_published_ones(tmp_path: pathlib.Path) -> None:
+    model = MODELS[0]
+    assert read_evaluations(str(tmp_path)) == {}
+    # Written by the pipeline that measures, of a version with images and of one without.
+    figures = [ShardScore(classes=1000, images=50_000, top1=39_262, top5=47_106)]
+    entries = [
+        evaluation_of(ServedModel(model.model, version, model.variant, "", "ab"), scores, ())
+        for version, scores in ((2, figures), (3, []))
+    ]
+    output = evaluation_path(str(tmp_path)).parent
+    output.mkdir()
+    write_evaluation(entries, ["imagenet/val"], str(output))
+    evaluations = read_evaluations(str(tmp_path))
+    assert set(evaluations) == {(model.model, 2)}
+    evaluated = dataclasses.replace(model, evaluation=evaluations[model.model, 2])
+    text = model_page(evaluated, "cait", URL)
+    assert "| 78.524 % | 94.212 % |\n| this version, measured on 50,000 images" in text
+    assert "78.524 % (78.1" in text
+    evaluation_path(str(tmp_path)).write_text("{}")
+    with pytest.raises(ConfigError, match=r"expected the results of pipelines\.evaluate"):
+        read_evaluations(str(tmp_path))
 
 
 def test_collection_has_every_variant_and_both_heads() -> None:
