@@ -11,6 +11,7 @@ from typing import Any
 
 from export.errors import UserError
 from export.variants import VARIANTS, Variant
+from serving_configs.atomic import write_atomically
 
 from .accuracy import CONFIDENCE, INTERVAL, Proportion, proportion
 from .report import markdown_table
@@ -207,10 +208,7 @@ def _as_csv(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def _replace(path: pathlib.Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None

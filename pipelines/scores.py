@@ -7,9 +7,9 @@ changed, finds no file of its own.
 
 import dataclasses
 import json
-import os
 import pathlib
-import uuid
+
+from serving_configs.atomic import write_atomically
 
 from .labelled_data import DataShard
 
@@ -72,24 +72,14 @@ def score_path(output: str, task: EvaluateTask) -> pathlib.Path:
 
 def write_score(output: str, task: EvaluateTask, score: ShardScore) -> None:
     """Keeps a task's figures. The file is there whole or not at all."""
-    path = score_path(output, task)
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "model": task.model.digest,
         "shard": task.shard.identity,
         "shard_name": task.shard.name,
         "score": dataclasses.asdict(score),
     }
-    # Unique, because a runner may do a task twice at once.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # A runner may do a task twice at once; the files are the same but for the seconds.
+    write_atomically(score_path(output, task), json.dumps(content, indent=1))
 
 
 def read_score(output: str, task: EvaluateTask) -> ShardScore | None:
