@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import math
 import pathlib
 import re
 import sys
@@ -12,7 +13,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant
+from serving_configs import staging_root
 from signatures import BOTH, Head
+
+from .storage import is_remote
 
 # The rule of the hub's documentation format.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
@@ -46,6 +50,30 @@ class PublishPipelineOptions(PipelineOptions):
             default="0",
             help="images of the sample that may be undecodable",
         )
+        parser.add_argument(
+            "--version",
+            default="auto",
+            help="'auto' for the next free number, or a number",
+        )
+        parser.add_argument(
+            "--keep_versions",
+            help="how many versions of a published model to keep; default all",
+        )
+        parser.add_argument(
+            "--allow_untrained",
+            action="store_true",
+            help="lets weights that are not trained into a tree that holds trained ones",
+        )
+        parser.add_argument(
+            "--staging_ttl",
+            default="3600",
+            help="seconds after which what a dead run left behind is removed",
+        )
+        parser.add_argument(
+            "--staging_dir",
+            help="local directory that the workers share; needed where --publish_to is a URL, else "
+            "the staging area is in --publish_to",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +88,11 @@ class PublishOptions:
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
         max_bad_images: undecodable images that the gate lets pass.
+        version: the number to publish, None for the next free one.
+        keep_versions: how many versions of a published model to keep, None for all.
+        allow_untrained: whether untrained weights may come beside trained ones.
+        staging_ttl: seconds after which what a dead run left behind is removed.
+        staging_root: absolute path of the staging area.
     """
 
     variants: tuple[str, ...]
@@ -69,6 +102,11 @@ class PublishOptions:
     publish_to: str
     hub_publisher: str
     max_bad_images: int
+    version: int | None
+    keep_versions: int | None
+    allow_untrained: bool
+    staging_ttl: float
+    staging_root: str
 
     @classmethod
     def from_beam(cls, options: PipelineOptions) -> "PublishOptions":
@@ -89,18 +127,26 @@ class PublishOptions:
             )
         if not flags.max_bad_images.isdecimal():
             raise UserError(f"--max_bad_images {flags.max_bad_images}; expected 0 or more")
-        if "://" in flags.publish_to:
-            raise UserError(
-                f"--publish_to {flags.publish_to}: only directories can be published to"
-            )
+        publish_to = (
+            flags.publish_to.rstrip("/")
+            if is_remote(flags.publish_to)
+            else str(pathlib.Path(flags.publish_to).absolute())
+        )
         return cls(
             variants=_variants(flags.variants),
             heads=_heads(flags.heads),
             checkpoints=flags.checkpoints,
             sample_shard=tuple(flags.sample_shard),
-            publish_to=str(pathlib.Path(flags.publish_to).absolute()),
+            publish_to=publish_to,
             hub_publisher=flags.hub_publisher,
             max_bad_images=int(flags.max_bad_images),
+            version=None if flags.version == "auto" else _number(flags.version, "--version"),
+            keep_versions=_number(flags.keep_versions, "--keep_versions")
+            if flags.keep_versions is not None
+            else None,
+            allow_untrained=flags.allow_untrained,
+            staging_ttl=_seconds(flags.staging_ttl, "--staging_ttl"),
+            staging_root=_staging_root(publish_to, flags.staging_dir),
         )
 
 
@@ -117,6 +163,39 @@ def _heads(value: str) -> tuple[Head, ...]:
         if name not in BOTH:
             raise UserError(f"--heads: unknown head {name!r}; expected {' or '.join(BOTH)}")
     return tuple(head for head in BOTH if head in names)
+
+
+def _number(value: str, flag: str) -> int:
+    # TensorFlow Serving's versions are 64-bit; 0 is one, but is taken for "none" by many readers.
+    if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) < 2**63:
+        raise UserError(f"{flag} {value}; expected a number from 1")
+    return int(value)
+
+
+def _seconds(value: str, flag: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"{flag} {value}; expected seconds, 0 or more")
+    return seconds
+
+
+def _staging_root(publish_to: str, staging_dir: str | None) -> str:
+    if is_remote(publish_to):
+        if not staging_dir:
+            raise UserError(
+                f"--publish_to {publish_to}: models are made on a local disk before they are "
+                "copied there; name a directory on one with --staging_dir"
+            )
+        return str(pathlib.Path(staging_dir).absolute() / ".staging")
+    if staging_dir:
+        raise UserError(
+            f"--staging_dir {staging_dir}: a version is renamed into --publish_to, so it is made "
+            "there; leave --staging_dir out"
+        )
+    return str(staging_root(publish_to))
 
 
 def _split(value: str, flag: str) -> list[str]:

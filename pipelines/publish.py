@@ -8,22 +8,25 @@ Exit status: 0 when every model was published, 1 when one was refused, 2 for a w
 
 import contextlib
 import pathlib
-import shutil
 import sys
-import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
-from serving_configs import staging_root
 
+from .configs import write_configs
 from .options import PublishOptions, parse
 from .progress import follow
 from .records import ConvertTask, Shard
+from .release import refuse_untrained
 from .report import as_text, read_report, table
+from .retention import remove_versions
 from .shards import plan_shards
+from .staging import staging_area
+from .storage import is_remote, open_storage
 from .transforms import Convert, Publish, Report, Run, Validate
 
 # Runs in this process and its children. Beam's default would look for another runner first.
@@ -50,18 +53,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
-    existed = pathlib.Path(options.publish_to).exists()
-    run = _prepare_run(options)
-    staging = pathlib.Path(run.staging)
-    try:
+    FileSystems.set_options(beam_options)
+    storage = open_storage(options.publish_to)
+    with _staged(options) as staging:
+        storage.clean(options.staging_ttl)
+        run = _prepare_run(options, staging)
         tasks = _prepare_tasks(options, staging / "checkpoints")
+        if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
+            refuse_untrained(storage)
         _run_pipeline(run, tasks, shards, beam_options)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        _remove_if_empty(staging.parent)
-        if not existed:
-            _remove_if_empty(pathlib.Path(options.publish_to))
-    report = read_report(options.publish_to)
+        report = read_report(str(staging))
+        published = [model for model in report["models"] if model["path"]]
+        if published and not is_remote(options.publish_to):
+            write_configs(options.publish_to, options.hub_publisher)
+        if options.keep_versions is not None:
+            for model in published:
+                remove_versions(
+                    storage, options.publish_to, model["model"], options.keep_versions, staging
+                )
     print(as_text(table(report)))
     refused = [model for model in report["models"] if model["failures"]]
     for model in refused:
@@ -70,23 +79,42 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     return 1 if refused else 0
 
 
-def _prepare_run(options: PublishOptions) -> Run:
-    name = uuid.uuid4().hex
-    staging = staging_root(options.publish_to) / name
+@contextlib.contextmanager
+def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
+    """The run's directory in the staging area. Of a tree that was not there nothing stays if
+    nothing was published.
+    """
+    root = pathlib.Path(options.staging_root)
+    existed = root.parent.exists()
     try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(
-            f"--publish_to {options.publish_to}: cannot be written ({error.strerror}); expected "
-            "a directory, or a place where one can be made"
-        ) from None
+        with contextlib.ExitStack() as stack:
+            try:
+                staging = stack.enter_context(staging_area(root, options.staging_ttl))
+            except OSError as error:
+                raise UserError(
+                    f"--{'staging_dir' if is_remote(options.publish_to) else 'publish_to'} "
+                    f"{root.parent}: cannot be written ({error.strerror}); expected a directory, "
+                    "or a place where one can be made"
+                ) from None
+            yield staging
+    finally:
+        if not existed:
+            # Not empty: something was published, or another run is at work there.
+            with contextlib.suppress(OSError):
+                root.parent.rmdir()
+
+
+def _prepare_run(options: PublishOptions, staging: pathlib.Path) -> Run:
     return Run(
-        name,
+        # Of the run, and of nothing else: a step that is done again is known by it.
+        staging.name,
         options.publish_to,
         str(staging),
         str(staging / "progress"),
         options.hub_publisher,
         options.max_bad_images,
+        options.version,
+        options.allow_untrained,
     )
 
 
@@ -115,12 +143,6 @@ def _run_pipeline(
             | "Publish" >> Publish(run)
             | "Report" >> Report(run)
         )
-
-
-def _remove_if_empty(directory: pathlib.Path) -> None:
-    # Not empty: another run is at work there.
-    with contextlib.suppress(OSError):
-        directory.rmdir()
 
 
 if __name__ == "__main__":

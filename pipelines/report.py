@@ -1,30 +1,30 @@
 """The report of a run: `report.json`, `report.md`, and the table on the screen."""
 
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from serving_configs import report_path
-
 from .records import ModelReport
+from .storage import open_storage
 
 _COLUMNS = ("model", "version", "parameters", "worst difference", "seconds", "path")
 
 
-def write_report(reports: Sequence[ModelReport], publish_to: str) -> None:
-    """Writes both forms beside the published tree."""
+def write_report(reports: Sequence[ModelReport], publish_to: str, staging: str) -> None:
+    """Writes both forms beside the published tree, and one where only this run looks for it."""
     ordered = sorted(reports, key=lambda report: report.model)
-    content = json.dumps({"models": [report.as_json() for report in ordered]}, indent=1)
-    path = report_path(publish_to, "json")
-    path.write_text(content + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(as_markdown(json.loads(content)), encoding="utf-8")
+    content = json.dumps({"models": [report.as_json() for report in ordered]}, indent=1) + "\n"
+    storage = open_storage(publish_to)
+    storage.write("report.json", content.encode())
+    storage.write("report.md", as_markdown(json.loads(content)).encode())
+    (pathlib.Path(staging) / "report.json").write_text(content, encoding="utf-8")
 
 
-def read_report(publish_to: str) -> dict[str, Any]:
-    """The report of the last run, as JSON."""
-    content: dict[str, Any] = json.loads(
-        report_path(publish_to, "json").read_text(encoding="utf-8")
-    )
+def read_report(staging: str) -> dict[str, Any]:
+    """The report of the run that the staging directory is of, as JSON."""
+    path = pathlib.Path(staging) / "report.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
 
@@ -35,7 +35,7 @@ def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 model["model"],
-                str(model["version"]) if model["version"] is not None else "refused",
+                _version(model),
                 f"{model['parameters']:,}",
                 f"{model['worst']:.2g}" if model["worst"] is not None else "-",
                 f"{sum(model['seconds'].values()):.1f}",
@@ -43,6 +43,12 @@ def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _version(model: dict[str, Any]) -> str:
+    if model["version"] is None:
+        return "refused"
+    return f"{model['version']} (unchanged)" if model["unchanged"] else str(model["version"])
 
 
 def as_text(rows: Sequence[Sequence[str]]) -> str:
@@ -61,6 +67,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     for model in report["models"]:
         lines += ["", f"## {model['model']}", ""]
         lines += [f"- refused: {failure}" for failure in model["failures"]]
+        if model["unchanged"]:
+            lines.append("- unchanged: published before with the same content; nothing was written")
         if model["hub_handle"]:
             lines.append(f"- hub handle: {model['hub_handle']}")
         checkpoint = model["checkpoint"]

@@ -11,7 +11,6 @@ import pathlib
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import apache_beam as beam
 import threadpoolctl
@@ -21,6 +20,8 @@ from export.errors import one_line
 from serving_configs import hub_handle
 from signatures.labels import imagenet_labels
 
+from .configs import prepare_for_serving
+from .draft import draft_manifest
 from .progress import tell
 from .quiet import load_tensorflow
 from .records import (
@@ -31,7 +32,7 @@ from .records import (
     StagedModel,
     add_seconds,
 )
-from .release import release
+from .release import ReleaseError, release
 from .report import write_report
 from .verdict import judge
 
@@ -49,6 +50,8 @@ class Run:
         progress: where finished steps are told.
         hub_publisher: the publisher's name.
         max_bad_images: undecodable images that the gate lets pass.
+        version: the number to publish, None for the next free one.
+        allow_untrained: whether untrained weights may come beside trained ones.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Run:
     progress: str
     hub_publisher: str
     max_bad_images: int
+    version: int | None = None
+    allow_untrained: bool = False
 
 
 class Convert(beam.PTransform):
@@ -83,7 +88,9 @@ class Validate(beam.PTransform):
     def __init__(self, run: Run, shards: Sequence[Shard]) -> None:
         super().__init__()
         self._run = run
-        self._shards = tuple(shards)
+        # One shard of them is enough to measure a model.
+        first, *others = shards
+        self._shards = (dataclasses.replace(first, measure=True), *others)
 
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
@@ -113,13 +120,14 @@ class Report(beam.PTransform):
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        self._publish_to = run.publish_to
+        self._run = run
 
     def expand(self, reports: beam.PCollection) -> beam.PCollection:
         return (
             reports
             | "Gather" >> beam.combiners.ToList()
-            | "Write" >> beam.Map(write_report, publish_to=self._publish_to)
+            | "Write"
+            >> beam.Map(write_report, publish_to=self._run.publish_to, staging=self._run.staging)
         )
 
 
@@ -230,6 +238,7 @@ class _PublishFn(beam.DoFn):
     def __init__(self, run: Run) -> None:
         self._run = run
         self._published = Metrics.counter(_NAMESPACE, "models_published")
+        self._unchanged = Metrics.counter(_NAMESPACE, "models_unchanged")
         self._refused = Metrics.counter(_NAMESPACE, "models_refused")
         self._seconds = Metrics.distribution(_NAMESPACE, "publish_milliseconds")
 
@@ -239,8 +248,8 @@ class _PublishFn(beam.DoFn):
         if not report.failures:
             try:
                 report = self._release(validated[0], report, started)
-                self._published.inc()
-            except OSError as error:
+                (self._unchanged if report.unchanged else self._published).inc()
+            except (OSError, ReleaseError) as error:
                 report = dataclasses.replace(
                     report, failures=(f"publishing failed: {one_line(error)}",)
                 )
@@ -252,18 +261,21 @@ class _PublishFn(beam.DoFn):
         yield report
 
     def _release(self, staged: StagedModel, report: ModelReport, started: float) -> ModelReport:
-        manifest: dict[str, Any] = {
-            "variant": report.variant,
-            "head": report.head,
-            "parameters": report.parameters,
-            "checkpoint": dataclasses.asdict(report.checkpoint),
-            "gate": [dataclasses.asdict(figure) for figure in report.figures],
-        }
-        released = release(staged, self._run.publish_to, self._run.name, manifest)
+        # A step that is done again finds its version in place, and nothing staged any more.
+        if pathlib.Path(staged.path).is_dir():
+            prepare_for_serving(staged, report)
+        released = release(
+            pathlib.Path(staged.path),
+            self._run.publish_to,
+            draft_manifest(staged, report, self._run.name),
+            self._run.version,
+            self._run.allow_untrained,
+        )
         return dataclasses.replace(
             report,
             version=released.version,
             path=released.path,
+            unchanged=not released.new,
             hub_handle=hub_handle(self._run.hub_publisher, report.model, released.version),
             seconds=add_seconds(report.seconds, {"publish": time.perf_counter() - started}),
         )

@@ -17,6 +17,7 @@ from signatures import Geometry, Head, signatures_for
 from .tree import MANIFEST, serving_root
 
 _FORMAT = 1
+_FOR_SERVERS = ("assets.extra/", "batching_params.pbtxt")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -95,11 +96,19 @@ class Manifest:
 
     @property
     def content(self) -> str:
-        """Digest of what was published: the same for the same files, whoever published them when.
+        """Digest of the model itself: the same for the same weights and graph, whoever published
+        them when.
 
-        Versions of a model with the same content are the same publication.
+        Versions of a model with the same content are the same publication. What is written for
+        servers follows from the model and from how fast the publisher's machine was: it is left
+        out.
         """
-        return _digest([self.model, [dataclasses.astuple(record) for record in sorted(self.files)]])
+        records = [
+            dataclasses.astuple(record)
+            for record in sorted(self.files)
+            if not record.path.startswith(_FOR_SERVERS)
+        ]
+        return _digest([self.model, records])
 
 
 def contract_digest(head: Head, geometry: Geometry) -> str:

@@ -1,0 +1,305 @@
+"""Publishers to kill, and a reader that looks at the tree all the while, each a process.
+
+A publisher does what the pipeline does with a model that passed the gate: it stages a copy in its
+part of the staging area and releases it. It is started from a server of forks that has everything
+imported, so that hundreds of them are a matter of minutes.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import multiprocessing
+import multiprocessing.connection
+import pathlib
+import random
+import shutil
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.release import release
+from pipelines.staging import staging_area
+from pipelines.storage import LocalStorage, Storage, open_storage
+from pipelines.verify import version_problems
+from serving_configs import Manifest, Weights, contract_digest
+from signatures import Geometry
+
+MODELS = ("cait_one", "cait_two")
+_STORE_SECONDS = 0.2
+GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
+_MODULES = ("benchmarks.publishing", "pipelines.beam_storage")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """Where is published to.
+
+    Attributes:
+        root: a directory, or a URL.
+        staging: the staging area, on a local disk.
+        options: Beam's flags for the filesystem.
+    """
+
+    root: str
+    staging: str
+    options: tuple[str, ...] = ()
+
+    def open(self) -> Storage:
+        """Its storage, for this process."""
+        FileSystems.set_options(PipelineOptions(list(self.options)))
+        return open_storage(self.root)
+
+
+def local_tree(root: pathlib.Path) -> Tree:
+    """A tree on a disk."""
+    return Tree(str(root), str(root / ".staging"))
+
+
+@contextlib.contextmanager
+def object_store(staging: pathlib.Path) -> Iterator[Tree]:
+    """A tree in a bucket of an S3-compatible server on this machine, kept in memory."""
+    import boto3  # type: ignore[import-untyped]
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        boto3.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id="nobody",
+            aws_secret_access_key="nothing",
+            region_name="us-east-1",
+        ).create_bucket(Bucket="published")
+        yield Tree(
+            "s3://published/tree",
+            str(staging),
+            (
+                f"--s3_endpoint_url={url}",
+                "--s3_access_key_id=nobody",
+                "--s3_secret_access_key=nothing",
+                "--s3_region_name=us-east-1",
+            ),
+        )
+    finally:
+        server.stop()
+
+
+def write_model(directory: pathlib.Path, padding: int) -> pathlib.Path:
+    """Writes a small SavedModel that loads, with a file of `padding` bytes beside its variables."""
+    import tensorflow as tf
+
+    class Half(tf.Module):
+        def __init__(self) -> None:
+            self.weight = tf.Variable(0.5)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def __call__(self, images: tf.Tensor) -> tf.Tensor:
+            return self.weight * images
+
+    tf.saved_model.save(Half(), str(directory))
+    (directory / "assets").mkdir(exist_ok=True)
+    (directory / "assets" / "padding").write_bytes(random.Random(0).randbytes(padding))
+    return directory
+
+
+def draft(model: str, run: str, trained: bool = True) -> Manifest:
+    """A manifest of a small model."""
+    return Manifest(
+        model=model,
+        version=0,
+        variant=model,
+        head="classifier",
+        geometry=GEOMETRY,
+        parameters=1,
+        checkpoint=Weights("made for a fault", "0" * 64, trained),
+        contract=contract_digest("classifier", GEOMETRY),
+        software={},
+        files=(),
+        run=run,
+    )
+
+
+def publish(
+    tree: Tree, model: pathlib.Path, names: Sequence[str], content: str, ttl: float = 0.0
+) -> list[int]:
+    """Publishes a copy of a model under each name; its content is new if `content` is.
+
+    Returns:
+        The versions.
+    """
+    versions = []
+    storage = tree.open()
+    with staging_area(pathlib.Path(tree.staging), ttl) as staging:
+        storage.clean(ttl)
+        for name in names:
+            staged = staging / name
+            shutil.copytree(model, staged)
+            (staged / "assets" / "content").write_text(content, encoding="utf-8")
+            versions.append(release(staged, tree.root, draft(name, staging.name)).version)
+    return versions
+
+
+def processes() -> Any:
+    """Starts processes by fork, from one that has imported everything and runs no threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_MODULES))
+    return context
+
+
+class Publisher:
+    """A publisher in a process of its own.
+
+    Args:
+        arguments: of `publish`.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        context = processes()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_run_publisher, args=(theirs, *arguments))
+        self._process.start()
+        theirs.close()
+        self._connection.recv()
+        self._started = time.monotonic()
+
+    def finish(self) -> list[int]:
+        """Waits for the end.
+
+        Raises:
+            RuntimeError: it failed; the message is the process's.
+        """
+        versions = self._connection.recv()
+        self._process.join()
+        self.seconds = time.monotonic() - self._started
+        if isinstance(versions, str):
+            raise RuntimeError(versions)
+        return list(versions)
+
+    def kill(self, seconds: float) -> bool:
+        """Kills it that long after it began, in the middle of whatever it does.
+
+        Returns:
+            Whether it was still at work.
+        """
+        time.sleep(max(0.0, self._started + seconds - time.monotonic()))
+        self._process.kill()
+        self._process.join()
+        return bool(self._process.exitcode != 0)
+
+
+def _run_publisher(connection: multiprocessing.connection.Connection, *arguments: Any) -> None:
+    connection.send("started")
+    try:
+        connection.send(publish(*arguments))
+    except BaseException:
+        connection.send(traceback.format_exc())
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What a reader saw.
+
+    Attributes:
+        polls: how often it looked.
+        versions: versions that it read from end to end.
+        incomplete: what was wrong, a line for each; there should be none.
+    """
+
+    polls: int
+    versions: int
+    incomplete: tuple[str, ...]
+
+
+class Poller:
+    """A reader in a process of its own, which polls a tree as TF Serving does, but more often.
+
+    Args:
+        tree: what to look at.
+        files: files of the model that is published, but for the manifest.
+        load: whether to load every version with TensorFlow, too.
+    """
+
+    def __init__(self, tree: Tree, files: Sequence[str], load: bool) -> None:
+        # Not by fork: it needs TensorFlow, which the publishers should not have.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_poll, args=(theirs, tree, tuple(files), load))
+        self._process.start()
+        theirs.close()
+        self._connection.recv()
+
+    def stop(self) -> Seen:
+        """Lets it look once more, and ends it.
+
+        Raises:
+            RuntimeError: it failed; the message is the process's.
+        """
+        self._connection.send("stop")
+        seen = self._connection.recv()
+        self._process.join()
+        if isinstance(seen, str):
+            raise RuntimeError(seen)
+        assert isinstance(seen, Seen)
+        return seen
+
+
+def _poll(
+    connection: multiprocessing.connection.Connection,
+    tree: Tree,
+    files: tuple[str, ...],
+    load: bool,
+) -> None:
+    try:
+        storage = tree.open()
+        if load:
+            import tensorflow
+        connection.send("started")
+        polls, done, incomplete = 0, set[str](), list[str]()
+        last = False
+        while not last:
+            # A disk stands it to be asked without a pause; a store on two cores has more to do.
+            last = connection.poll(0.0 if isinstance(storage, LocalStorage) else _STORE_SECONDS)
+            polls += 1
+            for model in storage.children("serving"):
+                for name in storage.children(f"serving/{model}"):
+                    path = f"serving/{model}/{name}"
+                    if not name.isdecimal() or path in done:
+                        continue
+                    found = _look(storage, model, name, files)
+                    if found is None:
+                        continue
+                    incomplete += [f"{path}: {problem}" for problem in found]
+                    if load and isinstance(storage, LocalStorage):
+                        tensorflow.saved_model.load(storage.address(path))
+                    done.add(path)
+        connection.send(Seen(polls, len(done), tuple(incomplete)))
+    except BaseException:
+        connection.send(traceback.format_exc())
+
+
+def _look(storage: Storage, model: str, name: str, files: Sequence[str]) -> list[str] | None:
+    """What is wrong with a version; None while it is no version yet, where that can be."""
+    if not isinstance(storage, LocalStorage):
+        # One listing: what is in it was there at one instant.
+        found = storage.sizes(f"serving/{model}/{name}")
+        if "assets.extra/manifest.json" not in found:
+            if "saved_model.pb" not in found:
+                return None
+            missing = [file for file in files if file not in found]
+            return [f"saved_model.pb before {file}" for file in missing] or None
+    # Renamed into place, a directory is a version from the first instant.
+    return version_problems(storage, model, name)
+
+
+def new_content() -> str:
+    """A text that was not published before."""
+    return uuid.uuid4().hex

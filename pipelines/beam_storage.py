@@ -1,0 +1,190 @@
+"""The published tree on a filesystem of Beam's, none of which puts a directory in place at once.
+
+What keeps readers from half a version is the order of writing: `saved_model.pb` after everything
+else, because TF Serving loads whatever it finds in a directory with one, and the manifest after
+that, because our readers take a directory without one for no version.
+
+What keeps two publishers from one number is a claim: an object that is written first, after which
+all claims of the number are listed. Who finds another's claim beside its own takes its own back and
+tries again, later or higher. Where a listing shows every object that was written before it (Amazon
+S3, Google Cloud Storage, Azure Blob Storage and HDFS all say so), no two publishers ever both find
+themselves alone. Two limits:
+
+- A claim that is older than the time to live is taken for a dead publisher's. A live one renews
+  its claim between files and stops when it is gone; one that is held up for longer than that
+  within a single file could still finish it beside another.
+- Two publishers of the same content at the same moment may both publish it, under two numbers.
+"""
+
+import contextlib
+import pathlib
+import random
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, cast
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from export.errors import UserError
+from serving_configs import MANIFEST
+
+CLAIMS = ".staging/claims"
+"""Where the claims are: `<model>/<version>/<publisher>` below it."""
+
+_LAST = ("saved_model.pb", str(MANIFEST))
+_BLOCK_BYTES = 8 << 20
+_RETRY_SECONDS = 0.5
+_RENEW_SECONDS = 10.0
+# Something, because Beam does not write empty objects to S3.
+_CLAIM = b"claimed\n"
+
+
+class ClaimLostError(OSError):
+    """Another run took this publisher for dead."""
+
+
+class BeamStorage:
+    """A tree on one of Beam's filesystems.
+
+    Args:
+        root: its URL.
+
+    Raises:
+        UserError: Beam has no filesystem for it.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/")
+        try:
+            FileSystems.get_filesystem(self._root)
+        except ValueError as error:
+            raise UserError(f"--publish_to {root}: {error}") from None
+
+    def address(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+    def children(self, path: str) -> list[str]:
+        return sorted({name.split("/")[0] for name in self.sizes(path)})
+
+    def sizes(self, path: str) -> dict[str, int]:
+        return {name: entry.size_in_bytes for name, entry in self._match(path).items()}
+
+    def open(self, path: str) -> BinaryIO:
+        return cast(BinaryIO, self._open(path))
+
+    def write(self, path: str, content: bytes) -> None:
+        with self._created(path) as file:
+            file.write(content)
+
+    def put_version(self, directory: pathlib.Path, path: str, manifest: bytes) -> bool:
+        claim = self._claim(path)
+        if claim is None:
+            return False
+        try:
+            renewed = time.monotonic()
+            for source in _in_order(directory):
+                if time.monotonic() - renewed > _RENEW_SECONDS:
+                    self._renew(claim)
+                    renewed = time.monotonic()
+                self._upload(source, f"{path}/{source.relative_to(directory).as_posix()}")
+            self.write(f"{path}/{MANIFEST}", manifest)
+        except ClaimLostError:
+            # What is there may be another's by now.
+            raise
+        except Exception:
+            self.remove_version(path, directory)
+            self._delete([claim])
+            raise
+        self._delete([claim])
+        return True
+
+    def remove_version(self, path: str, aside: pathlib.Path) -> None:
+        names = [f"{path}/{name}" for name in self.sizes(path)]
+        # Backwards: with the manifest it stops to be a version.
+        last = [f"{path}/{name}" for name in reversed(_LAST)]
+        for name in last:
+            self._delete([name] if name in names else [])
+        self._delete([name for name in names if name not in last])
+
+    def clean(self, ttl: float) -> None:
+        now = time.time()
+        for name, entry in self._match(CLAIMS).items():
+            if now - entry.last_updated_in_seconds < ttl:
+                continue
+            model, version, _ = name.split("/")
+            path = f"serving/{model}/{version}"
+            if str(MANIFEST) not in self.sizes(path):
+                self.remove_version(path, pathlib.Path())
+            self._delete([f"{CLAIMS}/{name}"])
+
+    def _claim(self, path: str) -> str | None:
+        """Takes a version for this publisher alone: the claim's path, None when it is taken."""
+        claims = f"{CLAIMS}/{path.removeprefix('serving/')}"
+        claim = f"{claims}/{uuid.uuid4().hex}"
+        self.write(claim, _CLAIM)
+        # The files are looked at after the claims: who published in between removes the claim last.
+        if len(self._match(claims)) == 1 and not self._match(path):
+            return claim
+        self._delete([claim])
+        # Two that found each other should not meet again.
+        time.sleep(random.uniform(0, _RETRY_SECONDS))
+        return None
+
+    def _renew(self, claim: str) -> None:
+        if not FileSystems.exists(self.address(claim)):
+            raise ClaimLostError(
+                f"{self.address(claim)}: gone; another run took this one for dead. Publish again, "
+                "with a longer --staging_ttl"
+            )
+        self.write(claim, _CLAIM)
+
+    def _upload(self, source: pathlib.Path, path: str) -> None:
+        with open(source, "rb") as file, self._created(path) as target:
+            while block := file.read(_BLOCK_BYTES):
+                target.write(block)
+
+    @contextlib.contextmanager
+    def _created(self, path: str) -> Iterator[Any]:
+        address = self.address(path)
+        try:
+            with FileSystems.create(
+                address, compression_type=CompressionTypes.UNCOMPRESSED
+            ) as file:
+                yield file
+        except Exception as error:  # Every filesystem has errors of its own.
+            raise OSError(f"{address}: cannot be written ({error})") from error
+
+    def _open(self, path: str) -> Any:
+        address = self.address(path)
+        try:
+            return FileSystems.open(address, compression_type=CompressionTypes.UNCOMPRESSED)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise OSError(f"{address}: cannot be read ({error})") from error
+
+    def _match(self, path: str) -> dict[str, Any]:
+        top = self.address(path)
+        try:
+            (result,) = FileSystems.match([f"{top}/**"])
+        except BeamIOError as error:
+            raise OSError(f"{top}: cannot be listed ({error})") from error
+        return {entry.path[len(top) + 1 :]: entry for entry in result.metadata_list}
+
+    def _delete(self, paths: Sequence[str]) -> None:
+        addresses = [self.address(path) for path in paths]
+        try:
+            FileSystems.delete(addresses)
+        except BeamIOError as error:
+            # Another run may have removed some.
+            left = [address for address in addresses if FileSystems.exists(address)]
+            if left:
+                raise OSError(f"{left[0]}: cannot be removed ({error})") from error
+
+
+def _in_order(directory: pathlib.Path) -> list[pathlib.Path]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    first = [path for path in files if path.relative_to(directory).as_posix() not in _LAST]
+    return [*first, directory / "saved_model.pb"]

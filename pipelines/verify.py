@@ -1,0 +1,151 @@
+"""Checks every file of every published version against its manifest.
+
+    python -m pipelines.verify PUBLISH_TO
+
+Exit status: 0 when everything is as it was published, 1 when something is not, which is named, 2
+when there is nothing to check.
+"""
+
+import hashlib
+import pathlib
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import IO, cast
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from export.errors import UserError
+from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
+from serving_configs.batching import FILE_IN_VERSION
+from serving_configs.errors import ConfigError
+from serving_configs.hub_archive import check_archive
+from serving_configs.manifest import difference, identity_problems
+
+from .storage import LocalStorage, Storage, open_storage, read
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: its arguments; those of the process when None.
+
+    Returns:
+        The exit status.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print((__doc__ or "").strip(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    try:
+        # The others are Beam's, such as the endpoint of a bucket.
+        FileSystems.set_options(PipelineOptions(arguments[1:]))
+        return _verify(arguments[0])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _verify(publish_to: str) -> int:
+    storage = open_storage(publish_to)
+    checked = bad = 0
+    for path, problems in tree_problems(storage):
+        checked += 1
+        bad += bool(problems)
+        for problem in problems:
+            print(f"{storage.address(path)}: {problem}", file=sys.stderr)
+    if not checked:
+        raise UserError(f"{publish_to}: nothing is published there; expected serving/<model>/<n>")
+    print(f"{checked} checked, {bad} not as published")
+    return 1 if bad else 0
+
+
+def tree_problems(storage: Storage) -> Iterator[tuple[str, list[str]]]:
+    """Every version and archive of a tree, and what is wrong with each; every file is read.
+
+    A numbered directory without a manifest is reported: to TensorFlow Serving it is a version.
+    """
+    for model in storage.children("serving"):
+        for name in storage.children(f"serving/{model}"):
+            if name.isdecimal():
+                yield f"serving/{model}/{name}", version_problems(storage, model, name)
+    if isinstance(storage, LocalStorage):
+        for archive in sorted(pathlib.Path(storage.address("hub")).rglob("*.tar.gz")):
+            path = archive.relative_to(storage.address("")).as_posix()
+            yield path, archive_problems(archive)
+
+
+def version_problems(storage: Storage, model: str, name: str) -> list[str]:
+    """What is wrong with a version, a line for each.
+
+    Args:
+        storage: of the tree.
+        model: name of the model.
+        name: of the version's directory.
+    """
+    path = f"serving/{model}/{name}"
+    try:
+        manifest = parse_manifest(read(storage, f"{path}/{MANIFEST}"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ["there is no manifest: not published, or not by this pipeline"]
+    except (ManifestError, OSError) as error:
+        return [f"{MANIFEST}: {error}"]
+    try:
+        found = [
+            FileRecord(file, size, _sha256(storage, f"{path}/{file}"))
+            for file, size in storage.sizes(path).items()
+            if file != str(MANIFEST)
+        ]
+    except OSError as error:
+        return [f"cannot be read ({error})"]
+    return identity_problems(manifest, model, name) + difference(manifest.files, found)
+
+
+def archive_problems(archive: pathlib.Path) -> list[str]:
+    """What is wrong with a hub archive, a line for each: it is held to the manifest in it.
+
+    Args:
+        archive: `hub/<publisher>/<model>/<version>.tar.gz`.
+    """
+    try:
+        check_archive(archive)
+        found, content = _archived(archive)
+        manifest = parse_manifest(content)
+    except (ConfigError, ManifestError, OSError) as error:
+        return [str(error).removeprefix(f"{archive}: ")]
+    problems = identity_problems(
+        manifest, archive.parent.name, archive.name.removesuffix(".tar.gz")
+    )
+    # The hub allows no other files beside the model's.
+    expected = [record for record in manifest.files if record.path != FILE_IN_VERSION]
+    return problems + difference(expected, found)
+
+
+def _archived(archive: pathlib.Path) -> tuple[list[FileRecord], bytes]:
+    """An archive's files, and its manifest."""
+    records, manifest = [], b""
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            with cast(IO[bytes], tar.extractfile(member)) as content:
+                if member.name == str(MANIFEST):
+                    manifest = content.read()
+                    continue
+                digest = hashlib.sha256()
+                while block := content.read(1 << 20):
+                    digest.update(block)
+            records.append(FileRecord(member.name, member.size, digest.hexdigest()))
+    return records, manifest
+
+
+def _sha256(storage: Storage, path: str) -> str:
+    digest = hashlib.sha256()
+    with storage.open(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
