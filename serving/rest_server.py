@@ -18,7 +18,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .errors import Code, ServingError
-from .rest_api import PREFIX, RestApi
+from .rest_api import HTTP_STATUS, PREFIX, Reply, RestApi
+from .rest_outputs import error_json
 from .tensors import MOST_BYTES
 
 _CORS = {
@@ -147,9 +148,14 @@ class RestServer:
         if body is None:
             return Response(b"", 413)
         compressed = "gzip" in request.headers.get("content-encoding", "")
-        reply = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._api.answer, request.method, whole, body, compressed
-        )
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._api.answer, request.method, whole, body, compressed
+            )
+        except asyncio.CancelledError:
+            # By uvicorn, when the grace of a stop is over.
+            text = error_json("The server stops, and this call took too long")
+            reply = Reply(HTTP_STATUS[Code.UNAVAILABLE], text.encode())
         return Response(reply.body, reply.status, self._headers, _JSON)
 
     def _metrics_page(self, path: str) -> Response:

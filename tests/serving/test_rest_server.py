@@ -96,9 +96,10 @@ def test_a_call_that_does_not_end_is_given_up(base: pathlib.Path) -> None:
     server = ModelServer(Options(port=0, rest_api_port=port, **flags))  # type: ignore[arg-type]
     server.start()
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        threads.submit(call, port, "POST", PREDICT, slow(60))
+        waiting = threads.submit(call, port, "POST", PREDICT, slow(60))
         time.sleep(1)
         assert not server.stop(1)
+        refused(waiting.result(), 503, "The server stops, and this call took too long")
     # The model's own time ends it.
     server.stop(10)
 
