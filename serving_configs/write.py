@@ -71,35 +71,44 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         ConfigError: something in the tree is not as it should be; a line that says what.
         OSError: a file cannot be written.
     """
-    published = published_versions(publish_to)
-    if not published:
+    path = models_config_path(publish_to)
+    if not published_versions(publish_to):
         raise ConfigError(
             f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
             "manifest"
         )
-    evaluations = read_evaluations(publish_to)
-    models = {
-        name: [
-            dataclasses.replace(
-                read_published(base_path(publish_to, name) / str(version)),
-                evaluation=evaluations.get((name, version)),
-            )
-            for version in versions
-        ]
-        for name, versions in published.items()
-    }
-    latest = [versions[-1] for versions in models.values()]
-    path = models_config_path(publish_to)
+    # All of it, so that of two at once the one that knows less does not write last.
     with locked(path):
+        models = _read_models(publish_to)
+        latest = [versions[-1] for versions in models.values()]
         config = read_models_config(path)
         root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
+        published = {name: [m.version for m in versions] for name, versions in models.items()}
         config = with_published(config, published, root)
         write_atomically(path, as_text(config))
         write_deployment(publish_to, config, latest)
-    measured = [batching_for(model.measured) for model in latest if model.measured]
-    write_atomically(batching_parameters_path(publish_to), common_parameters(measured))
-    write_atomically(monitoring_config_path(publish_to), MONITORING_CONFIG)
-    return write_hub(publish_to, models, settings)
+        measured = [batching_for(model.measured) for model in latest if model.measured]
+        write_atomically(batching_parameters_path(publish_to), common_parameters(measured))
+        write_atomically(monitoring_config_path(publish_to), MONITORING_CONFIG)
+        return write_hub(publish_to, models, settings)
+
+
+def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
+    """Model -> its versions, ascending."""
+    evaluations = read_evaluations(publish_to)
+    models: dict[str, list[PublishedModel]] = {}
+    for name, versions in published_versions(publish_to).items():
+        for version in versions:
+            directory = base_path(publish_to, name) / str(version)
+            try:
+                model = read_published(directory)
+            except ConfigError:
+                if not directory.exists():
+                    continue  # Another run has just removed it as an old one.
+                raise
+            evaluation = evaluations.get((name, version))
+            models.setdefault(name, []).append(dataclasses.replace(model, evaluation=evaluation))
+    return models
 
 
 def write_deployment(

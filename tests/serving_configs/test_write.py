@@ -2,6 +2,9 @@
 
 import pathlib
 
+import pytest
+
+from serving_configs.__main__ import main
 from tests.serving_configs.conftest import MODELS, TINY
 
 
@@ -31,3 +34,45 @@ def test_publishing_writes_everything_around_the_models(published_tree: pathlib.
         *(f"serving/{model}/1/assets.extra/tf_serving_warmup_requests" for model in MODELS),
     }
     assert TINY in (published_tree / "serving" / "models.config").read_text()
+
+
+def test_writing_again_changes_nothing(tree: pathlib.Path) -> None:
+    assert main(["write", str(tree)]) == 0
+    before = {name: (tree / name).read_bytes() for name in files_of(tree)}
+    assert main(["write", str(tree)]) == 0
+    assert {name: (tree / name).read_bytes() for name in files_of(tree)} == before
+
+
+def test_a_container_has_base_paths_of_its_own(
+    tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["write", str(tree), "--base_path", "/models"]) == 0
+    text = (tree / "serving" / "models.config").read_text()
+    assert f'base_path: "/models/{TINY}"' in text
+    assert str(tree) not in text
+    # And keeps them.
+    assert main(["write", str(tree)]) == 0
+    assert (tree / "serving" / "models.config").read_text() == text
+    assert "target: /models\n" in (tree / "deployment" / "docker-compose.yaml").read_text()
+    assert main(["write", str(tree), "--base_path", "models"]) == 2
+    assert "expected an absolute path" in capsys.readouterr().err
+    assert (tree / "serving" / "models.config").read_text() == text
+
+
+def test_a_damaged_manifest_and_a_wrong_publisher_are_refused(
+    tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {name: (tree / name).read_bytes() for name in files_of(tree)}
+    assert main(["write", str(tree), "--hub_publisher", "Some One"]) == 2
+    assert "expected lower-case letters" in capsys.readouterr().err
+    manifest = tree / "serving" / TINY / "1" / "assets.extra" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"images": 8', '"images": 9'))
+    assert main(["write", str(tree)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(manifest) in error
+    manifest.write_bytes(before[str(manifest.relative_to(tree))])
+    assert {name: (tree / name).read_bytes() for name in files_of(tree)} == {
+        **before,
+        **{name: b"" for name in files_of(tree) - before.keys()},
+    }
