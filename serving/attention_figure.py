@@ -23,7 +23,7 @@ MOST_COLUMNS = 8
 """Heads side by side; 16 are two rows."""
 
 _WIDTH = 11.0
-_TOP = 3.9
+_TOP = 3.7
 _TITLE = 0.42
 _DOTS = 110
 
@@ -85,7 +85,7 @@ def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
 
 
 def _draw_top(part: SubFigure, photograph: Photograph, look: Look, patch: PatchLook | None) -> None:
-    seen, over, best = part.subplots(1, 3, width_ratios=(1, 1.12, 1))
+    seen, over, best = part.subplots(1, 3, width_ratios=(1.1, 1.1, 1))
     for axes, text in ((seen, "As the model saw it"), (over, "Saliency (block 0, mean of heads)")):
         axes.imshow(photograph.shown)
         axes.set_title(text, fontsize="medium")
@@ -101,7 +101,9 @@ def _draw_top(part: SubFigure, photograph: Photograph, look: Look, patch: PatchL
         extent=(left - 0.5, left + size - 0.5, top + size - 0.5, top - 0.5),
     )
     over.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    part.colorbar(drawn, ax=over, shrink=0.75, label="least to most, as 0 to 1")
+    part.colorbar(
+        drawn, ax=(seen, over), location="bottom", shrink=0.5, aspect=40, label="least to most"
+    )
     if patch is not None:
         side = size / patch.maps.shape[1]
         corner = (left + patch.column * side - 0.5, top + patch.row * side - 0.5)
