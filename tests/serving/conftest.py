@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import re
 import shutil
 import subprocess
 import time
@@ -26,8 +27,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.errors import Code, ServingError
 from serving.flags import Options
-from serving.launch import find_binary, free_port, server_process
+from serving.launch import LaunchError, find_binary, free_port, server_process
 from serving.model_server import ModelServer
 
 CLASSIFY = "tensorflow/serving/classify"
@@ -168,6 +170,13 @@ class Running:
             pytest.skip("looks inside the server, which is another process")
         return self.own
 
+    def polled(self) -> None:
+        """Waits until the server has looked for versions and configs, some times over.
+
+        It does so every tenth of a second, or every second where that is the least it can.
+        """
+        time.sleep(0.5 if self.own is not None else 2.5)
+
     def predict(
         self,
         model: str,
@@ -223,14 +232,18 @@ def running(**flags: Any) -> Iterator[Running]:
     """A server in this process, on a free port, that does not wait long for anything."""
     flags = {"port": 0, "max_num_load_retries": 0, "file_system_poll_wait_seconds": 0.1, **flags}
     if server_binary is not None:
-        with (
-            server_process(
-                *_command_line(flags),
-                binary=server_binary,
-                rest_port=flags.get("rest_api_port", 0),
-            ) as other,
-            _called(None, other.port) as running,
-        ):
+        with contextlib.ExitStack() as stack:
+            try:
+                other = stack.enter_context(
+                    server_process(
+                        *_command_line(flags),
+                        binary=server_binary,
+                        rest_port=flags.get("rest_api_port", 0),
+                    )
+                )
+            except LaunchError as error:
+                raise _status_in(str(error)) from error
+            running = stack.enter_context(_called(None, other.port))
             running.process = other.process
             running.rest_port = flags.get("rest_api_port", 0)
             yield running
@@ -255,6 +268,12 @@ def _called(server: ModelServer | None, port: int) -> Iterator[Running]:
             prediction_service_pb2_grpc.PredictionServiceStub(channel),
             model_service_pb2_grpc.ModelServiceStub(channel),
         )
+
+
+def _status_in(text: str) -> Exception:
+    """The status that a server said at its end, which one in this process would have raised."""
+    found = re.search(r"\b([A-Z_]+): (.*)", text)
+    return ServingError(Code[found[1]], found[2]) if found else AssertionError(text)
 
 
 def _command_line(flags: dict[str, Any]) -> Iterator[str]:

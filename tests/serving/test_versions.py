@@ -15,7 +15,7 @@ from tensorflow_serving.apis import model_management_pb2
 
 from serving.errors import Code, ServingError
 from serving.storage import version_number
-from tests.serving.conftest import Running, publish, refused, running
+from tests.serving.conftest import Running, publish, refused, running, server_binary
 
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -135,6 +135,8 @@ def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
 def test_an_incomplete_version_leaves_the_one_before(
     base: pathlib.Path, half_plus: Models, lost: str, message: str, style: str
 ) -> None:
+    if lost == "variables/variables.index" and server_binary is not None:
+        pytest.skip("the real server finds that at the first request")
     publish(base / "1", half_plus(1.0))
     with running(model_name="m", model_base_path=str(base)) as server:
         broken = base.parent / "broken"
@@ -149,7 +151,7 @@ def test_an_incomplete_version_leaves_the_one_before(
         assert (serving.version, serving.status.error_code) == (1, 0)
         # Withdrawn and published again, whole, it is tried again.
         shutil.rmtree(base / "2")
-        time.sleep(0.5)
+        server.polled()
         publish(base / "2", half_plus(2.0, style))
         server.until("m", {2: "AVAILABLE", 1: "END"})
 
@@ -187,7 +189,7 @@ def test_an_empty_base_path_unloads_all(base: pathlib.Path, half_plus: Models) -
     publish(base / "1", half_plus(1.0))
     with running(model_name="m", model_base_path=str(base)) as server:
         base.rename(base.parent / "away")
-        time.sleep(0.5)
+        server.polled()
         # A base path that is not there says nothing about versions.
         assert answer(server) == 2.0
         (base.parent / "away").rename(base)
@@ -375,7 +377,7 @@ def test_the_config_file_is_read_again(
     with running(model_config_file=str(file), model_config_file_poll_wait_seconds=0.2) as server:
         assert server.states("m") == {1: "AVAILABLE"}
         file.write_text("model_config_list {")
-        time.sleep(0.6)
+        server.polled()
         assert answer(server) == 2.0
         file.write_text(text(one_model(base, policy(2))))
         server.until("m", {2: "AVAILABLE", 1: "END"})
