@@ -8,6 +8,7 @@ import scipy.stats
 
 from export.checkpoints import Checkpoint
 from export.errors import UserError
+from export.variants import Variant
 
 from .records import Shard
 
@@ -92,6 +93,9 @@ def require_labels(setting: AccuracyGate, shards: Sequence[Shard]) -> None:
         )
 
 
-def is_tested(setting: AccuracyGate, checkpoint: Checkpoint) -> bool:
-    """Whether a model of these weights has to be as accurate as published."""
-    return setting == "on" or (setting == "auto" and checkpoint.source.startswith("timm/"))
+def is_tested(setting: AccuracyGate, variant: Variant, checkpoint: Checkpoint) -> bool:
+    """Whether a model of these weights has to be as accurate as published for its variant."""
+    if not variant.top1 or setting == "off":
+        return False  # A variant of one's own has no published figures.
+    # Only the hub's weights are known to be those that the figures were published for.
+    return setting == "on" or variant.hub_repository in checkpoint.source

@@ -16,6 +16,7 @@ from export.variants import VARIANTS, get_variant
 from serving_configs import staging_root
 from signatures import BOTH, Head
 
+from .accuracy import AccuracyGate, accuracy_gate
 from .storage import is_remote
 
 # The rule of the hub's documentation format.
@@ -49,6 +50,12 @@ class PublishPipelineOptions(PipelineOptions):
             "--max_bad_images",
             default="0",
             help="images of the sample that may be undecodable",
+        )
+        parser.add_argument(
+            "--accuracy_gate",
+            default="auto",
+            help="whether the top-1 accuracy on a labelled sample has to be consistent with the "
+            "published one: 'auto' (default) for weights from the model hub, 'on', 'off'",
         )
         parser.add_argument(
             "--version",
@@ -88,6 +95,7 @@ class PublishOptions:
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
         max_bad_images: undecodable images that the gate lets pass.
+        accuracy_gate: whether the accuracy on the sample is held to the published one.
         version: the number to publish, None for the next free one.
         keep_versions: how many versions of a published model to keep, None for all.
         allow_untrained: whether untrained weights may come beside trained ones.
@@ -102,6 +110,7 @@ class PublishOptions:
     publish_to: str
     hub_publisher: str
     max_bad_images: int
+    accuracy_gate: AccuracyGate
     version: int | None
     keep_versions: int | None
     allow_untrained: bool
@@ -140,6 +149,7 @@ class PublishOptions:
             publish_to=publish_to,
             hub_publisher=flags.hub_publisher,
             max_bad_images=int(flags.max_bad_images),
+            accuracy_gate=accuracy_gate(flags.accuracy_gate),
             version=None if flags.version == "auto" else _number(flags.version, "--version"),
             keep_versions=_number(flags.keep_versions, "--keep_versions")
             if flags.keep_versions is not None

@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
 
+from .accuracy import require_labels
 from .configs import write_configs
 from .options import PublishOptions, parse
 from .progress import follow
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
+    require_labels(options.accuracy_gate, shards)
     FileSystems.set_options(beam_options)
     storage = open_storage(options.publish_to)
     with _staged(options) as staging:
@@ -115,6 +117,7 @@ def _prepare_run(options: PublishOptions, staging: pathlib.Path) -> Run:
         options.max_bad_images,
         options.version,
         options.allow_untrained,
+        options.accuracy_gate,
     )
 
 

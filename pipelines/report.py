@@ -77,6 +77,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             f"- weights: {checkpoint['source']} ({trained}), SHA-256 {checkpoint['sha256']}",
             f"- size: {model['bytes']:,} bytes",
             f"- compared on {model['images']} images, attention on {model['attention_images']}",
+            *_accuracy(model),
             "- seconds: "
             + ", ".join(f"{step} {seconds:.1f}" for step, seconds in model["seconds"].items()),
         ]
@@ -95,6 +96,12 @@ def as_markdown(report: dict[str, Any]) -> str:
             header = ("signature", "output", "worst difference", "bound", "image")
             lines += ["", *markdown_table([header, *figures])]
     return "\n".join(lines) + "\n"
+
+
+def _accuracy(model: dict[str, Any]) -> list[str]:
+    if not model["labelled"]:
+        return []
+    return [f"- top-1: right on {model['correct']} of {model['labelled']} labelled images"]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:

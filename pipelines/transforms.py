@@ -20,6 +20,7 @@ from export.errors import one_line
 from serving_configs import hub_handle
 from signatures.labels import imagenet_labels
 
+from .accuracy import AccuracyGate
 from .configs import prepare_for_serving
 from .draft import draft_manifest
 from .progress import tell
@@ -52,6 +53,7 @@ class Run:
         max_bad_images: undecodable images that the gate lets pass.
         version: the number to publish, None for the next free one.
         allow_untrained: whether untrained weights may come beside trained ones.
+        accuracy_gate: whether the accuracy on the sample is held to the published one.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Run:
     max_bad_images: int
     version: int | None = None
     allow_untrained: bool = False
+    accuracy_gate: AccuracyGate = "off"
 
 
 class Convert(beam.PTransform):
@@ -89,8 +92,9 @@ class Validate(beam.PTransform):
         super().__init__()
         self._run = run
         # One shard of them is enough to measure a model.
-        first, *others = shards
-        self._shards = (dataclasses.replace(first, measure=True), *others)
+        self._shards = tuple(
+            dataclasses.replace(shard, measure=not i) for i, shard in enumerate(shards)
+        )
 
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
@@ -244,7 +248,7 @@ class _PublishFn(beam.DoFn):
 
     def process(self, validated: tuple[StagedModel, list[ShardResult]]) -> Iterator[ModelReport]:
         started = time.perf_counter()
-        report = judge(*validated, self._run.max_bad_images)
+        report = judge(*validated, self._run.max_bad_images, self._run.accuracy_gate)
         if not report.failures:
             try:
                 report = self._release(validated[0], report, started)
