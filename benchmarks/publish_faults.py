@@ -128,8 +128,16 @@ def killed(
     )
 
 
-def two_at_once(tree: Tree, model: pathlib.Path, rounds: int) -> tuple[str, ...]:
+def two_at_once(
+    tree: Tree, model: pathlib.Path, rounds: int, names: Sequence[str] = MODELS
+) -> tuple[str, ...]:
     """Lets two publishers publish the same models at once, with content of their own.
+
+    Args:
+        tree: where to.
+        model: what.
+        rounds: how often.
+        names: of the models.
 
     Returns:
         The row of the table.
@@ -142,14 +150,14 @@ def two_at_once(tree: Tree, model: pathlib.Path, rounds: int) -> tuple[str, ...]
     poller = Poller(tree, _files(model), load=False)
     published: list[tuple[str, int]] = []
     for _ in range(rounds):
-        both = [Publisher(tree, model, MODELS, new_content()) for _ in range(2)]
+        both = [Publisher(tree, model, names, new_content()) for _ in range(2)]
         for publisher in both:
-            published += zip(MODELS, publisher.finish(), strict=True)
+            published += zip(names, publisher.finish(), strict=True)
     seen = poller.stop()
     if seen.incomplete:
         raise FaultError(f"{len(seen.incomplete)} incomplete versions: {seen.incomplete[:3]}")
     expected = sorted(f"serving/{name}/{version}" for name, version in published)
-    if len(set(expected)) != 2 * len(MODELS) * rounds:
+    if len(set(expected)) != 2 * len(names) * rounds:
         raise FaultError("two publishers were told the same number")
     versions = _verified(tree)
     if sorted(versions) != expected:
@@ -158,7 +166,7 @@ def two_at_once(tree: Tree, model: pathlib.Path, rounds: int) -> tuple[str, ...]
         raise FaultError("a publisher's content is lost, or there under another's number")
     _staging_is_empty(tree)
     return (
-        f"two publishers of {len(MODELS)} models at once, {_kind(tree)}",
+        f"two publishers of {len(names)} model{'s' * (len(names) > 1)} at once, {_kind(tree)}",
         f"{rounds} rounds",
         f"{seen.polls} polls, {seen.versions} versions, 0 incomplete",
         f"{len(versions)} versions verify, none lost, none twice, staging empty",

@@ -30,7 +30,7 @@ from serving_configs import Manifest, Weights, contract_digest
 from signatures import Geometry
 
 MODELS = ("cait_one", "cait_two")
-_STORE_SECONDS = 0.2
+_STORE_SECONDS = 1.0
 GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
 _MODULES = ("benchmarks.publishing", "pipelines.beam_storage")
 

@@ -128,6 +128,8 @@ def _archived(archive: pathlib.Path) -> tuple[list[FileRecord], bytes]:
     records, manifest = [], b""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
+            if not member.isfile():
+                continue
             with cast(IO[bytes], tar.extractfile(member)) as content:
                 if member.name == str(MANIFEST):
                     manifest = content.read()

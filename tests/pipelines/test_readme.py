@@ -1,5 +1,6 @@
 """The README's commands and snippets, as they stand there; tests/serving has those of serving."""
 
+import argparse
 import subprocess
 import sys
 
@@ -7,11 +8,12 @@ import pytest
 
 from export.checkpoints import write_random_checkpoint
 from export.variants import VARIANTS
-from pipelines.options import parse
+from pipelines.options import PublishPipelineOptions, parse
+from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table
 from tests.conftest import REPOSITORY
-from tests.readme import between, blocks, is_of_hub, is_of_serving, lines, words
+from tests.readme import README, between, blocks, is_of_hub, is_of_serving, lines, words
 
 COMMANDS = [words(line) for line in lines() if not is_of_serving(line)]
 SNIPPETS = [
@@ -66,6 +68,22 @@ def test_python_snippet_runs(published, tmp_path, snippet):
         [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_verify_command_runs(published, monkeypatch, tmp_path):
+    (command,) = [command for command in COMMANDS if command[1:3] == ["-m", "pipelines.verify"]]
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "published").symlink_to(published.tree)
+    monkeypatch.chdir(tmp_path)
+    assert verify(command[3:]) == 0
+
+
+def test_every_flag_is_in_the_table():
+    parser = argparse.ArgumentParser()
+    PublishPipelineOptions._add_argparse_args(parser)
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    for flag in flags - {"-h", "--help"}:
+        assert f"| `{flag}` |" in README
 
 
 def test_table_of_signatures_is_that_of_the_contract():
