@@ -18,10 +18,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
-from serving_configs.batching import FILE_IN_VERSION
 from serving_configs.errors import ConfigError
 from serving_configs.hub_archive import check_archive
-from serving_configs.manifest import difference, identity_problems
+from serving_configs.manifest import FOR_SERVERS, difference, identity_problems
 
 from .storage import LocalStorage, Storage, open_storage, read
 
@@ -74,7 +73,7 @@ def tree_problems(storage: Storage) -> Iterator[tuple[str, list[str]]]:
     if isinstance(storage, LocalStorage):
         for archive in sorted(pathlib.Path(storage.address("hub")).rglob("*.tar.gz")):
             path = archive.relative_to(storage.address("")).as_posix()
-            yield path, archive_problems(archive)
+            yield path, archive_problems(storage, archive)
 
 
 def version_problems(storage: Storage, model: str, name: str) -> list[str]:
@@ -103,42 +102,42 @@ def version_problems(storage: Storage, model: str, name: str) -> list[str]:
     return identity_problems(manifest, model, name) + difference(manifest.files, found)
 
 
-def archive_problems(archive: pathlib.Path) -> list[str]:
-    """What is wrong with a hub archive, a line for each: it is held to the manifest in it.
+def archive_problems(storage: Storage, archive: pathlib.Path) -> list[str]:
+    """What is wrong with a hub archive, a line for each: it holds the version's own files.
+
+    Of a version that was removed, only the archive's form is checked: there is no manifest left.
 
     Args:
+        storage: of the tree.
         archive: `hub/<publisher>/<model>/<version>.tar.gz`.
     """
+    version = f"{archive.parent.name}/{archive.name.removesuffix('.tar.gz')}"
     try:
         check_archive(archive)
-        found, content = _archived(archive)
-        manifest = parse_manifest(content)
-    except (ConfigError, ManifestError, OSError) as error:
+        found = _archived(archive)
+    except (ConfigError, OSError) as error:
         return [str(error).removeprefix(f"{archive}: ")]
-    problems = identity_problems(
-        manifest, archive.parent.name, archive.name.removesuffix(".tar.gz")
-    )
-    # The hub allows no other files beside the model's.
-    expected = [record for record in manifest.files if record.path != FILE_IN_VERSION]
-    return problems + difference(expected, found)
+    try:
+        manifest = parse_manifest(read(storage, f"serving/{version}/{MANIFEST}"))
+    except (OSError, ManifestError):
+        return []
+    expected = [record for record in manifest.files if not record.path.startswith(FOR_SERVERS)]
+    return difference(expected, found)
 
 
-def _archived(archive: pathlib.Path) -> tuple[list[FileRecord], bytes]:
-    """An archive's files, and its manifest."""
-    records, manifest = [], b""
+def _archived(archive: pathlib.Path) -> list[FileRecord]:
+    """An archive's files."""
+    records = []
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             if not member.isfile():
                 continue
+            digest = hashlib.sha256()
             with cast(IO[bytes], tar.extractfile(member)) as content:
-                if member.name == str(MANIFEST):
-                    manifest = content.read()
-                    continue
-                digest = hashlib.sha256()
                 while block := content.read(1 << 20):
                     digest.update(block)
             records.append(FileRecord(member.name, member.size, digest.hexdigest()))
-    return records, manifest
+    return records
 
 
 def _sha256(storage: Storage, path: str) -> str:

@@ -17,7 +17,9 @@ from signatures import Geometry, Head, signatures_for
 from .tree import MANIFEST, serving_root
 
 _FORMAT = 1
-_FOR_SERVERS = ("assets.extra/", "batching_params.pbtxt")
+FOR_SERVERS = ("assets.extra/", "batching_params.pbtxt")
+"""How the paths of files begin that are written for servers, not parts of the model."""
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -106,7 +108,7 @@ class Manifest:
         records = [
             dataclasses.astuple(record)
             for record in sorted(self.files)
-            if not record.path.startswith(_FOR_SERVERS)
+            if not record.path.startswith(FOR_SERVERS)
         ]
         return _digest([self.model, records])
 
