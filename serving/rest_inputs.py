@@ -8,6 +8,7 @@ tensorflow/serving.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,8 @@ ROWS, COLUMNS = "instances", "inputs"
 
 # NumPy has no more; the real server has 254.
 _MOST_DIMENSIONS = 32
+# Rows that are looked at together while the bad one is sought.
+_BLOCK = 1024
 
 Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
 Shape = tuple[int, ...]
@@ -179,7 +182,8 @@ def _explain_rows(rows: list[Any], inputs: Inputs) -> None:
     """
     named = _is_named(rows[0])
     first: dict[str, Shape] = {}
-    for number, row in enumerate(rows):
+    skipped = 0 if named else _good_rows(rows, inputs[min(inputs)].dtype)
+    for number, row in enumerate(rows[skipped:], skipped):
         if named and not _is_named(row):
             raise invalid_argument(f"Expecting object but got list at item {number} of input list")
         if not named and _is_named(row):
@@ -201,15 +205,25 @@ def _explain_rows(rows: list[Any], inputs: Inputs) -> None:
             )
 
 
+def _good_rows(rows: list[Any], dtype: int) -> int:
+    """How many of the first rows need no look: those before the block that has a bad one."""
+    shape = _shape(rows[0])
+    for start in range(0, len(rows), _BLOCK):
+        array = _array(rows[start : start + _BLOCK], dtype)
+        if array is None or array.shape[1:] != shape:
+            return max(0, start - 1)
+    return 0
+
+
 def _explain_item(alias: str, value: Any, inputs: Inputs, first: dict[str, Shape]) -> None:
     if alias not in inputs:
         raise invalid_argument(f"JSON object: does not have named input: {alias}")
     shape = _shape(value)
     _explain(value, 0, inputs[alias].dtype, shape)
     expected = first.setdefault(alias, shape)
-    if np.prod(shape) != np.prod(expected):
+    if math.prod(shape) != math.prod(expected):
         raise invalid_argument(
-            f"Expecting tensor size: {int(np.prod(expected))} but got: {int(np.prod(shape))}"
+            f"Expecting tensor size: {math.prod(expected)} but got: {math.prod(shape)}"
         )
     if shape != expected:
         raise invalid_argument(
@@ -236,6 +250,9 @@ def _explain(value: Any, level: int, dtype: int, shape: Sequence[int]) -> None:
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
+    last = level == len(shape) - 1
+    if last and _flat_array(value, set(map(type, value)), dtype) is not None:
+        return
     for item in value:
         _explain(item, level + 1, dtype, shape)
 

@@ -96,6 +96,8 @@ class RestServer:
             raise ServingError(
                 Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {reason}"
             ) from error
+        # Connections inherit it. Without it a reply, which goes out in two parts, takes 40 ms more.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ util/json_tensor.cc of tensorflow/serving.
 
 import base64
 import binascii
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from .rest_document import Document, format_error, shown, to_bytes, type_name
 _BASE64 = "b64"
 # The most that an integer may be to be a float of this type without loss.
 EXACT = {types_pb2.DT_FLOAT: 2**24 - 1, types_pb2.DT_DOUBLE: 2**53 - 1}
+_MOST = {
+    types_pb2.DT_FLOAT: float(np.finfo(np.float32).max),
+    types_pb2.DT_DOUBLE: float(np.finfo(np.float64).max),
+}
 _INT32 = (-(2**31), 2**31 - 1)
 # What is taken for the type; what is then too large for it loses its upper bits, as in C++.
 INTEGERS = {
@@ -70,9 +75,8 @@ def check_lossless(value: float, dtype: int) -> None:
     if isinstance(value, int) and -(2**63) <= value < 2**64:
         lossless = abs(value) <= EXACT[dtype]
     else:
-        most = float(np.finfo(np.float32 if dtype == types_pb2.DT_FLOAT else np.float64).max)
         try:
-            lossless = not np.isfinite(float(value)) or abs(value) <= most
+            lossless = not math.isfinite(value) or abs(value) <= _MOST[dtype]
         except OverflowError:
             raise invalid_argument(
                 "JSON Parse error: Number too big to be stored in double."

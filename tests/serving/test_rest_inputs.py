@@ -90,6 +90,11 @@ def test_rows_of_objects() -> None:
         ("[16777216]", tf.float32, "Cannot convert JSON value: 16777216 to float without loss"),
         ("[-16777216, 1.5]", tf.float32, "JSON value: -16777216 to float without loss"),
         ("[9007199254740992]", tf.float64, "to double without loss of precision."),
+        (
+            "[[[1], [2]], [3, 4]]",
+            tf.float32,
+            "JSON Value: 3 found at incorrect level: 3 in the JSON DOM. Expected at level: 3",
+        ),
         ("[-1e39]", tf.float32, "Cannot convert JSON value: -1e+39 to float without loss"),
     ],
 )
@@ -98,6 +103,23 @@ def test_what_is_of_another_type(text: str, dtype: Any, message: str) -> None:
         column(text, dtype)
     assert caught.value.code == Code.INVALID_ARGUMENT
     assert message in caught.value.message
+
+
+def test_the_one_bad_row_of_many_is_named() -> None:
+    for bad, message in ((1023, '"a"'), (1024, "null"), (4000, "true"), (4999, '"b"')):
+        rows = ["0.5"] * 5000
+        rows[bad] = message
+        document = parse_document(f'{{"instances": [{",".join(rows)}]}}'.encode())
+        with pytest.raises(ServingError) as caught:
+            input_arrays(document, {"x": tensor(tf.float32)})
+        assert caught.value.message.startswith(
+            f"Failed to process element: {bad} of 'instances' list. Error: INVALID_ARGUMENT: "
+            f"JSON Value: {message} Type: "
+        )
+    rows[3000] = rows[4999] = "[1]"
+    document = parse_document(f'{{"instances": [{",".join(rows)}]}}'.encode())
+    with pytest.raises(ServingError, match=r"element: 3000 .* \[\] but got: \[1\]"):
+        input_arrays(document, {"x": tensor(tf.float32)})
 
 
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64"])
