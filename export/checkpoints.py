@@ -1,8 +1,8 @@
 """Checkpoints: where a variant's weights come from, and reading them.
 
-There is one way in: a safetensors file in timm's key layout, checked whole before anything is
-built from it. A source (`CheckpointSource`) only has to put such a file on the local disk; the
-ones that download or translate weights are further classes with the same method.
+There is one way in: a file in timm's key layout, safetensors or PyTorch's `.pth`, checked whole
+before anything is built from it. A source (`CheckpointSource`) only has to put such a file on the
+local disk.
 """
 
 import dataclasses
@@ -17,7 +17,9 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from .errors import CheckpointError
+from .errors import CheckpointError, UserError
+from .hub_checkpoints import HubSource
+from .pth import PthTensors
 from .random_weights import random_tensor
 from .variants import Variant
 from .weights import check_shapes, expected_shapes
@@ -36,7 +38,7 @@ class Checkpoint:
     """A checked file of weights. Small: it carries no tensors.
 
     Attributes:
-        path: the safetensors file.
+        path: the file.
         source: where it came from, for people.
         sha256: of the file, in hexadecimal.
         trained: False for weights made by rule, also where a file of them is read.
@@ -47,9 +49,9 @@ class Checkpoint:
     sha256: str
     trained: bool
 
-    def tensors(self) -> "LazyTensors":
+    def tensors(self) -> "LazyTensors | PthTensors":
         """The tensors, each read when it is asked for."""
-        return LazyTensors(self.path)
+        return _read(pathlib.Path(self.path))
 
 
 class LazyTensors(Mapping[str, Array]):
@@ -101,7 +103,7 @@ class CheckpointSource(Protocol):
     """A place that weights come from."""
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
-        """Puts a variant's safetensors file on the local disk.
+        """Puts a variant's file on the local disk.
 
         Args:
             variant: whose weights.
@@ -133,7 +135,9 @@ class RandomSource:
 
 @dataclasses.dataclass(frozen=True)
 class FileSource:
-    """A directory, or a glob, with `<variant>.safetensors`.
+    """A directory, or a glob, with `<variant>.safetensors` or DeiT's file, such as `S24_224.pth`.
+
+    Where both are, the safetensors file is taken.
 
     Attributes:
         pattern: the directory or the glob.
@@ -143,30 +147,50 @@ class FileSource:
     trained: bool = True
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
-        name = f"{variant.name}.safetensors"
+        names = [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
         directory = pathlib.Path(self.pattern)
         paths = (
-            [directory / name]
+            [directory / name for name in names]
             if directory.is_dir()
             else [pathlib.Path(match) for match in sorted(glob.glob(self.pattern))]
         )
-        found = [path for path in paths if path.name == name and path.is_file()]
-        if not found:
-            raise CheckpointError(
-                f"--checkpoints {self.pattern}: no file {name} there; "
-                "expected a directory or a glob that holds it, or 'random'"
-            )
-        if len(found) > 1:
-            raise CheckpointError(
-                f"--checkpoints {self.pattern}: {len(found)} files named {name}, among them "
-                f"{found[0]} and {found[1]}; expected one"
-            )
-        return found[0], str(found[0])
+        for name in names:
+            found = [path for path in paths if path.name == name and path.is_file()]
+            if len(found) > 1:
+                raise CheckpointError(
+                    f"--checkpoints {self.pattern}: {len(found)} files named {name}, among them "
+                    f"{found[0]} and {found[1]}; expected one"
+                )
+            if found:
+                return found[0], str(found[0])
+        raise CheckpointError(
+            f"--checkpoints {self.pattern}: no file {' or '.join(names)} there; "
+            "expected a directory or a glob that holds it, 'hf' or 'random'"
+        )
 
 
-def checkpoint_source(value: str) -> CheckpointSource:
-    """The source that a value of `--checkpoints` names."""
+def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSource:
+    """The source that a value of `--checkpoints` names.
+
+    Args:
+        value: `hf`, `random`, a directory or a glob.
+        revision: branch, tag or commit of the hub's repositories.
+
+    Raises:
+        UserError: there is a revision, and the weights are not the hub's.
+    """
+    if value == "hf":
+        return HubSource(revision)
+    if revision is not None:
+        raise UserError(
+            f"--revision {revision}: --checkpoints {value} has no revisions; expected "
+            "--checkpoints hf, or no --revision"
+        )
     return RandomSource() if value == "random" else FileSource(value)
+
+
+def _read(path: pathlib.Path) -> LazyTensors | PthTensors:
+    return PthTensors(str(path)) if path.suffix == ".pth" else LazyTensors(str(path))
 
 
 def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.Path) -> Checkpoint:
@@ -182,7 +206,7 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
             a wrong shape, or a number in it is not finite.
     """
     path, words = source.locate(variant, cache)
-    tensors = LazyTensors(str(path))
+    tensors = _read(path)
     check_shapes(tensors.shapes, variant.config, f"checkpoint {path} for {variant.name}")
     for key in tensors:
         bad = int(np.count_nonzero(~np.isfinite(tensors[key])))

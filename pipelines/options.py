@@ -34,8 +34,13 @@ class PublishPipelineOptions(PipelineOptions):
         )
         parser.add_argument(
             "--checkpoints",
-            help="directory or glob that holds <variant>.safetensors in timm's key layout, or "
-            "'random' for weights made by rule",
+            help="'hf' for timm's weights from the model hub; a directory or glob that holds "
+            "<variant>.safetensors in timm's key layout or DeiT's .pth files; or 'random' for "
+            "weights made by rule",
+        )
+        parser.add_argument(
+            "--revision",
+            help="branch, tag or commit of the repositories of --checkpoints hf; default main",
         )
         parser.add_argument(
             "--sample_shard",
@@ -91,6 +96,7 @@ class PublishOptions:
         variants: names of the variants.
         heads: which models to make of each.
         checkpoints: where the weights come from.
+        revision: of the hub's repositories, None for their newest.
         sample_shard: globs.
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
@@ -106,6 +112,7 @@ class PublishOptions:
     variants: tuple[str, ...]
     heads: tuple[Head, ...]
     checkpoints: str
+    revision: str | None
     sample_shard: tuple[str, ...]
     publish_to: str
     hub_publisher: str
@@ -145,6 +152,7 @@ class PublishOptions:
             variants=_variants(flags.variants),
             heads=_heads(flags.heads),
             checkpoints=flags.checkpoints,
+            revision=flags.revision,
             sample_shard=tuple(flags.sample_shard),
             publish_to=publish_to,
             hub_publisher=flags.hub_publisher,

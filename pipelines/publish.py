@@ -122,7 +122,7 @@ def _prepare_run(options: PublishOptions, staging: pathlib.Path) -> Run:
 
 
 def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
-    source = checkpoint_source(options.checkpoints)
+    source = checkpoint_source(options.checkpoints, options.revision)
     return [
         ConvertTask(name, options.heads, open_checkpoint(source, get_variant(name), cache))
         for name in options.variants

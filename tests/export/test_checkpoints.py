@@ -148,7 +148,7 @@ def test_a_missing_file_is_named(value: str, variant: Variant, tmp_path: pathlib
     pattern = str(tmp_path / value)
     assert refusal(pattern, variant) == (
         f"--checkpoints {pattern}: no file tiny.safetensors there; "
-        "expected a directory or a glob that holds it, or 'random'"
+        "expected a directory or a glob that holds it, 'hf' or 'random'"
     )
 
 
