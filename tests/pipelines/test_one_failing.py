@@ -2,7 +2,12 @@
 
 import json
 
+import numpy as np
+import safetensors
+import safetensors.numpy
+
 import export.convert
+from export.checkpoints import write_random_checkpoint
 
 TINY = "cait_tiny_32"
 
@@ -12,14 +17,24 @@ def report_of(result):
     return {entry["model"]: entry for entry in models}
 
 
-def test_run_publishes_both_heads_and_then_the_next_versions(publish_tiny):
+def test_run_publishes_both_heads_and_then_what_is_new(publish_tiny, tiny_variant, tmp_path):
     first = publish_tiny()
     assert first.status == 0, first.stderr
-    second = publish_tiny("--heads", "features", "--hub_publisher", "someone")
+    # Other weights are another version.
+    checkpoint = tmp_path / "weights" / f"{TINY}.safetensors"
+    write_random_checkpoint(tiny_variant, checkpoint)
+    with safetensors.safe_open(checkpoint, "numpy") as file:
+        metadata = file.metadata()
+    tensors = safetensors.numpy.load_file(checkpoint)
+    tensors["norm.bias"] = tensors["norm.bias"] + np.float32(0.5)
+    safetensors.numpy.save_file(tensors, checkpoint, metadata)
+    flags = ("--heads", "features", "--hub_publisher", "someone")
+    second = publish_tiny(*flags, "--checkpoints", str(checkpoint.parent))
     assert second.status == 0, second.stderr
     versions = {
         path.name: sorted(version.name for version in path.iterdir())
         for path in (first.tree / "serving").iterdir()
+        if path.is_dir()
     }
     assert versions == {TINY: ["1"], f"{TINY}_fe": ["1", "2"]}
     assert report_of(second)[f"{TINY}_fe"]["hub_handle"] == f"someone/{TINY}_fe/2"
@@ -67,7 +82,9 @@ def test_release_that_fails_leaves_no_version(publish_tiny, tmp_path):
     result = publish_tiny()
     assert result.status == 1
     assert base.read_text() == "in the way"
-    assert report_of(result)[TINY]["failures"][0].startswith("publishing failed: FileExistsError")
+    assert report_of(result)[TINY]["failures"][0].startswith(
+        "publishing failed: NotADirectoryError"
+    )
     assert (result.tree / "serving" / f"{TINY}_fe" / "1").is_dir()
 
 
