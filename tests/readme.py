@@ -28,7 +28,8 @@ def between(mark: str) -> str:
 
 def is_of_serving(text: str) -> bool:
     """Whether a command or a snippet is run by tests/serving/test_readme.py, on a server."""
-    return bool(re.search(r"\bserving\.(model_server|client)\b|localhost:850[01]\b", text))
+    programs = r"\bserving\.(model_server|client|attention|page)\b"
+    return bool(re.search(rf"{programs}|localhost:850[01]\b", text))
 
 
 def is_of_hub(text: str) -> bool:

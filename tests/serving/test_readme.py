@@ -4,6 +4,7 @@ They are run by a shell, in a directory that has what they name, with two change
 place of 8500 and 8501, and the Python that runs the tests in place of `.venv/bin/python`.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -12,7 +13,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -26,7 +31,8 @@ from tests.serving import conftest
 
 SERVER = "serving.model_server"
 COMMANDS = [line for line in lines() if is_of_serving(line)]
-CALLS = [line for line in COMMANDS if SERVER not in line]
+PAGES = [line for line in COMMANDS if "serving.page" in line]
+CALLS = [line for line in COMMANDS if SERVER not in line and line not in PAGES]
 SNIPPETS = [snippet for snippet in blocks("python") if is_of_serving(snippet)]
 
 Run = Callable[[str], str]
@@ -100,6 +106,43 @@ def test_command_runs(run: Run, line: str) -> None:
     if "grpcurl" in line and conftest.server_binary:
         pytest.skip("the real server has neither reflection nor, unasked, health checking")
     assert run(line)
+
+
+@pytest.mark.parametrize("line", PAGES, ids=lambda line: line[-60:])
+def test_page_opens_on_the_models(place: pathlib.Path, server: ServerProcess, line: str) -> None:
+    program, *flags = words(line.replace("localhost:8500", f"localhost:{server.port}"))
+    assert program == ".venv/bin/python"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "BROWSER": "true"}
+    with subprocess.Popen(
+        [sys.executable, *flags, "--port=0"],
+        cwd=place,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            assert said.startswith("page: http://localhost:")
+            models = None
+            end = time.monotonic() + 300
+            while models is None:
+                assert time.monotonic() < end, "the page has no models"
+                models = served_on(f"{said.split()[1]}/models")
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+    assert "cait_xxs24_224" in [model["name"] for model in models]
+    assert all(model["versions"][0]["state"] == "AVAILABLE" for model in models)
+
+
+def served_on(url: str) -> list[Any] | None:
+    """The models that a page has to offer, or None while its server is starting."""
+    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(url) as reply:
+        models: list[Any] = json.load(reply)["models"]
+        return models
+    time.sleep(0.2)
+    return None
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
