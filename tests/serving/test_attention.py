@@ -140,7 +140,8 @@ def png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("width", "height"), [(64, 64), (65, 40), (40, 65), (300, 31), (33, 97), (7, 5), (1, 200)]
+    ("width", "height"),
+    [(64, 64), (65, 40), (40, 65), (300, 31), (33, 97), (7, 5), (1, 200), (35, 32)],
 )
 def test_the_crop_lies_where_the_preprocessing_cuts_it(width: int, height: int) -> None:
     size = 32
