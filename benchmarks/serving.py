@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from serving.launch import find_binary
+
 from .models import converted
 from .serving_load import batching, mixed_load
 from .table import as_markdown, machine
@@ -54,15 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=200, help="of each side of a comparison")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the mixed load")
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
+    parser.add_argument("--server_binary", help="as the server of the load, instead of this one")
     options = parser.parse_args(argv)
+    binary = find_binary(options.server_binary)
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only: unknown part {sorted(unknown)[0]!r}; known are {', '.join(PARTS)}")
     results: list[Result] = []
     if "batching" in parts:
-        results += _batching(options.work)
+        results += _batching(options.work, binary)
     if "load" in parts:
-        results += _load(options.work, options.minutes)
+        results += _load(options.work, options.minutes, binary)
     if "overhead" in parts:
         results += _overhead(options.work, options.calls)
     if "attention" in parts:
@@ -135,8 +139,8 @@ def _attention(work: pathlib.Path, calls: int) -> Result:
     )
 
 
-def _batching(work: pathlib.Path) -> list[Result]:
-    off, on, lost = batching(converted(work, "cait_xxs24_224"))
+def _batching(work: pathlib.Path, binary: str | None) -> list[Result]:
+    off, on, lost = batching(converted(work, "cait_xxs24_224"), binary)
     ratio = on / off
     return [
         Result(
@@ -149,8 +153,8 @@ def _batching(work: pathlib.Path) -> list[Result]:
     ]
 
 
-def _load(work: pathlib.Path, minutes: float) -> list[Result]:
-    found = mixed_load(converted(work, "cait_xxs24_224"), minutes * 60)
+def _load(work: pathlib.Path, minutes: float, binary: str | None) -> list[Result]:
+    found = mixed_load(converted(work, "cait_xxs24_224"), minutes * 60, binary)
     growth = found.memory[-1] - found.memory[min(2, len(found.memory) - 1)]
     return [
         Result(

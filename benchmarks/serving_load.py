@@ -7,13 +7,11 @@ import pathlib
 import random
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -27,6 +25,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.launch import server_process
+
 from .serving_local import UNLIMITED, predict_request
 
 MODEL = "cait_xxs24_224"
@@ -37,45 +37,14 @@ _BATCHING = """
 max_batch_size { value: 8 }
 batch_timeout_micros { value: 5000 }
 max_enqueued_batches { value: 1000 }
-num_batch_threads { value: 1 }
+num_batch_threads { value: 2 }
 allowed_batch_sizes: [1, 2, 4, 8]
 """
 
 
-@contextlib.contextmanager
-def server_process(base_path: pathlib.Path, *flags: str) -> Iterator[tuple[int, int]]:
-    """`serving.model_server` over a base path.
-
-    Yields:
-        Its port and the number of its process.
-    """
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "serving.model_server", "--port=0"),
-            *(f"--model_name={MODEL}", f"--model_base_path={base_path}", *flags),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=pathlib.Path(__file__).parents[1],
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if found := re.search(r"gRPC on \S+:(\d+)", line):
-                yield int(found[1]), process.pid
-                break
-        else:
-            raise RuntimeError(f"the server ended with status {process.wait()}")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def batching(directory: pathlib.Path, rounds: int = 3, seconds: float = 15.0) -> tuple[float, ...]:
+def batching(
+    directory: pathlib.Path, binary: str | None = None, rounds: int = 5, seconds: float = 10.0
+) -> tuple[float, float, int]:
     """Images a second of `CLIENTS` clients that send single images.
 
     Both servers run from the start; they are measured in turn.
@@ -94,11 +63,10 @@ def batching(directory: pathlib.Path, rounds: int = 3, seconds: float = 15.0) ->
         parameters = root / "batching_parameters.txt"
         parameters.write_text(_BATCHING)
         on = ("--enable_batching", f"--batching_parameters_file={parameters}")
+        common = (f"--model_name={MODEL}", f"--model_base_path={root / 'base'}")
         ports = [
-            stack.enter_context(server_process(root / "base", f"--grpc_max_threads={CLIENTS}", *f))[
-                0
-            ]
-            for f in ((), on)
+            stack.enter_context(server_process(*common, *flags, binary=binary)).port
+            for flags in ((), on)
         ]
         for number in range(1 + rounds):
             for port, measured in zip(ports, rates, strict=True):
@@ -145,13 +113,17 @@ class MixedLoad:
     memory: list[float]
 
 
-def mixed_load(directory: pathlib.Path, seconds: float, every: float = 20.0) -> MixedLoad:
+def mixed_load(
+    directory: pathlib.Path, seconds: float, binary: str | None = None, every: float = 20.0
+) -> MixedLoad:
     """Calls of all kinds while a new version comes, and the old one goes, every some seconds."""
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         base = pathlib.Path(scratch) / MODEL
         base.mkdir()
         _publish(base, directory, 1)
-        with server_process(base, "--file_system_poll_wait_seconds=1") as (port, pid):
+        flags = (f"--model_name={MODEL}", f"--model_base_path={base}")
+        with server_process(*flags, "--file_system_poll_wait_seconds=1", binary=binary) as server:
+            port, pid = server.port, server.process.pid
             end = time.monotonic() + seconds
             calls, failed = itertools.count(), itertools.count()
 
