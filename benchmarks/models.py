@@ -14,7 +14,7 @@ def converted(work: pathlib.Path, variant: str) -> pathlib.Path:
         work: where models are kept between runs. To be removed after a change of the conversion.
         variant: its name.
     """
-    directory = work / variant
+    directory = work.resolve() / variant
     if not directory.exists():
         from export.convert import convert
 

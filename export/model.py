@@ -62,11 +62,14 @@ def features_of(classifier: tf_keras.Model, name: str) -> tf_keras.Model:
 def _backbone(
     config: CaiTConfig, images: KerasTensor
 ) -> tuple[KerasTensor, dict[str, KerasTensor], dict[str, KerasTensor]]:
+    bound = (3 * config.patch_size**2) ** -0.5
     tokens = layers.Conv2D(
         config.embed_dim,
         config.patch_size,
         config.patch_size,
-        kernel_initializer=_initializer(),
+        # timm leaves this one to PyTorch: uniform, up to one over the root of the inputs' number.
+        kernel_initializer=tf_keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        bias_initializer=tf_keras.initializers.RandomUniform(-bound, bound),
         name="patch_embed",
     )(images)
     tokens = layers.Reshape((config.patches, config.embed_dim), name="patches")(tokens)

@@ -98,4 +98,5 @@ def is_tested(setting: AccuracyGate, variant: Variant, checkpoint: Checkpoint) -
     if not variant.top1 or setting == "off":
         return False  # A variant of one's own has no published figures.
     # Only the hub's weights are known to be those that the figures were published for.
-    return setting == "on" or variant.hub_repository in checkpoint.source
+    from_hub = checkpoint.source.startswith(f"hf://{variant.hub_repository}@")
+    return setting == "on" or from_hub

@@ -38,7 +38,10 @@ def test_shard_that_could_not_be_compared_refuses_the_model():
 
 
 HUB = dataclasses.replace(
-    STAGED, checkpoint=Checkpoint("x", "timm/cait_xxs24_224.fb_dist_in1k", "0", True)
+    STAGED,
+    checkpoint=Checkpoint(
+        "x", "hf://timm/cait_xxs24_224.fb_dist_in1k@5a/model.safetensors", "0", True
+    ),
 )
 
 
