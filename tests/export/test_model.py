@@ -174,10 +174,12 @@ def test_a_call_is_inference_unless_training_is_asked_for(
 
 @pytest.mark.parametrize(
     "rates",
-    [{"dropout_rate": 0.3}, {"drop_path_rate": 0.3}, {"dropout_rate": 0.3, "drop_path_rate": 0.3}],
+    [{"dropout_rate": 0.3}, {"drop_path_rate": 0.5}, {"dropout_rate": 0.3, "drop_path_rate": 0.5}],
     ids=str,
 )
 def test_each_rate_acts_in_training(rates: dict[str, float]) -> None:
+    # Stochastic depth drops nothing at all in some draws of so small a model.
+    tf_keras.utils.set_random_seed(0)
     model = built(tiny_with(**rates))
     for one in (model, features_of(model, "fe")):
         inference = one(IMAGES)[0].numpy()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import threading
 import time
@@ -185,21 +186,20 @@ def test_strings_and_several_inputs_are_joined(batched: Batched) -> None:
     assert (two["loud"].tolist(), two["total"].tolist()) == ([b"longer!"], [7])
 
 
-def test_without_parameters_requests_are_batched_as_they_come(
-    told: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+@pytest.fixture
+def base(told: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "m").mkdir()
     publish(tmp_path / "m" / "1", told)
-    with running(
-        model_name="m", model_base_path=str(tmp_path / "m"), enable_batching=True
-    ) as server:
-        names = [thread.name for thread in threading.enumerate()]
-        assert "model_server_batch_threads_0" in names
-        answers: list[float] = []
+    return tmp_path / "m"
+
+
+def test_without_parameters_requests_are_batched_as_they_come(base: pathlib.Path) -> None:
+    with running(model_name="m", model_base_path=str(base), enable_batching=True) as server:
 
         def ask(first: int) -> list[float]:
             return [float(server.predict("m", x(first + i))["y"][0]) for i in range(20)]
 
+        answers: list[float] = []
         with futures.ThreadPoolExecutor(16) as pool:
             for part in pool.map(ask, range(0, 320, 20)):
                 answers += part
@@ -207,8 +207,22 @@ def test_without_parameters_requests_are_batched_as_they_come(
         assert answers == [i / 2 + 2 for i in range(320)]
         with refused(INVALID, "Task size 1001 is larger than maximum input batch size 1000"):
             server.predict("m", x(*range(1001)))
+
+
+def batch_threads(prefix: str) -> list[str]:
     names = [thread.name for thread in threading.enumerate()]
-    assert "model_server_batch_threads_0" not in names
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+def test_the_threads_end_with_the_server(base: pathlib.Path) -> None:
+    server = ModelServer(Options(model_base_path=str(base), port=0, enable_batching=True))
+    server.start()
+    count = len(os.sched_getaffinity(0))
+    assert batch_threads("model_server_batch_threads_") == [
+        f"model_server_batch_threads_{number}" for number in range(count)
+    ]
+    assert server.stop(10)
+    assert not batch_threads("model_server_batch_threads_")
 
 
 def test_different_outputs_are_never_in_one_batch(batched: Batched) -> None:
@@ -285,6 +299,8 @@ def test_what_cannot_be_batched(batched: Batched) -> None:
 
 def test_a_request_without_rows_is_answered_at_once(batched: Batched) -> None:
     server = batched(4, NEVER)
+    # The real one's queues do not come to an end with it.
+    assert server.server
     assert server.predict("m", x())["y"].shape == (0,)
 
 
@@ -377,12 +393,8 @@ def test_each_version_may_bring_its_own_parameters(
         assert server.predict("with", x(1))["rows"].tolist() == [4]
         assert server.predict("without", x(1))["rows"].tolist() == [1]
         assert server.predict("without", {"x": np.float32([1])}, "scalar")["y"] == 1
-        names = [thread.name for thread in threading.enumerate()]
-        assert sorted(n for n in names if n.startswith("shared")) == [
-            "shared_0",
-            "shared_1",
-            "shared_2",
-        ]
+        if server.own is not None:
+            assert batch_threads("shared_") == ["shared_0", "shared_1", "shared_2"]
         # A version with parameters that are wrong does not load; the one before it serves on.
         staged = tmp_path / "staged"
         publish(staged, told)
