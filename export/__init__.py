@@ -1,13 +1,18 @@
 """From a checkpoint to a SavedModel, and the reference that it is compared with.
 
-Imported from here, nothing needs TensorFlow; what does is in `export.model`,
-`export.saved_model` and `export.convert`.
+Imported from here, nothing needs TensorFlow but `create_cait`, which imports it when it is looked
+up; the rest of what does is in `export.model`, `export.saved_model` and `export.convert`.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from .checkpoints import Checkpoint, checkpoint_source, open_checkpoint
 from .errors import CheckpointError, UserError
 from .reference import forward as reference_forward
 from .variants import VARIANTS, CaiTConfig, Variant, get_variant
+
+if TYPE_CHECKING:
+    from .create import create_cait
 
 __all__ = [
     "VARIANTS",
@@ -17,7 +22,16 @@ __all__ = [
     "UserError",
     "Variant",
     "checkpoint_source",
+    "create_cait",
     "get_variant",
     "open_checkpoint",
     "reference_forward",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "create_cait":
+        from .create import create_cait
+
+        return create_cait
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

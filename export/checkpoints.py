@@ -42,12 +42,14 @@ class Checkpoint:
         source: where it came from, for people.
         sha256: of the file, in hexadecimal.
         trained: False for weights made by rule, also where a file of them is read.
+        num_classes: outputs of its head.
     """
 
     path: str
     source: str
     sha256: str
     trained: bool
+    num_classes: int = 1000
 
     def tensors(self) -> "LazyTensors | PthTensors":
         """The tensors, each read when it is asked for."""
@@ -198,7 +200,7 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
 
     Args:
         source: where from.
-        variant: what the weights have to fit.
+        variant: what the weights have to fit, but for the number of classes: that is the head's.
         cache: a directory for files that the source makes.
 
     Raises:
@@ -207,7 +209,11 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
     """
     path, words = source.locate(variant, cache)
     tensors = _read(path)
-    check_shapes(tensors.shapes, variant.config, f"checkpoint {path} for {variant.name}")
+    head = tensors.shapes.get("head.weight", ())
+    # Anything but a matrix with rows is left to the check, which names what it finds.
+    num_classes = head[0] if len(head) == 2 and head[0] else variant.config.num_classes
+    config = dataclasses.replace(variant.config, num_classes=num_classes)
+    check_shapes(tensors.shapes, config, f"checkpoint {path} for {variant.name}")
     for key in tensors:
         bad = int(np.count_nonzero(~np.isfinite(tensors[key])))
         if bad:
@@ -218,7 +224,7 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     trained = source.trained and tensors.metadata.get(_TRAINED) != "false"
-    return Checkpoint(str(path), words, digest, trained)
+    return Checkpoint(str(path), words, digest, trained, num_classes)
 
 
 def write_random_checkpoint(variant: Variant, path: pathlib.Path) -> None:

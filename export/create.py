@@ -1,25 +1,47 @@
-"""New models, to be trained from the start."""
+"""Models to be trained further, or from the start: any number of classes, any size of images."""
 
 import dataclasses
+import pathlib
+import tempfile
+from collections import ChainMap
+from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import tf_keras
 
+from .checkpoints import checkpoint_source, open_checkpoint
 from .model import build_classifier
-from .variants import get_variant
+from .positions import resample_positions
+from .variants import CaiTConfig, get_variant
+from .weights import assign_weights, read_weights
+
+Array = npt.NDArray[np.float32]
+
+_HEAD = ("head.weight", "head.bias")
 
 
 def create_cait(
     name: str,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     *,
+    image_size: int | None = None,
+    checkpoints: str | None = None,
+    revision: str | None = None,
     dropout_rate: float = 0.0,
     drop_path_rate: float = 0.0,
 ) -> tf_keras.Model:
-    """A classifier of a variant's architecture with initial weights.
+    """A classifier of a variant's architecture, with timm's initial weights or those of a file.
 
     Args:
         name: the variant's name.
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; the checkpoint's when None, or 1000 without one. The head
+            keeps its initial weights when the checkpoint's has another number.
+        image_size: side of the square input in pixels, a multiple of 16; the variant's when None.
+            The checkpoint's positions are resampled to another size as timm does it.
+        checkpoints: where the weights are: `hf`, a directory or a glob, as the flag of this name.
+            None for initial weights.
+        revision: branch, tag or commit of the hub's repository.
         dropout_rate: as in `CaiTConfig`.
         drop_path_rate: as in `CaiTConfig`.
 
@@ -27,13 +49,38 @@ def create_cait(
         A trainable functional model, as `export.model.build_classifier` describes it.
 
     Raises:
-        UserError: there is no such variant.
+        UserError: there is no such variant, no such file, or it does not fit the variant.
         ValueError: a number is not possible.
     """
+    variant = get_variant(name)
     config = dataclasses.replace(
-        get_variant(name).config,
-        num_classes=num_classes,
+        variant.config,
+        image_size=variant.config.image_size if image_size is None else image_size,
+        num_classes=variant.config.num_classes if num_classes is None else num_classes,
         dropout_rate=dropout_rate,
         drop_path_rate=drop_path_rate,
     )
-    return build_classifier(config, name)
+    if checkpoints is None:
+        return build_classifier(config, name)
+    with tempfile.TemporaryDirectory() as cache:
+        source = checkpoint_source(checkpoints, revision)
+        checkpoint = open_checkpoint(source, variant, pathlib.Path(cache))
+        if num_classes is None:
+            config = dataclasses.replace(config, num_classes=checkpoint.num_classes)
+        classifier = build_classifier(config, name)
+        tensors = _fitted(checkpoint.tensors(), classifier, config, checkpoint.num_classes)
+        assign_weights(classifier, config, tensors)
+    return classifier
+
+
+def _fitted(
+    tensors: Mapping[str, Array], classifier: tf_keras.Model, config: CaiTConfig, found_classes: int
+) -> Mapping[str, Array]:
+    """A checkpoint's tensors with positions for the model's size, and a head for its classes."""
+    side = config.image_size // config.patch_size
+    fitted = {"pos_embed": resample_positions(tensors["pos_embed"], side)}
+    if found_classes != config.num_classes:
+        initial = read_weights(classifier, config)
+        fitted |= {key: initial[key] for key in _HEAD}
+    # Not a copy of all: the largest checkpoint has 1.4 GB.
+    return ChainMap(fitted, tensors)  # type: ignore[arg-type]

@@ -1,16 +1,15 @@
 """What a count of right answers says of a model's accuracy."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import scipy.stats
 
-from export.checkpoints import Checkpoint
 from export.errors import UserError
-from export.variants import Variant
+from export.variants import get_variant
 
-from .records import Shard
+from .records import ConvertTask, Shard, StagedModel
 
 AccuracyGate = Literal["auto", "on", "off"]
 """Whether the accuracy on a labelled sample is held to the published one: for weights from the
@@ -93,10 +92,25 @@ def require_labels(setting: AccuracyGate, shards: Sequence[Shard]) -> None:
         )
 
 
-def is_tested(setting: AccuracyGate, variant: Variant, checkpoint: Checkpoint) -> bool:
-    """Whether a model of these weights has to be as accurate as published for its variant."""
-    if not variant.top1 or setting == "off":
-        return False  # A variant of one's own has no published figures.
+def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> None:
+    """Looks whether there are published accuracies to hold models to, where that is asked for.
+
+    Raises:
+        UserError: weights are of other classes than those that the figures were published for.
+    """
+    for task in tasks if setting == "on" else ():
+        found, expected = task.checkpoint.num_classes, get_variant(task.variant).config.num_classes
+        if found != expected:
+            raise UserError(
+                f"--accuracy_gate on: {task.checkpoint.path} has {found} classes; the published "
+                f"accuracy of {task.variant} is of {expected}; expected --accuracy_gate off"
+            )
+
+
+def is_tested(setting: AccuracyGate, staged: StagedModel) -> bool:
+    """Whether a model has to be as accurate as published for its variant."""
+    if setting == "off" or not staged.has_published_accuracy:
+        return False
     # Only the hub's weights are known to be those that the figures were published for.
-    from_hub = checkpoint.source.startswith(f"hf://{variant.hub_repository}@")
+    from_hub = staged.checkpoint.source.startswith(f"hf://{staged.row.hub_repository}@")
     return setting == "on" or from_hub

@@ -14,10 +14,9 @@ from .records import ModelReport, StagedModel
 def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
     """What pages, configs and deployment files need of a version, for its manifest."""
     row = staged.row
-    # A variant of one's own has no published figures.
-    accuracy = Accuracy(row.top1, row.top5, row.flops_g) if row.top1 else None
+    accuracy = Accuracy(row.top1, row.top5, row.flops_g) if staged.has_published_accuracy else None
     return {
-        "geometry": dataclasses.asdict(row.config.geometry),
+        "geometry": dataclasses.asdict(staged.config.geometry),
         "images": report.images,
         "published": dataclasses.asdict(accuracy) if accuracy else None,
         "measured": dataclasses.asdict(report.measured) if report.measured else None,
@@ -38,7 +37,7 @@ def prepare_for_serving(staged: StagedModel, report: ModelReport) -> None:
         pathlib.Path(staged.path),
         staged.model,
         staged.head,
-        staged.row.config.geometry,
+        staged.config.geometry,
         report.measured,
     )
 

@@ -21,7 +21,7 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
         report: what the gate found.
         run: name of the run.
     """
-    geometry = staged.row.config.geometry
+    geometry = staged.config.geometry
     facts = serving_facts(staged, report)
     return Manifest(
         model=staged.model,

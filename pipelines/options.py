@@ -97,6 +97,7 @@ class PublishOptions:
         heads: which models to make of each.
         checkpoints: where the weights come from.
         revision: of the hub's repositories, None for their newest.
+        labels: file of the classes' names, None for ImageNet's or their numbers.
         sample_shard: globs.
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
@@ -113,6 +114,7 @@ class PublishOptions:
     heads: tuple[Head, ...]
     checkpoints: str
     revision: str | None
+    labels: str | None
     sample_shard: tuple[str, ...]
     publish_to: str
     hub_publisher: str
@@ -125,8 +127,12 @@ class PublishOptions:
     staging_root: str
 
     @classmethod
-    def from_beam(cls, options: PipelineOptions) -> "PublishOptions":
+    def from_beam(cls, options: PipelineOptions, labels: str | None = None) -> "PublishOptions":
         """Checks the flags.
+
+        Args:
+            options: all of them but `--labels`.
+            labels: that one.
 
         Raises:
             UserError: a flag is unknown, missing or has a value that it can't have.
@@ -153,6 +159,7 @@ class PublishOptions:
             heads=_heads(flags.heads),
             checkpoints=flags.checkpoints,
             revision=flags.revision,
+            labels=labels,
             sample_shard=tuple(flags.sample_shard),
             publish_to=publish_to,
             hub_publisher=flags.hub_publisher,
@@ -233,6 +240,16 @@ def _refuse_unknown(options: PipelineOptions) -> None:
             raise UserError(f"unknown flag --{name}; {hint}")
 
 
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    # Beam has a flag of this name, for jobs on Dataflow, which has another name there too: --label.
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="text file with the name of a class on each line, for weights that were trained for "
+        "classes other than ImageNet's",
+    )
+
+
 def _print_help() -> None:
     # Beam's own help stops before the flags of any subclass.
     parser = argparse.ArgumentParser(
@@ -241,6 +258,7 @@ def _print_help() -> None:
         epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
     )
     PublishPipelineOptions._add_argparse_args(parser)
+    _add_labels(parser)
     parser.print_help()
 
 
@@ -253,5 +271,8 @@ def parse(argv: Sequence[str]) -> tuple[PublishOptions, PipelineOptions]:
     if "-h" in argv or "--help" in argv:
         _print_help()
         sys.exit(0)
-    options = PipelineOptions(list(argv))
-    return PublishOptions.from_beam(options), options
+    own = argparse.ArgumentParser("python -m pipelines.publish", add_help=False, allow_abbrev=False)
+    _add_labels(own)
+    flags, others = own.parse_known_args(argv)
+    options = PipelineOptions(others)
+    return PublishOptions.from_beam(options, flags.labels), options

@@ -17,7 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
 
-from .accuracy import require_labels
+from .accuracy import require_labels, require_published
+from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .options import PublishOptions, parse
 from .progress import follow
@@ -59,8 +60,12 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     storage = open_storage(options.publish_to)
     with _staged(options) as staging:
         storage.clean(options.staging_ttl)
-        run = _prepare_run(options, staging)
+        labels = read_labels(options.labels) if options.labels else None
+        run = _prepare_run(options, staging, labels)
         tasks = _prepare_tasks(options, staging / "checkpoints")
+        if options.labels and labels:
+            check_labels(options.labels, labels, tasks)
+        require_published(options.accuracy_gate, tasks)
         if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
             refuse_untrained(storage)
         _run_pipeline(run, tasks, shards, beam_options)
@@ -106,7 +111,9 @@ def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
                 root.parent.rmdir()
 
 
-def _prepare_run(options: PublishOptions, staging: pathlib.Path) -> Run:
+def _prepare_run(
+    options: PublishOptions, staging: pathlib.Path, labels: tuple[str, ...] | None
+) -> Run:
     return Run(
         # Of the run, and of nothing else: a step that is done again is known by it.
         staging.name,
@@ -118,6 +125,7 @@ def _prepare_run(options: PublishOptions, staging: pathlib.Path) -> Run:
         options.version,
         options.allow_untrained,
         options.accuracy_gate,
+        labels,
     )
 
 

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from export.checkpoints import Checkpoint
-from export.variants import VARIANTS, Variant
+from export.variants import VARIANTS, CaiTConfig, Variant
 from serving_configs.batching import Measured
 from signatures import Head
 
@@ -58,6 +58,18 @@ class StagedModel:
     def row(self) -> Variant:
         """The variant's row of the table."""
         return VARIANTS[self.variant]
+
+    @property
+    def config(self) -> CaiTConfig:
+        """What the model is built from: the variant's, with as many classes as its weights have."""
+        return dataclasses.replace(self.row.config, num_classes=self.checkpoint.num_classes)
+
+    @property
+    def has_published_accuracy(self) -> bool:
+        """Whether the variant's published figures are of models like this one: not with other
+        classes, and not where the variant is of one's own.
+        """
+        return bool(self.row.top1) and self.config.num_classes == self.row.config.num_classes
 
 
 @dataclasses.dataclass(frozen=True)

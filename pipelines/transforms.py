@@ -18,7 +18,7 @@ from apache_beam.metrics import Metrics
 
 from export.errors import one_line
 from serving_configs import hub_handle
-from signatures.labels import imagenet_labels
+from signatures.labels import default_labels
 
 from .accuracy import AccuracyGate
 from .configs import prepare_for_serving
@@ -54,6 +54,7 @@ class Run:
         version: the number to publish, None for the next free one.
         allow_untrained: whether untrained weights may come beside trained ones.
         accuracy_gate: whether the accuracy on the sample is held to the published one.
+        labels: names of the classes; None for ImageNet's, or numbers where there are not as many.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Run:
     version: int | None = None
     allow_untrained: bool = False
     accuracy_gate: AccuracyGate = "off"
+    labels: tuple[str, ...] | None = None
 
 
 class Convert(beam.PTransform):
@@ -171,10 +173,10 @@ class _ConvertFn(beam.DoFn):
         try:
             for converted in convert(
                 task.variant,
-                base.row.config,
+                base.config,
                 task.checkpoint.tensors(),
                 directories,
-                imagenet_labels(),
+                self._run.labels or default_labels(base.config.num_classes),
             ):
                 size = sum(f.stat().st_size for f in converted.directory.rglob("*") if f.is_file())
                 staged = dataclasses.replace(
@@ -225,7 +227,7 @@ class _ValidateFn(beam.DoFn):
                 try:
                     if prepared is None:
                         prepared = PreparedShard(staged, shard)
-                    result = prepared.compare(staged)
+                    result = prepared.compare(staged, self._run.labels)
                 except Exception as error:
                     result = ShardResult(error=one_line(error))
                 # A loaded model is full of cycles: it would stay beside the next one.

@@ -3,9 +3,10 @@
 import concurrent.futures
 import pathlib
 import time
+from collections.abc import Sequence
 
 from export.reference_preprocessing import UndecodableImageError
-from signatures.labels import imagenet_labels
+from signatures.labels import default_labels
 
 from .gate import Gate, PreparedImage, prepare_image
 from .records import Shard, ShardResult, StagedModel
@@ -22,7 +23,7 @@ class PreparedShard:
 
     def __init__(self, staged: StagedModel, shard: Shard) -> None:
         started = time.perf_counter()
-        config, tensors = staged.row.config, staged.checkpoint.tensors()
+        config, tensors = staged.config, staged.checkpoint.tensors()
 
         def prepare(image: SampleImage) -> PreparedImage | str:
             attention = image.number in shard.attention
@@ -43,8 +44,12 @@ class PreparedShard:
         # Of the model that is compared first; the others have the reference for nothing.
         self._seconds = {"reference": time.perf_counter() - started}
 
-    def compare(self, staged: StagedModel) -> ShardResult:
+    def compare(self, staged: StagedModel, labels: Sequence[str] | None = None) -> ShardResult:
         """Runs the gate on one of the variant's models.
+
+        Args:
+            staged: the model.
+            labels: names of its classes; None for the default ones.
 
         Raises:
             GateError: it can't be compared at all.
@@ -53,9 +58,9 @@ class PreparedShard:
         gate = Gate(
             pathlib.Path(staged.path),
             staged.head,
-            staged.row.config,
+            staged.config,
             self._tensors,
-            imagenet_labels(),
+            labels or default_labels(staged.config.num_classes),
         )
         loaded = time.perf_counter()
         for image in self._images:

@@ -27,7 +27,7 @@ def judge(
         )
     labelled = sum(result.labelled for result in results)
     correct = sum(result.correct for result in results)
-    if labelled and is_tested(accuracy_gate, staged.row, staged.checkpoint):
+    if labelled and is_tested(accuracy_gate, staged):
         failures += filter(None, [contradiction(correct, labelled, staged.row.top1)])
     main = "logits" if staged.head == "classifier" else "features"
     compared = worst.get(("serving_default", main))

@@ -83,7 +83,7 @@ def collection_page(models: Iterable[PublishedModel], publisher: str, hub_url: s
         "collection.md.j2",
         handle=hub_handle(publisher, COLLECTION, 1),
         publisher=publisher,
-        dataset=DATASET if any(model.trained for model in ordered) else "",
+        dataset=DATASET if any(m.trained and m.knows_imagenet for m in ordered) else "",
         tasks=[task for head, task in _TASKS.items() if any(m.head == head for m in ordered)],
         variants=[[m for m in ordered if m.variant == variant] for variant in variants],
         models={head: [m for m in ordered if m.head == head] for head in _TASKS},

@@ -34,8 +34,8 @@ def model_metadata(publisher: str, models: Sequence[PublishedModel]) -> str:
             "subtitle": "Image classifiers and feature extractors with attention outputs",
             "isPrivate": True,
             "description": "CaiT of [Going deeper with Image Transformers]"
-            "(https://arxiv.org/abs/2103.17239). Each variant is here as a classifier of "
-            "ImageNet-1k and, with `fe`, as a feature extractor. Variations: "
+            "(https://arxiv.org/abs/2103.17239). Each variant is here as a classifier "
+            "and, with `fe`, as a feature extractor. Variations: "
             f"{names}.{warning}",
             "publishTime": "",
             "provenanceSources": "https://github.com/facebookresearch/deit",
@@ -57,7 +57,9 @@ def instance_metadata(publisher: str, model: PublishedModel, hub_url: str) -> st
             "usage": _usage(publisher, model, hub_url),
             "licenseName": _LICENCE,
             "fineTunable": True,
-            "trainingData": ["ImageNet-1k (ILSVRC 2012)"] if model.trained else [],
+            "trainingData": ["ImageNet-1k (ILSVRC 2012)"]
+            if model.trained and model.knows_imagenet
+            else [],
             "modelInstanceType": "Unspecified",
             "baseModelInstance": "",
             "externalBaseModelUrl": "",

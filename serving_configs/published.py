@@ -11,6 +11,8 @@ from .evaluation import Evaluation
 from .manifest import Manifest, ManifestError, load_manifest
 from .tree import MANIFEST
 
+IMAGENET_CLASSES = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
@@ -69,6 +71,11 @@ class PublishedModel:
     def main_output(self) -> str:
         """The output of `serving_default`."""
         return "logits" if self.head == "classifier" else "features"
+
+    @property
+    def knows_imagenet(self) -> bool:
+        """Whether its classes, or those of the classifier beside it, are ImageNet-1k's."""
+        return self.geometry.num_classes == IMAGENET_CLASSES
 
 
 def read_published(directory: pathlib.Path) -> PublishedModel:

@@ -1,4 +1,4 @@
-"""Names of ImageNet-1k's classes, in the order of the classifiers' outputs."""
+"""Names of the classes, in the order of the classifiers' outputs."""
 
 import csv
 import functools
@@ -9,6 +9,14 @@ _TABLE = pathlib.Path(__file__).with_name("imagenet_labels.tsv")
 
 @functools.cache
 def imagenet_labels() -> tuple[str, ...]:
-    """The 1000 labels, such as "tench, Tinca tinca", by class number."""
+    """ImageNet-1k's 1000 labels, such as "tench, Tinca tinca", by class number."""
     with _TABLE.open(newline="", encoding="utf-8") as file:
         return tuple(row["lemmas"] for row in csv.DictReader(file, delimiter="\t"))
+
+
+def default_labels(num_classes: int) -> tuple[str, ...]:
+    """ImageNet's labels for as many classes as it has, the classes' numbers for any other count."""
+    labels = imagenet_labels()
+    if num_classes == len(labels):
+        return labels
+    return tuple(str(number) for number in range(num_classes))

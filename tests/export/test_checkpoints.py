@@ -75,7 +75,7 @@ def test_a_good_checkpoint_is_described(
     path = write(tiny_tensors)
     checkpoint = opened(path.parent, variant)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert checkpoint == Checkpoint(str(path), str(path), digest, trained=True)
+    assert checkpoint == Checkpoint(str(path), str(path), digest, trained=True, num_classes=10)
 
 
 def test_tensors_are_read_when_they_are_looked_up(

@@ -1,16 +1,20 @@
 """New models: how they begin, that they learn, and that they can be kept."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 import pytest
 import tf_keras
 
-from export.create import create_cait
+from export import create_cait, reference
+from export.checkpoints import checkpoint_source, open_checkpoint, write_random_checkpoint
 from export.errors import UserError
 from export.model import build_classifier
+from export.positions import resample_positions
 from export.random_weights import seeded_normal
-from export.variants import CaiTConfig
+from export.variants import CaiTConfig, get_variant
+from export.weights import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,60 @@ def test_a_model_can_be_kept(how: str, tiny: CaiTConfig, tmp_path: pathlib.Path)
     ):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
     np.testing.assert_allclose(again(images)[0], model(images)[0], rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_s_weights_are_taken(tmp_path: pathlib.Path) -> None:
+    variant = get_variant("cait_xxs24_224")
+    write_random_checkpoint(variant, tmp_path / "cait_xxs24_224.safetensors")
+    written = open_checkpoint(checkpoint_source(str(tmp_path)), variant, tmp_path).tensors()
+    whole = create_cait("cait_xxs24_224", checkpoints=str(tmp_path))
+    for key, value in read_weights(whole, variant.config).items():
+        np.testing.assert_array_equal(value, written[key], err_msg=key)
+
+    five = create_cait("cait_xxs24_224", 5, checkpoints=str(tmp_path), dropout_rate=0.1)
+    config = dataclasses.replace(variant.config, num_classes=5)
+    for key, value in read_weights(five, config).items():
+        if key == "head.weight":
+            assert 0.015 < value.std() < 0.025
+        elif key == "head.bias":
+            assert not value.any()
+        else:
+            np.testing.assert_array_equal(value, written[key], err_msg=key)
+
+
+@pytest.mark.parametrize("size", [160, 288])
+def test_at_another_size_outputs_are_timm_s(size: int, data: pathlib.Path) -> None:
+    name = "cait_xxs24_224"
+    with np.load(data / "golden" / "sizes.npz") as archive:
+        golden = {
+            key.partition("_")[2]: value
+            for key, value in archive.items()
+            if key.startswith(f"{size}_")
+        }
+    model = create_cait(name, image_size=size, checkpoints="random")
+    weights = read_weights(model, dataclasses.replace(get_variant(name).config, image_size=size))
+    resampled = weights["pos_embed"]
+    np.testing.assert_allclose(resampled[:, :, :24], golden["pos_embed"], rtol=0, atol=1e-6)
+
+    images = seeded_normal(f"{name}:input {size}", (2, size, size, 3))
+    logits, _, attention = model(images)
+    by_numpy = reference.forward(weights, images)
+    assert by_numpy.logits is not None
+    for found in (logits, by_numpy.logits):
+        np.testing.assert_allclose(found, golden["logits"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(by_numpy.features, golden["features"], rtol=0, atol=1e-5)
+    for block in range(2):
+        for found in (attention[f"ca_ffn_block_{block}_att"], by_numpy.class_attention[block]):
+            np.testing.assert_allclose(found, golden[f"ca_{block}"], rtol=0, atol=1e-6)
+
+
+def test_positions_of_the_same_grid_stay_what_they_are() -> None:
+    positions = seeded_normal("positions", (1, 9, 4))
+    assert resample_positions(positions, 3) is positions
+    with pytest.raises(ValueError, match="10 positions are of no square grid"):
+        resample_positions(seeded_normal("positions", (1, 10, 4)), 3)
+
+
+def test_a_size_that_no_patches_fill_is_refused() -> None:
+    with pytest.raises(ValueError, match="image_size 225 is not a multiple of patch_size 16"):
+        create_cait("cait_xxs24_224", image_size=225)
