@@ -240,7 +240,8 @@ def _refuse_unknown(options: PipelineOptions) -> None:
             raise UserError(f"unknown flag --{name}; {hint}")
 
 
-def _add_labels(parser: argparse.ArgumentParser) -> None:
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Adds the one flag that Beam is not to see."""
     # Beam has a flag of this name, for jobs on Dataflow, which has another name there too: --label.
     parser.add_argument(
         "--labels",
@@ -258,7 +259,7 @@ def _print_help() -> None:
         epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
     )
     PublishPipelineOptions._add_argparse_args(parser)
-    _add_labels(parser)
+    add_labels(parser)
     parser.print_help()
 
 
@@ -272,7 +273,7 @@ def parse(argv: Sequence[str]) -> tuple[PublishOptions, PipelineOptions]:
         _print_help()
         sys.exit(0)
     own = argparse.ArgumentParser("python -m pipelines.publish", add_help=False, allow_abbrev=False)
-    _add_labels(own)
+    add_labels(own)
     flags, others = own.parse_known_args(argv)
     options = PipelineOptions(others)
     return PublishOptions.from_beam(options, flags.labels), options

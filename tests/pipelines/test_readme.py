@@ -1,6 +1,8 @@
 """The README's commands and snippets, as they stand there; tests/serving has those of serving."""
 
 import argparse
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 from export.checkpoints import write_random_checkpoint
 from export.variants import VARIANTS
-from pipelines.options import PublishPipelineOptions, parse
+from pipelines.options import PublishPipelineOptions, add_labels, parse
 from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table
@@ -59,13 +61,24 @@ def test_publish_command_runs_on_files_of_weights(publish_tiny, tiny_variant, tm
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
-def test_python_snippet_runs(published, tmp_path, snippet):
-    """In a directory that has what the snippet reads, and nothing of this project to import."""
+def test_python_snippet_runs(published, checkpoint_of, tmp_path, snippet):
+    """In a directory that has what the snippet reads, with nothing of this project to import but
+    what it says it does.
+    """
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "published").symlink_to(published.tree)
     (tmp_path / "tests").symlink_to(REPOSITORY / "tests")
+    environment = dict(os.environ)
+    if "from export import" in snippet:
+        environment["PYTHONPATH"] = str(REPOSITORY)
+        (tmp_path / "weights").symlink_to(pathlib.Path(checkpoint_of("cait_xxs24_224").path).parent)
     done = subprocess.run(
-        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", snippet],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -81,6 +94,7 @@ def test_verify_command_runs(published, monkeypatch, tmp_path):
 def test_every_flag_is_in_the_table():
     parser = argparse.ArgumentParser()
     PublishPipelineOptions._add_argparse_args(parser)
+    add_labels(parser)
     flags = {flag for action in parser._actions for flag in action.option_strings}
     for flag in flags - {"-h", "--help"}:
         assert f"| `{flag}` |" in README
