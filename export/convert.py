@@ -44,6 +44,7 @@ def convert(
     tensors: Mapping[str, Array],
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None = None,
+    trained: bool = True,
 ) -> Iterator[Converted]:
     """Builds a model once and writes it once for each head.
 
@@ -53,6 +54,7 @@ def convert(
         tensors: timm's keys -> arrays in timm's layout.
         directories: which heads to write, and the new directory of each.
         labels: names of the classes, for the `classify` signature.
+        trained: False for weights made by rule, so that the models say so.
 
     Raises:
         CheckpointError: the tensors do not fit the configuration. Nothing is written.
@@ -61,7 +63,7 @@ def convert(
     # would depend on what was converted before.
     tf_keras.backend.clear_session()
     try:
-        yield from _convert(name, config, tensors, directories, labels)
+        yield from _convert(name, config, tensors, directories, labels, trained)
     finally:
         # Keras keeps the last model built, in cycles: up to 1.4 GB that the next step has need of.
         tf_keras.backend.clear_session()
@@ -74,6 +76,7 @@ def _convert(
     tensors: Mapping[str, Array],
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None,
+    trained: bool,
 ) -> Iterator[Converted]:
     started = time.perf_counter()
     with _garbage_collector_paused():
@@ -85,7 +88,7 @@ def _convert(
         started = time.perf_counter()
         with _garbage_collector_paused():
             model = classifier if head == "classifier" else features_of(classifier, f"{name}_fe")
-            write_saved_model(model, head, config, directory, labels)
+            write_saved_model(model, head, config, directory, labels, trained)
         seconds["write"] = time.perf_counter() - started
         yield Converted(head, directory, model.count_params(), seconds)
         seconds = {}

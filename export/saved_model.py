@@ -20,6 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from signatures import Head, signatures_for
 from signatures.functions import build_signatures
+from signatures.untrained import mark_untrained
 
 from .canonical import canonicalise, write_canonical
 from .forward import Forward
@@ -33,6 +34,7 @@ def write_saved_model(
     config: CaiTConfig,
     directory: pathlib.Path,
     labels: Sequence[str] | None = None,
+    trained: bool = True,
 ) -> None:
     """Writes a model, with its signatures, into a directory that does not exist yet.
 
@@ -42,6 +44,7 @@ def write_saved_model(
         config: what the model was built from.
         directory: becomes the SavedModel.
         labels: names of the classes, for the `classify` signature.
+        trained: False marks the model for clients of a server, as `signatures.untrained` says.
     """
     forward = Forward(model, head, config)
     signatures = build_signatures(forward.lean, forward.whole, head, config.geometry, labels)
@@ -54,7 +57,7 @@ def write_saved_model(
             save_traces=False,
             signatures=signatures,
         )
-    _finish(directory, head, config)
+    _finish(directory, head, config, trained)
 
 
 @contextlib.contextmanager
@@ -81,13 +84,15 @@ def _callable_as_hub_expects(model: tf_keras.Model, forward: Forward) -> Iterato
             del model.__dict__[name]
 
 
-def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig) -> None:
+def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool) -> None:
     """Gives each signature the contract's method, as TF2 writes them all as Predict, and makes the
     files the same bytes wherever and whenever they are written.
     """
     proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for name, signature in signatures_for(head, config.geometry).items():
         proto.meta_graphs[0].signature_def[name].method_name = signature.method
+    if not trained:
+        mark_untrained(proto.meta_graphs[0])
     canonicalise(proto)
     slim(proto)
     write_canonical(proto, directory)

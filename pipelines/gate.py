@@ -21,6 +21,7 @@ from serving_configs.batching import Measured
 from signatures import Head, signatures_for
 from signatures.functions import EXAMPLE_IMAGE_KEY
 from signatures.inspection import contract_problems
+from signatures.untrained import is_marked_untrained
 
 from .measure import WarmupError, check_warmup, measure
 from .records import Figure
@@ -94,6 +95,7 @@ class Gate:
         config: what it was built from.
         tensors: the checkpoint that it was made from, by timm's keys.
         labels: names of the classes that `classify` answers with; None for the classes' numbers.
+        trained: whether the weights were; a model has to be marked when they were not.
 
     Attributes:
         labelled: images so far whose class is known, and that a classifier answered.
@@ -111,6 +113,7 @@ class Gate:
         config: CaiTConfig,
         tensors: Tensors,
         labels: Sequence[str] | None = None,
+        trained: bool = True,
     ) -> None:
         self._head: Head = head
         self._config = config
@@ -119,7 +122,7 @@ class Gate:
         self._worst: dict[tuple[str, str], Figure] = {}
         self._main = "logits" if head == "classifier" else "features"
         self.labelled = self.correct = 0
-        _check_interface(directory, head, config)
+        _check_interface(directory, head, config, trained)
         try:
             self._model = tf.saved_model.load(str(directory))
         except (OSError, ValueError, tf.errors.OpError) as error:
@@ -276,15 +279,23 @@ def _example(encoded: bytes) -> bytes:
     return serialized
 
 
-def _check_interface(directory: pathlib.Path, head: Head, config: CaiTConfig) -> None:
+def _check_interface(
+    directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool
+) -> None:
     path = directory / "saved_model.pb"
     try:
         proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except Exception as error:  # DecodeError, whose module depends on protobuf's backend.
         raise GateError(f"{path} cannot be read ({error})") from error
-    problems = contract_problems(proto.meta_graphs[0].signature_def, head, config.geometry)
+    signature_defs = proto.meta_graphs[0].signature_def
+    problems = contract_problems(signature_defs, head, config.geometry)
     if problems:
         raise GateError("signatures are not as the contract says: " + "; ".join(problems))
+    if is_marked_untrained(signature_defs) == trained:
+        words = ("not marked", "were not") if not trained else ("marked", "were")
+        raise GateError(
+            f"the SavedModel is {words[0]} as untrained; its weights {words[1]} trained"
+        )
 
 
 def _check_parameters(model: Any, head: Head, config: CaiTConfig) -> None:

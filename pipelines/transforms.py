@@ -177,6 +177,7 @@ class _ConvertFn(beam.DoFn):
                 task.checkpoint.tensors(),
                 directories,
                 self._run.labels or default_labels(base.config.num_classes),
+                task.checkpoint.trained,
             ):
                 size = sum(f.stat().st_size for f in converted.directory.rglob("*") if f.is_file())
                 staged = dataclasses.replace(

@@ -61,6 +61,7 @@ class PreparedShard:
             staged.config,
             self._tensors,
             labels or default_labels(staged.config.num_classes),
+            staged.checkpoint.trained,
         )
         loaded = time.perf_counter()
         for image in self._images:

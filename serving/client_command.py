@@ -102,7 +102,8 @@ def _metadata(client: Client, _: Photos, as_json: bool) -> str:
     found = client.metadata()
     if as_json:
         return json.dumps(dataclasses.asdict(found), indent=2)
-    lines = [f"{found.model} version {found.version}"]
+    untrained = ", not trained" if found.untrained else ""
+    lines = [f"{found.model} version {found.version}{untrained}"]
     for name, signature in found.signatures.items():
         lines.append(f"  {name}  {signature.method}")
         for way, tensors in (("in ", signature.inputs), ("out", signature.outputs)):

@@ -24,6 +24,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from signatures.untrained import is_marked_untrained
+
 from .client_types import (
     Images,
     Label,
@@ -253,6 +255,7 @@ def _metadata(reply: get_model_metadata_pb2.GetModelMetadataResponse) -> Metadat
             # Of the loader, for TensorFlow itself.
             if not name.startswith("__saved_model")
         },
+        is_marked_untrained(signatures.signature_def),
     )
 
 

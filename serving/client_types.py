@@ -60,11 +60,14 @@ class SignatureMetadata:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """The version that answered, and its signatures by name."""
+    """The version that answered, its signatures by name, and whether it says of itself that its
+    weights were made by rule.
+    """
 
     model: str
     version: int
     signatures: dict[str, SignatureMetadata]
+    untrained: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,6 +110,30 @@ def test_missing_variables_are_caught(tmp_path):
         Gate(tmp_path / "model", "features", CONFIG, TENSORS)
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_wrong_mark_of_untrained_weights_is_caught(tmp_path, trained):
+    directory = tmp_path / "model"
+    list(convert("gate", CONFIG, TENSORS, {"features": directory}, trained=not trained))
+    with pytest.raises(GateError, match="untrained; its weights were"):
+        Gate(directory, "features", CONFIG, TENSORS, trained=trained)
+
+
+def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_path):
+    directory = tmp_path / "model"
+    list(convert("gate", CONFIG, TENSORS, {"classifier": directory}, trained=False))
+    gate = Gate(directory, "classifier", CONFIG, TENSORS, trained=False)
+    for image in images:
+        gate.compare(image)
+    assert failing(gate) == set()
+    # As a server runs it: by the names of tensors.
+    serve = serve_from(directory)
+    (image, *_) = images
+    logits = serve("logits", images=image.images)["logits"]
+    np.testing.assert_allclose(logits, image.expected.logits, rtol=0, atol=1e-5)
+    found = serve("bytes_logits", image_bytes=[image.encoded])["logits"]
+    np.testing.assert_allclose(found, logits, rtol=0, atol=1e-5)
+
+
 def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
     with pytest.raises(GateError, match=r"saved_model\.pb cannot be read"):

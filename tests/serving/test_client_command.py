@@ -80,6 +80,7 @@ def test_metadata(run: Run) -> None:
         "    out y  float (?)",
     ]
     _, out, _ = run("metadata", "--json", model="tf1")
+    assert json.loads(out)["untrained"] is False
     assert json.loads(out)["signatures"]["serving_default"]["inputs"] == {
         "x": {"dtype": "float", "shape": [None]}
     }

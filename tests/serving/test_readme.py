@@ -183,7 +183,7 @@ def run_snippet(place: pathlib.Path, server: ServerProcess, snippet: str) -> str
 
 def test_what_the_commands_say(run: Run) -> None:
     assert run(only("client status")) == "1  AVAILABLE\n"
-    assert run(only("client metadata")).startswith("cait_xxs24_224 version 1\n")
+    assert run(only("client metadata")).startswith("cait_xxs24_224 version 1, not trained\n")
     status = json.loads(run(only("curl --silent http://")))
     assert [entry["state"] for entry in status["model_version_status"]] == ["AVAILABLE"]
     photo, *best = run(only(" classify ")).splitlines()
