@@ -1,7 +1,6 @@
 """The gate: a SavedModel, loaded back from disk, held to the reference over sample images."""
 
 import concurrent.futures
-import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,8 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export.names import attention_name, ca_block_name, sa_block_name
-from export.reference import ReferenceOutputs, forward
-from export.reference_preprocessing import load_pixels, normalize
+from export.reference import ReferenceOutputs
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from serving_configs.batching import Measured
@@ -24,10 +22,10 @@ from signatures.inspection import contract_problems
 from signatures.untrained import is_marked_untrained
 
 from .measure import WarmupError, check_warmup, measure
+from .prepared_image import PreparedImage
 from .records import Figure
 
 Array = npt.NDArray[Any]
-Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 CALL = "__call__"
 """The call as a layer, in the place of a signature's name."""
@@ -48,44 +46,6 @@ class GateError(Exception):
     """A model can't be compared at all. The message says what is wrong with it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PreparedImage:
-    """An image of the sample, and what the reference makes of it.
-
-    Attributes:
-        name: for messages.
-        encoded: the JPEG or PNG.
-        images: (1, S, S, 3) float32, normalised, by the reference's preprocessing.
-        expected: the reference's outputs.
-        attention: whether attention is compared on it.
-        label: its class, None where it is not known.
-    """
-
-    name: str
-    encoded: bytes
-    images: Array
-    expected: ReferenceOutputs
-    attention: bool
-    label: int | None = None
-
-
-def prepare_image(
-    name: str,
-    encoded: bytes,
-    attention: bool,
-    config: CaiTConfig,
-    tensors: Tensors,
-    label: int | None = None,
-) -> PreparedImage:
-    """Runs the reference on one image.
-
-    Raises:
-        UndecodableImageError: the image can't be decoded.
-    """
-    images = normalize(load_pixels(encoded, config.image_size)[np.newaxis])
-    return PreparedImage(name, encoded, images, forward(tensors, images), attention, label)
-
-
 class Gate:
     """A SavedModel loaded from disk, and the worst differences found so far.
 
@@ -93,7 +53,6 @@ class Gate:
         directory: the SavedModel.
         head: which model it is.
         config: what it was built from.
-        tensors: the checkpoint that it was made from, by timm's keys.
         labels: names of the classes that `classify` answers with; None for the classes' numbers.
         trained: whether the weights were; a model has to be marked when they were not.
 
@@ -111,13 +70,11 @@ class Gate:
         directory: pathlib.Path,
         head: Head,
         config: CaiTConfig,
-        tensors: Tensors,
         labels: Sequence[str] | None = None,
         trained: bool = True,
     ) -> None:
         self._head: Head = head
         self._config = config
-        self._tensors = tensors
         self._labels = labels or [str(i) for i in range(config.num_classes)]
         self._worst: dict[tuple[str, str], Figure] = {}
         self._main = "logits" if head == "classifier" else "features"
@@ -140,9 +97,7 @@ class Gate:
             outputs = self._run("serving_default", images=image.images)
             self._compare_tensors("serving_default", outputs, _named(image.expected), image.name)
         else:
-            self._compare_call(image)
-            outputs = self._compare_tensor_signatures(image)
-            self._compare_encoded_signatures(image, outputs)
+            outputs = self._compare_everything(image)
         if image.label is not None and "logits" in outputs:
             self.labelled += 1
             self.correct += int(np.argmax(outputs["logits"])) == image.label
@@ -172,52 +127,70 @@ class Gate:
             raise GateError(f"{signature}: failed with {error.message}") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-    def _compare_call(self, image: PreparedImage) -> None:
-        """All blocks out of one call; block by block, because all are up to 1.8 GiB."""
+    def _compare_everything(self, image: PreparedImage) -> dict[str, Array]:
+        """All that the model can answer; what its tensor signatures did."""
         last = self._config.sa_blocks - 1
         sampled = sorted({0, last // 2, last})
         stack = np.repeat(image.images, len(sampled), axis=0)
         # Before the call, which then has the memory for itself.
-        served = self._run("self_attention", images=stack, block=np.array(sampled, np.int32))
+        blocks = self._run("self_attention", images=stack, block=np.array(sampled, np.int32))
+        called = self._model(tf.constant(image.images))
+        # The reference uses one core, and meanwhile the signatures have the other.
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            sampled_blocks = dict(zip(sampled, blocks["attention"], strict=True))
+            compared = executor.submit(self._compare_call, image, called, sampled_blocks)
+            del called
+            by_images = dict(self._run_each(("images",), images=image.images))
+            by_bytes = dict(self._run_each(("image_bytes",), image_bytes=[image.encoded]))
+            by_example = dict(self._run_each(("inputs",), inputs=[_example(image.encoded)]))
+            compared.result()
+        served: dict[str, Array] = {}
+        for name, outputs in by_images.items():
+            self._compare_tensors(name, outputs, _named(image.expected), image.name)
+            served |= outputs
+        self._compare_encoded(image.name, by_bytes, by_example, served)
+        return served
 
-        main, self_attention, class_attention = self._model(tf.constant(image.images))
-        outputs = {self._main: main.numpy()}
-        outputs |= {name: tensor.numpy() for name, tensor in class_attention.items()}
-        self._compare_tensors(CALL, outputs, _named(image.expected), image.name)
+    def _compare_call(
+        self, image: PreparedImage, called: tuple[Any, ...], sampled: Mapping[int, Array]
+    ) -> None:
+        """All blocks out of one call; block by block, because all are up to 1.8 GiB."""
+        main, self_attention, class_attention = called
 
         def sink(block: int, expected: Array) -> None:
             name = attention_name(sa_block_name(block))
             self._compare(CALL, name, self_attention.pop(name).numpy(), expected, image.name)
             if block in sampled:
-                found = served["attention"][sampled.index(block)][np.newaxis]
+                found = sampled[block][np.newaxis]
                 self._compare("self_attention", "attention", found, expected, image.name)
 
-        forward(self._tensors, image.images, sink)
+        expected = image.run_reference(sink)
+        outputs = {self._main: main.numpy()}
+        outputs |= {name: tensor.numpy() for name, tensor in class_attention.items()}
+        self._compare_tensors(CALL, outputs, _named(expected), image.name)
         if self_attention:
             raise GateError(f"{CALL}: unexpected outputs {', '.join(sorted(self_attention))}")
 
-    def _compare_tensor_signatures(self, image: PreparedImage) -> dict[str, Array]:
-        found: dict[str, Array] = {}
-        for name, outputs in self._run_each(("images",), images=image.images):
-            self._compare_tensors(name, outputs, _named(image.expected), image.name)
-            found |= outputs
-        return found
-
-    def _compare_encoded_signatures(self, image: PreparedImage, served: dict[str, Array]) -> None:
+    def _compare_encoded(
+        self,
+        image: str,
+        by_bytes: Mapping[str, dict[str, Array]],
+        by_example: Mapping[str, dict[str, Array]],
+        served: Mapping[str, Array],
+    ) -> None:
         """Against what the tensor signatures served, so that only preprocessing is between."""
         expected = dict(served)
         if self._head == "classifier":
             expected["probabilities"] = scipy.special.softmax(expected["logits"], axis=-1)
-        for name, outputs in self._run_each(("image_bytes",), image_bytes=[image.encoded]):
-            self._compare_tensors(name, outputs, expected, image.name)
-        for name, outputs in self._run_each(("inputs",), inputs=[_example(image.encoded)]):
+        for name, outputs in by_bytes.items():
+            self._compare_tensors(name, outputs, expected, image)
+        for name, outputs in by_example.items():
             best = np.argsort(-expected["probabilities"][0], kind="stable")
             best = best[: outputs["scores"].shape[-1]]
-            self._compare(
-                name, "scores", outputs["scores"], expected["probabilities"][:, best], image.name
-            )
+            scores = expected["probabilities"][:, best]
+            self._compare(name, "scores", outputs["scores"], scores, image)
             wanted = np.array([[self._labels[i].encode() for i in best]], dtype=object)
-            self._record(name, "classes", float(np.sum(outputs["classes"] != wanted)), image.name)
+            self._record(name, "classes", float(np.sum(outputs["classes"] != wanted)), image)
 
     def _run_each(
         self, inputs: tuple[str, ...], /, **values: object

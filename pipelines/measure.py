@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving_configs.batching import FILE_IN_VERSION, Measured, batching_for
+from serving_configs.batching import FILE_IN_VERSION, LATENCY_BUDGET, Measured, batching_for
 from signatures import Geometry, Head
 from signatures.warmup import REQUESTS, write_warmup
 
@@ -27,7 +27,8 @@ Signatures = Mapping[str, Callable[..., dict[str, tf.Tensor]]]
 BATCH = 8
 """Images of the second measurement, or fewer where they would take longer than `_LONGEST`."""
 
-_LONGEST = 4.0
+# Twice what a batch may take in the parameters that follow from the measurement.
+_LONGEST = 2 * LATENCY_BUDGET
 _RUNS = 3
 _SAMPLING = 0.002
 _FLOAT = 4

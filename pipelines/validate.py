@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from export.reference_preprocessing import UndecodableImageError
 from signatures.labels import default_labels
 
-from .gate import Gate, PreparedImage, prepare_image
+from .gate import Gate
+from .prepared_image import PreparedImage, prepare_image
 from .records import Shard, ShardResult, StagedModel
 from .shards import SampleImage, read_shard
 
@@ -37,7 +38,6 @@ class PreparedShard:
         # Two images at a time, with a core each.
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
             prepared = list(executor.map(prepare, read_shard(shard.path)))
-        self._tensors = tensors
         self._measures = shard.measure
         self._images = [image for image in prepared if isinstance(image, PreparedImage)]
         self._bad = tuple(reason for reason in prepared if isinstance(reason, str))
@@ -59,7 +59,6 @@ class PreparedShard:
             pathlib.Path(staged.path),
             staged.head,
             staged.config,
-            self._tensors,
             labels or default_labels(staged.config.num_classes),
             staged.checkpoint.trained,
         )

@@ -14,7 +14,7 @@ from .tree import serving_root
 FILE_IN_VERSION = "batching_params.pbtxt"
 """In a version's root; not in a hub archive."""
 
-LATENCY_BUDGET = 1.0
+LATENCY_BUDGET = 0.5
 """Seconds that a full batch may take: what the last request of it waits for."""
 
 MEMORY_BUDGET = 2**30

@@ -13,7 +13,8 @@ from export.convert import convert
 from export.random_weights import random_tensor
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
-from pipelines.gate import Gate, GateError, prepare_image
+from pipelines.gate import Gate, GateError
+from pipelines.prepared_image import prepare_image
 from signatures import BOTH, Head, signatures_for
 
 # Small, but wide and deep enough for a small error in every block to add up as in the variants.
@@ -36,7 +37,7 @@ def gate_of(images, tmp_path) -> Callable[..., Gate]:
     def run(tensors: Mapping[str, np.ndarray] = TENSORS, head: Head = "classifier") -> Gate:
         directory = tmp_path / head
         list(convert("gate", CONFIG, tensors, {head: directory}))
-        gate = Gate(directory, head, CONFIG, TENSORS)
+        gate = Gate(directory, head, CONFIG)
         for image in images:
             gate.compare(image)
         return gate
@@ -99,7 +100,7 @@ def test_number_that_is_not_finite_is_caught(gate_of):
 def test_model_of_the_other_head_is_caught(tmp_path):
     list(convert("gate", CONFIG, TENSORS, {"features": tmp_path / "model"}))
     with pytest.raises(GateError, match="logits: missing"):
-        Gate(tmp_path / "model", "classifier", CONFIG, TENSORS)
+        Gate(tmp_path / "model", "classifier", CONFIG)
 
 
 def test_missing_variables_are_caught(tmp_path):
@@ -107,7 +108,7 @@ def test_missing_variables_are_caught(tmp_path):
     for path in (tmp_path / "model" / "variables").iterdir():
         path.unlink()
     with pytest.raises(GateError, match="cannot be loaded"):
-        Gate(tmp_path / "model", "features", CONFIG, TENSORS)
+        Gate(tmp_path / "model", "features", CONFIG)
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -115,13 +116,13 @@ def test_a_wrong_mark_of_untrained_weights_is_caught(tmp_path, trained):
     directory = tmp_path / "model"
     list(convert("gate", CONFIG, TENSORS, {"features": directory}, trained=not trained))
     with pytest.raises(GateError, match="untrained; its weights were"):
-        Gate(directory, "features", CONFIG, TENSORS, trained=trained)
+        Gate(directory, "features", CONFIG, trained=trained)
 
 
 def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_path):
     directory = tmp_path / "model"
     list(convert("gate", CONFIG, TENSORS, {"classifier": directory}, trained=False))
-    gate = Gate(directory, "classifier", CONFIG, TENSORS, trained=False)
+    gate = Gate(directory, "classifier", CONFIG, trained=False)
     for image in images:
         gate.compare(image)
     assert failing(gate) == set()
@@ -137,7 +138,7 @@ def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_pat
 def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
     with pytest.raises(GateError, match=r"saved_model\.pb cannot be read"):
-        Gate(tmp_path, "features", CONFIG, TENSORS)
+        Gate(tmp_path, "features", CONFIG)
 
 
 def test_right_answers_are_counted_where_the_class_is_known(images, tmp_path):
@@ -146,7 +147,7 @@ def test_right_answers_are_counted_where_the_class_is_known(images, tmp_path):
     best = [int(np.argmax(image.expected.logits)) for image in images]
     # One with attention and one without that are right, one that is wrong, one without a class.
     labels = (best[0], (best[1] + 1) % 100, best[2], None)
-    gate = Gate(directory, "classifier", CONFIG, TENSORS)
+    gate = Gate(directory, "classifier", CONFIG)
     for image, label in zip((*images, images[2]), labels, strict=True):
         gate.compare(dataclasses.replace(image, label=label))
     assert (gate.labelled, gate.correct) == (3, 2)

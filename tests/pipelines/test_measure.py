@@ -56,7 +56,7 @@ def test_files_are_those_of_the_measurement(tmp_path: pathlib.Path) -> None:
     measured = Measured(0.1, 8, 0.8, MIB)
     write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)
     found = read_batching_parameters(tmp_path / "batching_params.pbtxt")
-    assert found.allowed_batch_sizes == (1, 2, 4, 8)
+    assert found.allowed_batch_sizes == (1, 2, 4)
     requests = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     before = requests.read_bytes()
     write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)
@@ -70,7 +70,7 @@ def test_the_gate_measures_and_runs_the_warm_up(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gate = Gate(tiny_models["features"], "features", tiny_config, tiny_tensors)
+    gate = Gate(tiny_models["features"], "features", tiny_config)
     measured = gate.measure("m")
     assert measured.batch == BATCH
     assert measured.latency > 0

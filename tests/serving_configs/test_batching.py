@@ -22,8 +22,8 @@ MIB = 2**20
     ("measured", "largest"),
     [
         (Measured(0.01, 8, 0.05, 8 * MIB), LARGEST_BATCH),
-        # 0.1 + 7 x 0.1 is within a second, 0.1 + 15 x 0.1 is not.
-        (Measured(0.1, 8, 0.8, 8 * MIB), 8),
+        # 0.1 + 3 x 0.1 is within half a second, 0.1 + 7 x 0.1 is not.
+        (Measured(0.1, 8, 0.8, 8 * MIB), 4),
         (Measured(0.01, 8, 0.05, 300 * MIB), 2),
         (Measured(4.0, 1, 4.0, MIB), 1),
         (Measured(0.01, 8, 0.05, 2 * MEMORY_BUDGET), 1),
