@@ -119,6 +119,19 @@ class BeamStorage:
                 self.remove_version(path, pathlib.Path())
             self._delete([f"{CLAIMS}/{name}"])
 
+    def require_writable(self) -> None:
+        # Always the same name, so that a run that is killed here leaves one file at most.
+        probe = ".staging/probe"
+        try:
+            self.write(probe, _CLAIM)
+            self._delete([probe])
+        except OSError as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise UserError(
+                f"--publish_to {self._root}: cannot be written ({reason}); expected a place where "
+                "this account may put and remove files"
+            ) from None
+
     def _claim(self, path: str) -> str | None:
         """Takes a version for this publisher alone: the claim's path, None when it is taken."""
         claims = f"{CLAIMS}/{path.removeprefix('serving/')}"

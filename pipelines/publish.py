@@ -58,6 +58,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     require_labels(options.accuracy_gate, shards)
     FileSystems.set_options(beam_options)
     storage = open_storage(options.publish_to)
+    storage.require_writable()
     with _staged(options) as staging:
         storage.clean(options.staging_ttl)
         labels = read_labels(options.labels) if options.labels else None

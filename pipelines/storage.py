@@ -68,6 +68,13 @@ class Storage(Protocol):
     def clean(self, ttl: float) -> None:
         """Removes what publishers that died left behind, once it is older than `ttl` seconds."""
 
+    def require_writable(self) -> None:
+        """Tries whether files can be put there, and leaves none.
+
+        Raises:
+            UserError: they can't.
+        """
+
 
 class LocalStorage:
     """A tree on a disk, where a rename puts a whole directory in place at one instant.
@@ -143,6 +150,9 @@ class LocalStorage:
 
     def clean(self, ttl: float) -> None:
         """Does nothing: all that a publisher leaves is in the staging area."""
+
+    def require_writable(self) -> None:
+        """Does nothing: the staging area, which is in the tree, shows it."""
 
 
 def open_storage(publish_to: str) -> Storage:
