@@ -43,8 +43,8 @@ def test_run_publishes_both_heads_and_then_what_is_new(publish_tiny, tiny_varian
 def test_failing_model_is_absent_and_named_and_the_other_is_published(publish_tiny, monkeypatch):
     write = export.convert.write_saved_model
 
-    def wrong_labels(model, head, config, directory, labels):
-        write(model, head, config, directory, labels[::-1])
+    def wrong_labels(model, head, config, directory, labels, trained):
+        write(model, head, config, directory, labels[::-1], trained)
 
     monkeypatch.setattr(export.convert, "write_saved_model", wrong_labels)
     result = publish_tiny()
