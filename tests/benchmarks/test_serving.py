@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks.serving import PARTS, in_turn, main, quantile
+from benchmarks.serving import PARTS, ends, in_turn, main, quantile
 from benchmarks.table import as_markdown, machine
 
 
@@ -24,6 +24,11 @@ def test_calls_take_turns_and_the_first_rounds_are_not_counted() -> None:
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 51.0), (0.99, 100.0), (1.0, 100.0)])
 def test_quantile_is_a_value_that_was_measured(share: float, value: float) -> None:
     assert quantile([float(n) for n in range(100, 0, -1)], share) == value
+
+
+def test_ends_are_of_several_values() -> None:
+    assert ends([1.0, 2.0, 90.0, 3.0, 2.0, 5.0, 9.0, 9.0, 90.0, 9.0]) == (2.0, 9.0)
+    assert ends([4.0]) == (4.0, 4.0)
 
 
 def test_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
