@@ -167,7 +167,7 @@ def _batching(work: pathlib.Path, binary: str | None) -> list[Result]:
 def _load(work: pathlib.Path, minutes: float, binary: str | None) -> list[Result]:
     found = mixed_load(converted(work, "cait_xxs24_224"), minutes * 60, binary)
     print(f"MiB by version: {[round(value) for value in found.memory]}", file=sys.stderr)
-    first, last = ends(found.memory[2:])
+    first, last = ends(found.memory[2:] or found.memory)
     growth = last - first
     return [
         Result(
