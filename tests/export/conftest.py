@@ -1,0 +1,42 @@
+"""What the tests of SavedModels share: images, and what a model returns for them."""
+
+import pathlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from export.convert import convert
+from export.random_weights import random_tensor, seeded_normal
+from export.reference import forward
+from export.variants import CaiTConfig
+from export.weights import expected_shapes
+
+Array = npt.NDArray[np.float32]
+Tensors = dict[str, Array]
+
+IMAGES = seeded_normal("saved model", (4, 32, 32, 3))
+
+
+@pytest.fixture(scope="session")
+def wanted(tiny_tensors: Tensors) -> dict[str, Array]:
+    """What a call returns for `IMAGES`, by name, from the reference."""
+    outputs: dict[str, Array] = {}
+
+    def sink(block: int, attention: Array) -> None:
+        outputs[f"sa_ffn_block_{block}_att"] = attention.copy()
+
+    reference = forward(tiny_tensors, IMAGES, sink)
+    assert reference.logits is not None
+    outputs |= {f"ca_ffn_block_{i}_att": a for i, a in enumerate(reference.class_attention)}
+    return outputs | {"classifier": reference.logits, "features": reference.features}
+
+
+@pytest.fixture(scope="session")
+def regularised(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaiTConfig, pathlib.Path]:
+    """A SavedModel that acts in training, of more blocks than have one digit."""
+    config = CaiTConfig(32, 16, 16, 2, 11, num_classes=10, dropout_rate=0.2, drop_path_rate=0.2)
+    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    directory = tmp_path_factory.mktemp("regularised") / "model"
+    list(convert("deep", config, tensors, {"classifier": directory}))
+    return config, directory

@@ -1,0 +1,185 @@
+"""SavedModels for who builds on them: `hub.KerasLayer`, tf_keras, and Keras 3."""
+
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tensorflow as tf
+import tensorflow_hub as hub
+import tf_keras
+
+from export.random_weights import random_tensor, seeded_normal
+from export.reference import forward
+from export.variants import CaiTConfig
+from export.weights import expected_shapes
+from signatures import BOTH, Head
+from tests.export.conftest import IMAGES
+
+Array = npt.NDArray[np.float32]
+Models = dict[Head, pathlib.Path]
+
+
+def assert_is_wanted(outputs: Any, wanted: dict[str, Array], head: Head) -> None:
+    """Holds what a call returned to the reference's outputs."""
+    main, self_attention, class_attention = outputs
+    np.testing.assert_allclose(main, wanted[head], rtol=0, atol=1e-5)
+    assert sorted(self_attention) == ["sa_ffn_block_0_att", "sa_ffn_block_1_att"]
+    assert sorted(class_attention) == ["ca_ffn_block_0_att", "ca_ffn_block_1_att"]
+    for name, attention in {**self_attention, **class_attention}.items():
+        np.testing.assert_allclose(attention, wanted[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+# hub.KerasLayer.
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_hub_calls_it(head: Head, tiny_models: Models, wanted: dict[str, Array]) -> None:
+    layer = hub.KerasLayer(str(tiny_models[head]))
+    assert_is_wanted(layer(IMAGES), wanted, head)
+    # A layer that is not trainable has nothing to train, and a call of it changes nothing.
+    assert layer.trainable_variables == []
+    assert len(layer.variables) == (80 if head == "classifier" else 78)
+    assert_is_wanted(layer(IMAGES, training=True), wanted, head)
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_hub_calls_it_with_any_batch(head: Head, tiny_models: Models) -> None:
+    layer = hub.KerasLayer(str(tiny_models[head]))
+    for batch in (0, 1, 3):
+        outputs = tf.nest.flatten(layer(IMAGES[:batch]))
+        assert [output.shape[0] for output in outputs] == [batch] * 5
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_hub_calls_it_without_attention(
+    head: Head, tiny_models: Models, wanted: dict[str, Array]
+) -> None:
+    layer = hub.KerasLayer(str(tiny_models[head]), arguments={"return_attention": False})
+    main = layer(IMAGES)
+    assert isinstance(main, tf.Tensor)
+    np.testing.assert_allclose(main, wanted[head], rtol=0, atol=1e-5)
+    # As the hub's image conventions want it: usable in a model whose input has no batch yet.
+    model = tf_keras.Sequential([tf_keras.Input((32, 32, 3)), layer])
+    assert model.output_shape == (None, 10 if head == "classifier" else 16)
+    np.testing.assert_allclose(model(IMAGES), wanted[head], rtol=0, atol=1e-5)
+
+
+def gets_no_gradient(name: str) -> bool:
+    """Whether the loss cannot depend on a variable, whatever its value.
+
+    A softmax does not change when one number is added to all that it is taken over. The bias of
+    the first talking heads adds one to a whole row of scores, and the bias of a key adds, to the
+    scores of a query, that query's product with it. The self-attention blocks have the latter,
+    too, but in one variable with the biases of query and value.
+    """
+    layer = name.split("/")[-2]
+    return layer == "attn_proj_l_bias" or name.endswith("attn_k/bias:0")
+
+
+@pytest.mark.parametrize(("head", "attention"), [("classifier", True), ("features", False)])
+def test_hub_fine_tunes_it_on_other_classes(
+    head: Head, attention: bool, tiny_models: Models, tmp_path: pathlib.Path
+) -> None:
+    tf_keras.utils.set_random_seed(1)
+    arguments = {} if attention else {"arguments": {"return_attention": False}}
+    layer = hub.KerasLayer(str(tiny_models[head]), trainable=True, **arguments)
+    inputs = tf_keras.Input((32, 32, 3))
+    outputs = layer(inputs)
+    main = outputs[0] if attention else outputs
+    model = tf_keras.Model(inputs, tf_keras.layers.Dense(5, name="classes")(main))
+    count = 80 if head == "classifier" else 78
+    assert len(layer.trainable_variables) == count
+    assert len(model.trainable_variables) == count + 2
+    assert layer.losses == []
+
+    images = seeded_normal("fine-tuning", (10, 32, 32, 3))
+    classes = np.arange(10) % 5
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        value = loss(classes, model(images, training=True))
+    gradients = tape.gradient(value, layer.trainable_variables)
+    largest = [float(np.abs(tf.convert_to_tensor(gradient)).max()) for gradient in gradients]
+    # By place, because blocks have variables of the same names.
+    names = [variable.name for variable in layer.trainable_variables]
+    without = [i for i, name in enumerate(names) if gets_no_gradient(name)]
+    assert len(without) == 2 + 2
+    # Rounding is all there is to those; the others' gradients are far above it.
+    for i, name in enumerate(names):
+        assert largest[i] < 1e-7 if i in without else largest[i] > 1e-5, name
+
+    before = [variable.numpy() for variable in layer.trainable_variables]
+    # Plain gradient descent: a step of Adam would be as large on rounding as on a gradient.
+    model.compile(tf_keras.optimizers.SGD(0.05), loss)
+    history = model.fit(images, classes, batch_size=10, epochs=3, verbose=0).history["loss"]
+    assert len(history) == 3
+    after = model.evaluate(images, classes, batch_size=10, verbose=0)
+    assert history[0] > history[1] > history[2] > after
+    for i, variable in enumerate(layer.trainable_variables):
+        change = np.abs(variable.numpy() - before[i]).max()
+        assert change < 1e-7 if i in without else change > 1e-6, variable.name
+
+    # What was learnt is kept, in a form that needs the original directory no more.
+    model.save(tmp_path / "kept")
+    again = tf_keras.models.load_model(tmp_path / "kept")
+    np.testing.assert_allclose(again(images), model(images), rtol=0, atol=1e-6)
+
+
+def test_hub_leaves_rates_to_training(
+    regularised: tuple[CaiTConfig, pathlib.Path],
+) -> None:
+    config, directory = regularised
+    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    attention: dict[str, Array] = {}
+
+    def sink(block: int, of_block: Array) -> None:
+        attention[f"sa_ffn_block_{block}_att"] = of_block.copy()
+
+    reference = forward(tensors, IMAGES, sink)
+    # Loaded once for all three, which a layer may be given as well as a path.
+    loaded = hub.load(str(directory))
+    layer = hub.KerasLayer(loaded, trainable=True)
+    for outputs in (layer(IMAGES), layer(IMAGES, training=False)):
+        np.testing.assert_allclose(outputs[0], reference.logits, rtol=0, atol=1e-5)
+        # Each under its name, also where an order by name is not that of the numbers.
+        assert set(outputs[1]) == set(attention)
+        for name, of_block in outputs[1].items():
+            np.testing.assert_allclose(of_block, attention[name], rtol=0, atol=1e-5, err_msg=name)
+
+    first, second = (layer(IMAGES, training=True)[0].numpy() for _ in range(2))
+    assert np.abs(first - reference.logits).max() > 1e-2
+    assert np.abs(second - first).max() > 1e-2
+
+    alone = hub.KerasLayer(loaded, trainable=True, arguments={"return_attention": False})
+    np.testing.assert_allclose(alone(IMAGES), reference.logits, rtol=0, atol=1e-5)
+    assert np.abs(alone(IMAGES, training=True) - reference.logits).max() > 1e-2
+    # A layer that is not to be trained is called for inference, even within training.
+    frozen = hub.KerasLayer(loaded, arguments={"return_attention": False})
+    np.testing.assert_allclose(frozen(IMAGES, training=True), reference.logits, rtol=0, atol=1e-5)
+
+
+def test_keras_leaves_rates_to_training(regularised: tuple[CaiTConfig, pathlib.Path]) -> None:
+    config, directory = regularised
+    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    wanted = forward(tensors, IMAGES).logits
+    model = tf_keras.models.load_model(directory)
+    for logits in (model(IMAGES)[0], model.predict(IMAGES, verbose=0)[0]):
+        np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)
+    assert np.abs(model(IMAGES, training=True)[0] - wanted).max() > 1e-2
+
+
+# Keras 3.
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_keras_3_wraps_it(head: Head, tiny_models: Models, wanted: dict[str, Array]) -> None:
+    layer = keras.layers.TFSMLayer(str(tiny_models[head]), call_endpoint="serving_default")
+    name = "logits" if head == "classifier" else "features"
+    outputs = layer(IMAGES)
+    assert list(outputs) == [name]
+    np.testing.assert_allclose(outputs[name], wanted[head], rtol=0, atol=1e-5)
+    inputs = keras.Input((32, 32, 3))
+    model = keras.Model(inputs, layer(inputs)[name])
+    np.testing.assert_allclose(model.predict(IMAGES, verbose=0), wanted[head], rtol=0, atol=1e-5)
