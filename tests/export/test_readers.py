@@ -125,6 +125,12 @@ def test_hub_fine_tunes_it_on_other_classes(
     model.save(tmp_path / "kept")
     again = tf_keras.models.load_model(tmp_path / "kept")
     np.testing.assert_allclose(again(images), model(images), rtol=0, atol=1e-6)
+    # A file goes on being trained, in every variable.
+    model.save(tmp_path / "kept.keras")
+    custom = {"KerasLayer": hub.KerasLayer}
+    again = tf_keras.models.load_model(tmp_path / "kept.keras", custom_objects=custom)
+    assert len(again.trainable_variables) == count + 2
+    np.testing.assert_allclose(again(images), model(images), rtol=0, atol=1e-6)
 
 
 def test_hub_leaves_rates_to_training(
