@@ -12,7 +12,7 @@ export: $(VENV)/installed
 		--sample_shard 'tests/data/sample-shard-*' --publish_to build/published
 
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(VENV)/installed
 	$(RUN) -m ruff check .

@@ -50,6 +50,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps together, on one worker, what shares the one real run, and the tests of a file."""
+    for item in items:
+        shares = "published" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("published" if shares else item.location[0]))
+
+
 @pytest.fixture(scope="session")
 def data() -> pathlib.Path:
     return DATA
