@@ -11,7 +11,6 @@ Ratios count: both sides of each are measured in one run, in turn, and medians a
 """
 
 import argparse
-import dataclasses
 import pathlib
 import statistics
 import sys
@@ -23,23 +22,9 @@ from serving.launch import find_binary
 
 from .models import converted
 from .serving_load import batching, mixed_load
-from .table import as_markdown, machine
+from .table import Result, machine, results_table
 
 PARTS = ("overhead", "batching", "attention", "load")
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A line of the table: what was measured, the figure, and what it may be."""
-
-    what: str
-    figure: str
-    bound: str
-    holds: bool
-
-    def row(self) -> tuple[str, ...]:
-        """The cells."""
-        return (self.what, self.figure, self.bound, "yes" if self.holds else "no")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "attention" in parts:
         results.append(_attention(options.work, options.calls // 4))
     print(machine())
-    print(as_markdown(("measured", "figure", "bound", "holds"), [r.row() for r in results]))
+    print(results_table(results))
     return 0 if all(result.holds for result in results) else 1
 
 

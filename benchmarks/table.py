@@ -1,9 +1,29 @@
 """Tables as the README has them, and what machine they are of."""
 
+import dataclasses
 import os
 import pathlib
 import platform
 from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A line of a table: what was measured, the figure, and what it may be."""
+
+    what: str
+    figure: str
+    bound: str
+    holds: bool
+
+    def row(self) -> tuple[str, ...]:
+        """The cells."""
+        return (self.what, self.figure, self.bound, "yes" if self.holds else "no")
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """A Markdown table of results."""
+    return as_markdown(("measured", "figure", "bound", "holds"), [r.row() for r in results])
 
 
 def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

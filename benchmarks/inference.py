@@ -1,0 +1,152 @@
+"""What a model costs to run, and to write and load: `python -m benchmarks.inference`.
+
+Two parts, on weights by rule:
+
+- speed: milliseconds a batch, and their ratios to what other ways of running CaiT take;
+- files: what converting a checkpoint and loading what is written take (`benchmarks.files`).
+
+Every competitor is a process of its own with the same number of threads, and the rounds go through
+all of them. A ratio is the median of the ratios of the rounds. Beside them stands the limit: the
+time of the model's multiply-adds at the rate of a product of large matrices in the same rounds.
+timm, ONNX Runtime and OpenVINO run in the interpreter that `--competitors` names, which needs what
+`benchmarks/competitors.txt` lists.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from export import VARIANTS, UserError, get_variant
+
+from .files import measure_files
+from .interleaved import Command, Rounds, measure
+from .models import converted, made_apart, plain_port
+from .speed import LOGITS, Key, bounds_table, ratios, times, with_limit
+from .table import machine, results_table
+
+PARTS = ("speed", "files")
+# What a default TF Serving is given, to let it compile: nothing in the model asks for it.
+XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
+# Eight images of these take minutes in the slower competitors.
+LARGEST = ("cait_m36_384", "cait_m48_448")
+_COMPETITORS = pathlib.Path(__file__).with_name("competitors.py")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: its arguments; those of the process when None.
+
+    Returns:
+        The exit status: 1 if a bound does not hold.
+    """
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.inference",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--variants", default="all", help="'all', or names separated by commas")
+    parser.add_argument(
+        "--batches", default="1,8", help="sizes; of the two largest variants, 1 alone"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="of every variant and batch size")
+    parser.add_argument("--threads", type=int, default=2, help="of each competitor")
+    parser.add_argument("--repeats", type=int, default=3, help="of each load and conversion")
+    parser.add_argument(
+        "--competitors", type=pathlib.Path, help="a Python with benchmarks/competitors.txt"
+    )
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
+    options = parser.parse_args(argv)
+    parts = options.only.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"--only: unknown part {sorted(unknown)[0]!r}; known are {', '.join(PARTS)}")
+    if options.competitors and not options.competitors.is_file():
+        parser.error(f"--competitors: {options.competitors} is no file; expected a Python")
+    for name in ("rounds", "threads", "repeats"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} {getattr(options, name)}; expected a number from 1")
+    try:
+        batches = [int(size) for size in options.batches.split(",")]
+    except ValueError:
+        batches = [0]
+    if min(batches) < 1:
+        parser.error(f"--batches {options.batches}; expected numbers from 1, separated by commas")
+    try:
+        names = list(VARIANTS) if options.variants == "all" else options.variants.split(",")
+        variants = [get_variant(name).name for name in names]
+    except UserError as error:
+        parser.error(f"--variants: {error}")
+    holds = True
+    print(f"{machine()}, {options.threads} threads, float32.", flush=True)
+    if "speed" in parts:
+        holds &= _speed(variants, batches, options)
+    if "files" in parts:
+        results = measure_files(variants, options.work, options.repeats)
+        print(f"\n{results_table(results)}")
+        holds &= all(result.holds for result in results)
+    return 0 if holds else 1
+
+
+def _speed(variants: Sequence[str], batches: Sequence[int], options: argparse.Namespace) -> bool:
+    found: dict[Key, Rounds] = {}
+    for variant in variants:
+        sizes = [size for size in batches if size == 1 or variant not in LARGEST]
+        commands = competitors(variant, options.work, options.threads, options.competitors)
+        for batch, rounds in measure(commands, sizes, options.rounds).items():
+            found[variant, batch] = with_limit(rounds, get_variant(variant).flops_g, batch)
+            print(times({(variant, batch): found[variant, batch]}), file=sys.stderr, flush=True)
+    if not options.competitors:
+        print("\ntimm eager, ONNX Runtime and OpenVINO are left out: no --competitors was given.")
+    results = bounds_table(found)
+    print(f"\nMilliseconds a batch, medians of {options.rounds} rounds:\n\n{times(found)}")
+    print(f"\nRatios; **bold** where the bound does not hold:\n\n{ratios(found)}")
+    print(f"\n{results_table(results)}")
+    return all(result.holds for result in results)
+
+
+def competitors(
+    variant: str, work: pathlib.Path, threads: int, python: pathlib.Path | None
+) -> list[Command]:
+    """The competitors of a variant; models that they need are made if they are not there.
+
+    Args:
+        variant: its name.
+        work: where models are kept between runs.
+        threads: of each.
+        python: an interpreter for those that are not of TensorFlow.
+    """
+    tensorflow = (sys.executable, "-m", "benchmarks.tensorflow_competitors")
+    number = str(threads)
+    model = (*tensorflow, "session", str(made_apart(converted, work, variant)), number)
+    port = (*tensorflow, "session", str(made_apart(plain_port, work, variant)), number)
+    attention = {name: name for name in ("class_attention", "self_attention")}
+    commands = [
+        Command(
+            (*tensorflow, "gemm", number),
+            {"tensorflow": "gemm by TensorFlow", "numpy": "gemm by NumPy"},
+        ),
+        Command((*model, "logits", *attention), {"logits": LOGITS, **attention}),
+        Command((*model, "logits"), {"logits": f"{LOGITS}, XLA"}, {"TF_XLA_FLAGS": XLA_FLAGS}),
+        Command((*port, "serving_default:logits"), {"serving_default:logits": "plain port"}),
+    ]
+    if python is not None:
+        others = {"timm": "timm eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+        commands += [
+            Command(
+                # Isolated: neither this folder's modules nor this interpreter's settings.
+                (
+                    *(str(python), "-I", str(_COMPETITORS)),
+                    *(kind, variant, number, str(work.resolve() / "onnx")),
+                ),
+                {kind: column},
+            )
+            for kind, column in others.items()
+        ]
+    return commands
+
+
+if __name__ == "__main__":
+    sys.exit(main())
