@@ -63,6 +63,10 @@ def release(
     base = f"serving/{draft.model}"
     manifest = draft
     while True:
+        # Before the manifests: what another run publishes in between is seen in them, or its number
+        # is taken when this one wants it. The other way round, the same content could get two.
+        names = storage.children(base)
+        archived = _archived(storage, draft.model)
         published = read_manifests(storage, draft.model)
         for number, found in published.items():
             if found is not None and found.run == draft.run:
@@ -76,8 +80,7 @@ def release(
             return Release(done, storage.address(f"{base}/{done}"), new=False)
         if not allow_untrained and not draft.checkpoint.trained:
             refuse_untrained(storage)
-        names = storage.children(base)
-        number = version or next_version([*names, *_archived(storage, draft.model)])
+        number = version or next_version([*names, *archived])
         for name in names:
             if name.isdecimal() and int(name) == number:
                 raise ReleaseError(

@@ -102,6 +102,7 @@ def test_a_download_through_a_redirect_is_described_and_kept(
         "source": f"hf://timm/tiny.fb_dist_in1k@{COMMIT}/model.safetensors",
         "sha256": hashlib.sha256(hub.content).hexdigest(),
         "trained": True,
+        "num_classes": 10,
     }
     assert "100%" in done.stderr
     method, asked, headers = hub.requests[0]

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import pipelines.release
 from benchmarks.publishing import draft
 from pipelines.release import Release, ReleaseError, release
 from pipelines.storage import LocalStorage
@@ -193,6 +194,23 @@ def test_runs_at_once_with_the_same_content_publish_one_version(tree):
         thread.join()
     assert [entry.version for entry in released] == [1] * 8
     assert sum(entry.new for entry in released) == 1
+    assert names(tree) == {"1"}
+
+
+def test_same_content_that_comes_after_the_look_is_published_once(tree, monkeypatch):
+    staged = [stage(tree, "same", str(i)) for i in range(2)]
+    look = pipelines.release.read_manifests
+
+    def look_then_other(*arguments):
+        found = look(*arguments)
+        monkeypatch.setattr(pipelines.release, "read_manifests", look)
+        if staged[1].exists():
+            assert release(staged[1], str(tree), draft(MODEL, "other")).version == 1
+        return found
+
+    monkeypatch.setattr(pipelines.release, "read_manifests", look_then_other)
+    late = release(staged[0], str(tree), draft(MODEL, "late"))
+    assert (late.version, late.new) == (1, False)
     assert names(tree) == {"1"}
 
 
