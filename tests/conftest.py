@@ -50,6 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# Before the worker's own, which reads the marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps together, on one worker, what shares the one real run, and the tests of a file."""
     for item in items:
