@@ -50,9 +50,9 @@ class Forward:
         ]
         # A function holds all of its outputs until it returns, so the one that signatures share
         # has no self-attention among them: all blocks of the largest model are 1.8 GiB an image.
-        self._without = tf_keras.Model(model.input, outputs)
+        self._without = tf_keras.Model(model.input, outputs, name="cait")
         attention = [self_attention[attention_name(name)] for name in self.blocks]
-        self._with = tf_keras.Model(model.input, outputs + attention)
+        self._with = tf_keras.Model(model.input, outputs + attention, name="cait")
         block, class_block = (model.get_layer(kind[0]) for kind in (self.blocks, self.class_blocks))
         class_function = _SharedFunction(class_block)
         self._functions = _for_all(self.class_blocks, class_function) | _for_all(

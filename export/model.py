@@ -43,7 +43,7 @@ def build_classifier(config: CaiTConfig, name: str) -> tf_keras.Model:
     """
     images = layers.Input((config.image_size, config.image_size, 3), name="images")
     features, self_attention, class_attention = _backbone(config, images)
-    logits = _dense(config.num_classes, "head")(features)
+    logits = _dense(features, config.num_classes, "head")
     return tf_keras.Model(images, (logits, self_attention, class_attention), name=name)
 
 
@@ -63,7 +63,7 @@ def _backbone(
     config: CaiTConfig, images: KerasTensor
 ) -> tuple[KerasTensor, dict[str, KerasTensor], dict[str, KerasTensor]]:
     bound = (3 * config.patch_size**2) ** -0.5
-    tokens = layers.Conv2D(
+    patch_embed = layers.Conv2D(
         config.embed_dim,
         config.patch_size,
         config.patch_size,
@@ -71,11 +71,12 @@ def _backbone(
         kernel_initializer=tf_keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
         bias_initializer=tf_keras.initializers.RandomUniform(-bound, bound),
         name="patch_embed",
-    )(images)
+    )
+    tokens = _apply(patch_embed, images)
     tokens = layers.Reshape((config.patches, config.embed_dim), name="patches")(tokens)
     patches = tf.shape(tokens)[1]
     position = tf.range(patches)
-    tokens += _lookup(config.patches, config.embed_dim, _initializer(), "pos_embed")(position)
+    tokens += _lookup(position, config.patches, config.embed_dim, _initializer(), "pos_embed")
     tokens = _dropout(tokens, config.dropout_rate, "pos_drop")
     tokens = tf.reshape(tokens, (-1, config.embed_dim))
 
@@ -84,20 +85,24 @@ def _backbone(
     self_attention = {}
     for i in range(config.sa_blocks):
         name = sa_block_name(i)
-        tokens, attention = _self_attention_block(config, name)([tokens, head])
+        with tf.name_scope(name):
+            block = _self_attention_block(config, name)
+        tokens, attention = block([tokens, head])
         self_attention[attention_name(name)] = attention
 
     tokens = tf.reshape(tokens, (-1, config.patches, config.embed_dim))
     # (B,) zeros: one look-up of the only class token for every image.
     index = tf.zeros_like(tokens[:, 0, 0], dtype="int32")
-    class_token = _lookup(1, config.embed_dim, _initializer(), "cls_token")(index)
+    class_token = _lookup(index, 1, config.embed_dim, _initializer(), "cls_token")
     class_attention = {}
     for i in range(config.ca_blocks):
         name = ca_block_name(i)
-        class_token, attention = _class_attention_block(config, name)([class_token, tokens, head])
+        with tf.name_scope(name):
+            block = _class_attention_block(config, name)
+        class_token, attention = block([class_token, tokens, head])
         class_attention[attention_name(name)] = attention
     # timm normalises all tokens and then takes the class token; the others are not used.
-    return _layer_norm("norm")(class_token), self_attention, class_attention
+    return _layer_norm(class_token, "norm"), self_attention, class_attention
 
 
 def _self_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
@@ -108,11 +113,11 @@ def _self_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
     tokens = layers.Input((config.embed_dim,), name="tokens")
     head = layers.Input((), dtype="int32", name="head")
     first = head[:1]
-    y, attention = _talking_heads_attention(config, _layer_norm("norm1")(tokens), head)
-    y = y * _layer_scale(config, "gamma_1")(first)
+    y, attention = _talking_heads_attention(config, _layer_norm(tokens, "norm1"), head)
+    y = y * _layer_scale(config, first, "gamma_1")
     x = tokens + _drop_path(config, y, "drop_path1")
-    y = _mlp(config, _layer_norm("norm2")(x), config.dropout_rate)
-    y = y * _layer_scale(config, "gamma_2")(first)
+    y = _mlp(config, _layer_norm(x, "norm2"), config.dropout_rate)
+    y = y * _layer_scale(config, first, "gamma_2")
     x = x + _drop_path(config, y, "drop_path2")
     return tf_keras.Model([tokens, head], [x, attention], name=name)
 
@@ -132,7 +137,7 @@ def _talking_heads_attention(
     """(B*N, D) -> (B*N, D) and the attention (B, H, N, N)."""
     heads, patches, dim = config.heads, config.patches, config.embed_dim
     head_dim = dim // heads
-    qkv = tf.reshape(_dense(3 * dim, "attn_qkv")(x), (-1, patches, 3, heads, head_dim))
+    qkv = tf.reshape(_dense(x, 3 * dim, "attn_qkv"), (-1, patches, 3, heads, head_dim))
     q, k, v = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)), num=3)
     scores = tf.matmul(q * head_dim**-0.5, k, transpose_b=True)
 
@@ -145,7 +150,7 @@ def _talking_heads_attention(
 
     dropped = _dropout(attention, config.dropout_rate, "attn_drop")
     y = tf.transpose(tf.matmul(dropped, v), (0, 2, 1, 3))
-    y = _dense(dim, "attn_proj")(tf.reshape(y, (-1, dim)))
+    y = _dense(tf.reshape(y, (-1, dim)), dim, "attn_proj")
     return _dropout(y, config.dropout_rate, "attn_proj_drop"), attention
 
 
@@ -153,8 +158,8 @@ def _mix_heads(
     config: CaiTConfig, attention: KerasTensor, head: KerasTensor, name: str
 ) -> KerasTensor:
     """A linear map across heads: (B, H, N*N) -> (B, H, N*N)."""
-    weight = _lookup(config.heads, config.heads, _initializer(), name)(head)
-    bias = _lookup(config.heads, 1, "zeros", f"{name}_bias")(head)
+    weight = _lookup(head, config.heads, config.heads, _initializer(), name)
+    bias = _lookup(head, config.heads, 1, "zeros", f"{name}_bias")
     return tf.matmul(weight, attention) + bias
 
 
@@ -171,36 +176,36 @@ def _class_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
     head = layers.Input((), dtype="int32", name="head")
     first = head[:1]
     u = tf.concat([tf.reshape(class_token, (-1, 1, dim)), tokens], axis=1)
-    u = _layer_norm("norm1")(u)
-    q = _dense(dim, "attn_q")(u[:, 0])
+    u = _layer_norm(u, "norm1")
+    q = _dense(u[:, 0], dim, "attn_q")
     q = tf.reshape(q * head_dim**-0.5, (-1, heads, 1, head_dim))
     u = tf.reshape(u, (-1, dim))
     k, v = (
         tf.transpose(
-            tf.reshape(_dense(dim, f"attn_{part}")(u), (-1, length, heads, head_dim)),
+            tf.reshape(_dense(u, dim, f"attn_{part}"), (-1, length, heads, head_dim)),
             (0, 2, 1, 3),
         )
         for part in "kv"
     )
     attention = tf.nn.softmax(tf.matmul(q, k, transpose_b=True))
-    y = _dense(dim, "attn_proj")(tf.reshape(tf.matmul(attention, v), (-1, dim)))
-    x = class_token + y * _layer_scale(config, "gamma_1")(first)
-    y = _mlp(config, _layer_norm("norm2")(x), 0.0)
-    x = x + y * _layer_scale(config, "gamma_2")(first)
+    y = _dense(tf.reshape(tf.matmul(attention, v), (-1, dim)), dim, "attn_proj")
+    x = class_token + y * _layer_scale(config, first, "gamma_1")
+    y = _mlp(config, _layer_norm(x, "norm2"), 0.0)
+    x = x + y * _layer_scale(config, first, "gamma_2")
     return tf_keras.Model([class_token, tokens, head], [x, attention], name=name)
 
 
-def _layer_scale(config: CaiTConfig, name: str) -> layers.Embedding:
-    """A vector (D,), as the only row of a weight."""
+def _layer_scale(config: CaiTConfig, first: KerasTensor, name: str) -> KerasTensor:
+    """A vector (1, D), the only row of a weight."""
     initializer = tf_keras.initializers.Constant(config.layer_scale_init)
-    return _lookup(1, config.embed_dim, initializer, name)
+    return _lookup(first, 1, config.embed_dim, initializer, name)
 
 
 def _mlp(config: CaiTConfig, x: KerasTensor, dropout_rate: float) -> KerasTensor:
     """(M, D) -> (M, D), with GELU in its exact form."""
-    y = _dense(MLP_RATIO * config.embed_dim, "mlp_fc1", activation="gelu")(x)
+    y = _dense(x, MLP_RATIO * config.embed_dim, "mlp_fc1", activation="gelu")
     y = _dropout(y, dropout_rate, "mlp_drop1")
-    y = _dense(config.embed_dim, "mlp_fc2")(y)
+    y = _dense(y, config.embed_dim, "mlp_fc2")
     return _dropout(y, dropout_rate, "mlp_drop2")
 
 
@@ -208,19 +213,36 @@ def _initializer() -> tf_keras.initializers.Initializer:
     return tf_keras.initializers.RandomNormal(stddev=_WEIGHT_STDDEV)
 
 
-def _dense(units: int, name: str, activation: str | None = None) -> layers.Dense:
-    return layers.Dense(units, activation=activation, kernel_initializer=_initializer(), name=name)
+def _dense(x: KerasTensor, units: int, name: str, activation: str | None = None) -> KerasTensor:
+    layer = layers.Dense(units, activation, kernel_initializer=_initializer(), name=name)
+    return _apply(layer, x)
 
 
-def _layer_norm(name: str) -> layers.LayerNormalization:
-    return layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name)
+def _layer_norm(x: KerasTensor, name: str) -> KerasTensor:
+    return _apply(layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, name=name), x)
 
 
 def _lookup(
-    rows: int, columns: int, initializer: tf_keras.initializers.Initializer | str, name: str
-) -> layers.Embedding:
-    """A weight (rows, columns); called with the indices of the rows wanted."""
-    return layers.Embedding(rows, columns, embeddings_initializer=initializer, name=name)
+    rows_wanted: KerasTensor,
+    rows: int,
+    columns: int,
+    initializer: tf_keras.initializers.Initializer | str,
+    name: str,
+) -> KerasTensor:
+    """Rows of a weight (rows, columns)."""
+    layer = layers.Embedding(rows, columns, embeddings_initializer=initializer, name=name)
+    return _apply(layer, rows_wanted)
+
+
+def _apply(layer: layers.Layer, x: KerasTensor) -> KerasTensor:
+    """Calls a layer whose weights have the block's name in theirs.
+
+    Keras makes weights at the first call, outside of any scope, and so with the same names in every
+    block. Of those with the same name a `hub.KerasLayer` keeps track of one only.
+    """
+    with tf.name_scope(layer.name):
+        layer.build(x.shape)
+    return layer(x)
 
 
 def _dropout(x: KerasTensor, rate: float, name: str) -> KerasTensor:

@@ -102,8 +102,8 @@ def test_hub_fine_tunes_it_on_other_classes(
         value = loss(classes, model(images, training=True))
     gradients = tape.gradient(value, layer.trainable_variables)
     largest = [float(np.abs(tf.convert_to_tensor(gradient)).max()) for gradient in gradients]
-    # By place, because blocks have variables of the same names.
     names = [variable.name for variable in layer.trainable_variables]
+    assert len(set(names)) == count
     without = [i for i, name in enumerate(names) if gets_no_gradient(name)]
     assert len(without) == 2 + 2
     # Rounding is all there is to those; the others' gradients are far above it.
@@ -125,7 +125,8 @@ def test_hub_fine_tunes_it_on_other_classes(
     model.save(tmp_path / "kept")
     again = tf_keras.models.load_model(tmp_path / "kept")
     np.testing.assert_allclose(again(images), model(images), rtol=0, atol=1e-6)
-    # A file goes on being trained, in every variable.
+    assert len(again.trainable_variables) == count + 2
+    # A file, too, goes on being trained in every variable.
     model.save(tmp_path / "kept.keras")
     custom = {"KerasLayer": hub.KerasLayer}
     again = tf_keras.models.load_model(tmp_path / "kept.keras", custom_objects=custom)

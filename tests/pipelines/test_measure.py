@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import pipelines.measure
 import signatures.warmup
 from export.variants import CaiTConfig
 from pipelines.gate import Gate, GateError
-from pipelines.measure import BATCH, measure, write_serving_files
+from pipelines.measure import BATCH, WarmupError, check_warmup, measure, write_serving_files
 from serving.batching_parameters import read_batching_parameters
 from serving_configs.batching import Measured
 from signatures import Geometry, Head
@@ -79,3 +80,31 @@ def test_the_gate_measures_and_runs_the_warm_up(
     monkeypatch.setattr(signatures.warmup, "_IMAGE", tmp_path / "broken.jpg")
     with pytest.raises(GateError, match=r"warm-up request \d+ of bytes_features fails: .*image"):
         gate.measure("m")
+
+
+def test_the_warm_up_runs_once_for_signatures_with_the_same_inputs(
+    tiny_models: dict[Head, pathlib.Path], tiny_config: CaiTConfig
+) -> None:
+    loaded = tf.saved_model.load(str(tiny_models["classifier"]))
+    ran: list[str] = []
+
+    class Recorded:
+        def __init__(self, name: str) -> None:
+            self.structured_input_signature = loaded.signatures[name].structured_input_signature
+            self._name = name
+
+        def __call__(self, **inputs: Any) -> Any:
+            ran.append(self._name)
+            return loaded.signatures[self._name](**inputs)
+
+    found: Any = {name: Recorded(name) for name in loaded.signatures}
+    measured = Measured(0.1, 8, 0.8, MIB)
+    arguments = ("m", "classifier", tiny_config.geometry, measured)
+    assert check_warmup(found, *arguments) == 3 * len(found)
+    assert len(ran) == 3 * 4
+    kinds = [found[name].structured_input_signature for name in ran]
+    assert all(f.structured_input_signature in kinds for f in found.values())
+    # Each is looked at all the same.
+    del found["features"]
+    with pytest.raises(WarmupError, match="of features fails"):
+        check_warmup(found, *arguments)
