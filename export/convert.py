@@ -13,6 +13,7 @@ import tf_keras
 
 from signatures import Head
 
+from .memory import release_memory
 from .model import build_classifier, features_of
 from .saved_model import write_saved_model
 from .variants import CaiTConfig
@@ -67,7 +68,7 @@ def convert(
     finally:
         # Keras keeps the last model built, in cycles: up to 1.4 GB that the next step has need of.
         tf_keras.backend.clear_session()
-        gc.collect()
+        release_memory()
 
 
 def _convert(

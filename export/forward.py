@@ -13,9 +13,9 @@ import tensorflow as tf
 import tf_keras
 
 from signatures import Head
-from signatures.functions import ForwardOutputs
+from signatures.functions import BlockAttention, ForwardOutputs
 
-from .inference import self_attention_block
+from .inference import attention_bias, self_attention_block
 from .names import attention_name, ca_block_name, sa_block_name
 from .variants import CaiTConfig
 
@@ -53,13 +53,17 @@ class Forward:
         self._without = tf_keras.Model(model.input, outputs, name="cait")
         attention = [self_attention[attention_name(name)] for name in self.blocks]
         self._with = tf_keras.Model(model.input, outputs + attention, name="cait")
+        self._attention = tf_keras.Model(model.input, attention, name="cait")
         block, class_block = (model.get_layer(kind[0]) for kind in (self.blocks, self.class_blocks))
         class_function = _SharedFunction(class_block)
         self._functions = _for_all(self.class_blocks, class_function) | _for_all(
             self.blocks, _SharedFunction(block)
         )
         lean_functions = _for_all(self.class_blocks, class_function) | _for_all(
-            self.blocks, _SharedFunction(block, _inference(config, block))
+            self.blocks, _SharedFunction(block, _inference(config, block, attention=False))
+        )
+        self._attention_functions = _for_all(
+            self.blocks, _SharedFunction(block, _inference(config, block, attention=True))
         )
         self._lean = self._trace(
             "forward", functools.partial(self._call, self._without, lean_functions)
@@ -69,9 +73,11 @@ class Forward:
         """Everything but the self-attention, by a call of one function that all callers share."""
         return self._outputs(self._lean(images))
 
-    def whole(self, images: tf.Tensor) -> ForwardOutputs:
-        """Everything, traced where this is called."""
-        return self._outputs(self._call(self._with, self._functions, images))
+    def self_attention(self, images: tf.Tensor) -> list[BlockAttention]:
+        """The self-attention of every block, traced where this is called."""
+        attention = self._call(self._attention, self._attention_functions, images)
+        biases = [_attention_bias(self._attention.get_layer(name)) for name in self.blocks]
+        return [BlockAttention(*pair) for pair in zip(attention, biases, strict=True)]
 
     def as_call(self) -> tf.types.experimental.GenericFunction:
         """`__call__` of the restored object, traced for every combination of its flags."""
@@ -91,11 +97,12 @@ class Forward:
             flat = run[acts, bool(return_attention)](images)
             if not return_attention:
                 return flat[0]
-            outputs = self._outputs(flat)
+            attention = flat[2:]
+            split = len(self.class_blocks)
             return (
                 flat[0],
-                _named(self.blocks, outputs.self_attention),
-                _named(self.class_blocks, outputs.class_attention),
+                _named(self.blocks, attention[split:]),
+                _named(self.class_blocks, attention[:split]),
             )
 
         traced = tf.function(call, autograph=False)
@@ -129,38 +136,42 @@ class Forward:
 
     def _outputs(self, flat: Sequence[tf.Tensor]) -> ForwardOutputs:
         main, features, *attention = flat
-        split = len(self.class_blocks)
-        return ForwardOutputs(
-            main if self._head == "classifier" else None,
-            features,
-            attention[split:],
-            attention[:split],
-        )
+        logits = main if self._head == "classifier" else None
+        return ForwardOutputs(logits, features, attention[: len(self.class_blocks)])
 
 
 def _for_all(names: Sequence[str], function: "_SharedFunction") -> dict[str, "_SharedFunction"]:
     return dict.fromkeys(names, function)
 
 
-def _inference(config: CaiTConfig, block: tf_keras.Model) -> Body:
+def _inference(config: CaiTConfig, block: tf_keras.Model, attention: bool) -> Body:
     """The body of `export.inference` for blocks that are built as this one."""
-    names = {
-        id(layer.__dict__[attribute]): f"{layer.name}/{attribute}"
-        for layer in block.layers
-        for attribute in _WEIGHT_ATTRIBUTES
-        if attribute in layer.__dict__
-    }
-    order = [names[id(variable)] for variable in block.weights]
+    order = [name for name, _ in _named_weights(block)]
 
     def body(
         inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
     ) -> Sequence[tf.Tensor | None]:
         tokens, _ = inputs
         named = dict(zip(order, weights, strict=True))
-        # No attention: nobody asks for it.
-        return [self_attention_block(config, tokens, named), None]
+        tokens, without_bias = self_attention_block(config, tokens, named)
+        return [tokens, without_bias if attention else None]
 
     return body
+
+
+def _attention_bias(block: tf_keras.Model) -> tf.Tensor:
+    return attention_bias({name: variable.value() for name, variable in _named_weights(block)})
+
+
+def _named_weights(block: tf_keras.Model) -> list[tuple[str, tf.Variable]]:
+    """Weights in the order of the block, by the names of `export.inference`."""
+    names = {
+        id(layer.__dict__[attribute]): f"{layer.name}/{attribute}"
+        for layer in block.layers
+        for attribute in _WEIGHT_ATTRIBUTES
+        if attribute in layer.__dict__
+    }
+    return [(names[id(variable)], variable) for variable in block.weights]
 
 
 def _named(blocks: Sequence[str], attention: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -1,4 +1,4 @@
-"""The blocks as the signatures run them: in inference, and without self-attention as an output.
+"""The blocks as the signatures run them, in inference.
 
 They compute what the Keras blocks of `export.model` do, in fewer passes over the largest tensors:
 
@@ -20,8 +20,10 @@ from .variants import LAYER_NORM_EPSILON, CaiTConfig
 Weights = Mapping[str, tf.Tensor]
 
 
-def self_attention_block(config: CaiTConfig, tokens: tf.Tensor, weights: Weights) -> tf.Tensor:
-    """Tokens (B*N, D) -> (B*N, D).
+def self_attention_block(
+    config: CaiTConfig, tokens: tf.Tensor, weights: Weights
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Tokens (B*N, D) -> (B*N, D), and the attention (B, H, N, N) but for its bias.
 
     Args:
         config: the sizes.
@@ -40,12 +42,17 @@ def self_attention_block(config: CaiTConfig, tokens: tf.Tensor, weights: Weights
     attention = tf.reshape(attention, (-1, heads, patches * patches))
     attention = tf.matmul(weights["attn_proj_w/embeddings"], attention)
     attention = tf.reshape(attention, (-1, heads, patches, patches))
-    bias = tf.reshape(weights["attn_proj_w_bias/embeddings"], (heads, 1, 1))
-    y = tf.matmul(attention, v) + bias * tf.reduce_sum(v, 2, keepdims=True)
+    y = tf.matmul(attention, v)
+    y += attention_bias(weights) * tf.reduce_sum(v, 2, keepdims=True)
     y = tf.reshape(tf.transpose(y, (0, 2, 1, 3)), (-1, dim))
     x = tokens + _dense(y, weights, "attn_proj") * weights["gamma_1/embeddings"]
     y = tf.nn.gelu(_dense(_layer_norm(x, weights, "norm2"), weights, "mlp_fc1"))
-    return x + _dense(y, weights, "mlp_fc2") * weights["gamma_2/embeddings"]
+    return x + _dense(y, weights, "mlp_fc2") * weights["gamma_2/embeddings"], attention
+
+
+def attention_bias(weights: Weights) -> tf.Tensor:
+    """What the attention that a block returns lacks: one number for each head (H, 1, 1)."""
+    return weights["attn_proj_w_bias/embeddings"][..., tf.newaxis]
 
 
 def _dense(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:

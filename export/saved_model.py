@@ -47,7 +47,9 @@ def write_saved_model(
         trained: False marks the model for clients of a server, as `signatures.untrained` says.
     """
     forward = Forward(model, head, config)
-    signatures = build_signatures(forward.lean, forward.whole, head, config.geometry, labels)
+    signatures = build_signatures(
+        forward.lean, forward.self_attention, head, config.geometry, labels
+    )
     with _callable_as_hub_expects(model, forward), _functions_listed_without_properties():
         tf_keras.models.save_model(
             model,

@@ -78,6 +78,16 @@ class BeamStorage:
         with self._created(path) as file:
             file.write(content)
 
+    def put_file(self, source: pathlib.Path, path: str) -> None:
+        """Copies a file of a disk to a path of the tree, over one that may be there.
+
+        Raises:
+            OSError: it cannot be read or written.
+        """
+        with open(source, "rb") as file, self._created(path) as target:
+            while block := file.read(_BLOCK_BYTES):
+                target.write(block)
+
     def put_version(self, directory: pathlib.Path, path: str, manifest: bytes) -> bool:
         claim = self._claim(path)
         if claim is None:
@@ -88,7 +98,7 @@ class BeamStorage:
                 if time.monotonic() - renewed > _RENEW_SECONDS:
                     self._renew(claim)
                     renewed = time.monotonic()
-                self._upload(source, f"{path}/{source.relative_to(directory).as_posix()}")
+                self.put_file(source, f"{path}/{source.relative_to(directory).as_posix()}")
             self.write(f"{path}/{MANIFEST}", manifest)
         except ClaimLostError:
             # What is there may be another's by now.
@@ -152,11 +162,6 @@ class BeamStorage:
                 "with a longer --staging_ttl"
             )
         self.write(claim, _CLAIM)
-
-    def _upload(self, source: pathlib.Path, path: str) -> None:
-        with open(source, "rb") as file, self._created(path) as target:
-            while block := file.read(_BLOCK_BYTES):
-                target.write(block)
 
     @contextlib.contextmanager
     def _created(self, path: str) -> Iterator[Any]:

@@ -42,8 +42,16 @@ def prepare_for_serving(staged: StagedModel, report: ModelReport) -> None:
     )
 
 
-def write_configs(publish_to: str, publisher: str, hub_url: str | None = None) -> None:
+def write_configs(
+    publish_to: str, publisher: str, hub_url: str | None = None, base_path: str | None = None
+) -> None:
     """Writes configs, deployment files, archives and pages of everything that is published.
+
+    Args:
+        publish_to: root of the published tree, on a disk.
+        publisher: the publisher's name in hub handles.
+        hub_url: where the hub's directory can be read, for the pages.
+        base_path: as in `serving_configs.write.Settings`.
 
     Raises:
         UserError: something in the tree is not as it should be.
@@ -51,7 +59,7 @@ def write_configs(publish_to: str, publisher: str, hub_url: str | None = None) -
     from serving_configs.write import HUB_URL, Settings, write_all
 
     try:
-        write_all(publish_to, Settings(publisher, hub_url or HUB_URL))
+        write_all(publish_to, Settings(publisher, hub_url or HUB_URL, base_path))
     except ConfigError as error:
         raise UserError(str(error)) from None
     except OSError as error:

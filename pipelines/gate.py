@@ -11,6 +11,7 @@ import scipy.special
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from export.memory import release_memory
 from export.names import attention_name, ca_block_name, sa_block_name
 from export.reference import ReferenceOutputs
 from export.variants import CaiTConfig
@@ -134,6 +135,7 @@ class Gate:
         stack = np.repeat(image.images, len(sampled), axis=0)
         # Before the call, which then has the memory for itself.
         blocks = self._run("self_attention", images=stack, block=np.array(sampled, np.int32))
+        release_memory()
         called = self._model(tf.constant(image.images))
         # The reference uses one core, and meanwhile the signatures have the other.
         with concurrent.futures.ThreadPoolExecutor(1) as executor:

@@ -6,7 +6,6 @@ worker has one in memory at a time.
 """
 
 import contextlib
-import gc
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 from export.errors import one_line
+from export.memory import release_memory
 
 from .quiet import load_tensorflow
 from .scores import EvaluateTask, ShardScore
@@ -66,7 +66,7 @@ class LoadedModel:
 
         self._path = self._model = None
         # A loaded model is full of cycles: it would stay beside the next one.
-        gc.collect()
+        release_memory()
         self._model = tf.saved_model.load(path)
         self._path = path
 

@@ -18,17 +18,19 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
 
 from .accuracy import require_labels, require_published
+from .beam_storage import BeamStorage
 from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .options import PublishOptions, parse
 from .progress import follow
 from .records import ConvertTask, Shard
 from .release import refuse_untrained
+from .remote_configs import write_remote_configs
 from .report import as_text, read_report, table
 from .retention import remove_versions
 from .shards import plan_shards
 from .staging import staging_area
-from .storage import is_remote, open_storage
+from .storage import Storage, is_remote, open_storage
 from .transforms import Convert, Publish, Report, Run, Validate
 
 # Runs in this process and its children. Beam's default would look for another runner first.
@@ -72,19 +74,24 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
         _run_pipeline(run, tasks, shards, beam_options)
         report = read_report(str(staging))
         published = [model for model in report["models"] if model["path"]]
-        if published and not is_remote(options.publish_to):
-            write_configs(options.publish_to, options.hub_publisher)
+        if published:
+            _write_configs(options, storage, staging)
         if options.keep_versions is not None:
             for model in published:
-                remove_versions(
-                    storage, options.publish_to, model["model"], options.keep_versions, staging
-                )
+                remove_versions(storage, model["model"], options.keep_versions, staging)
     print(as_text(table(report)))
     refused = [model for model in report["models"] if model["failures"]]
     for model in refused:
         for failure in model["failures"]:
             print(f"refused: {model['model']}: {failure}", file=sys.stderr)
     return 1 if refused else 0
+
+
+def _write_configs(options: PublishOptions, storage: Storage, staging: pathlib.Path) -> None:
+    if isinstance(storage, BeamStorage):
+        write_remote_configs(storage, options.hub_publisher, staging)
+    else:
+        write_configs(options.publish_to, options.hub_publisher)
 
 
 @contextlib.contextmanager

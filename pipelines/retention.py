@@ -4,20 +4,17 @@ import pathlib
 
 from export.errors import UserError
 from serving_configs.errors import ConfigError
-from serving_configs.models_config import labelled_versions
+from serving_configs.models_config import MODELS_CONFIG, named_versions, parse_models_config
 
 from .release import read_manifests
-from .storage import Storage, is_remote
+from .storage import Storage, read
 
 
-def remove_versions(
-    storage: Storage, publish_to: str, model: str, keep: int, aside: pathlib.Path
-) -> list[int]:
+def remove_versions(storage: Storage, model: str, keep: int, aside: pathlib.Path) -> list[int]:
     """Removes a model's versions but the latest ones and those that a server is told of.
 
     Args:
         storage: of the tree.
-        publish_to: the tree.
         model: name of the model.
         keep: how many to keep, at least 1.
         aside: a directory of the staging area, on the tree's filesystem if that is a disk.
@@ -29,7 +26,7 @@ def remove_versions(
         UserError: `serving/models.config` cannot be read; nothing was removed.
         OSError: a version cannot be removed.
     """
-    named = _named(publish_to, model)
+    named = _named(storage, model)
     # Only what is a version of ours: what else somebody put there is not ours to remove.
     versions = sorted(read_manifests(storage, model))
     removed = [version for version in versions[:-keep] if version not in named]
@@ -38,12 +35,12 @@ def remove_versions(
     return removed
 
 
-def _named(publish_to: str, model: str) -> set[int]:
+def _named(storage: Storage, model: str) -> set[int]:
     """Versions that the models config loads or labels."""
-    if is_remote(publish_to):
-        # The configs are written to local trees only.
+    if pathlib.PurePath(MODELS_CONFIG).name not in storage.children("serving"):
         return set()
     try:
-        return labelled_versions(publish_to).get(model, set())
+        config = parse_models_config(read(storage, MODELS_CONFIG), storage.address(MODELS_CONFIG))
     except ConfigError as error:
         raise UserError(str(error)) from None
+    return named_versions(config).get(model, set())

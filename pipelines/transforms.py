@@ -6,7 +6,6 @@ published and the report names it.
 """
 
 import dataclasses
-import gc
 import pathlib
 import time
 import uuid
@@ -17,6 +16,7 @@ import threadpoolctl
 from apache_beam.metrics import Metrics
 
 from export.errors import one_line
+from export.memory import release_memory
 from serving_configs import hub_handle
 from signatures.labels import default_labels
 
@@ -231,8 +231,8 @@ class _ValidateFn(beam.DoFn):
                     result = prepared.compare(staged, self._run.labels)
                 except Exception as error:
                     result = ShardResult(error=one_line(error))
-                # A loaded model is full of cycles: it would stay beside the next one.
-                gc.collect()
+                # It would stay beside the next one.
+                release_memory()
                 self._images.inc(result.images)
                 self._bad_images.inc(len(result.bad_images))
                 self._seconds.update(int(1000 * (time.perf_counter() - started)))

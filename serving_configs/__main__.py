@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
+        _require_directory(getattr(arguments, "publish_to", ""))
         arguments.run(arguments)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -44,6 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     return 0
+
+
+def _require_directory(publish_to: str) -> None:
+    if "://" in publish_to:
+        raise ConfigError(
+            f"{publish_to}: a URL; expected a directory. pipelines.publish writes the configs of a "
+            "tree on a URL and keeps the labels that its serving/models.config has"
+        )
 
 
 def _write(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from .batching import batching_for, common_parameters
-from .models_config import STABLE, as_text, find_model
+from .models_config import STABLE, as_text, find_model, root_of
 from .monitoring import METRICS_PATH, MONITORING_CONFIG
 from .published import PublishedModel
 from .rendering import render
@@ -54,7 +54,8 @@ def compose_file(models: Iterable[PublishedModel], versions: Mapping[str, int], 
     Args:
         models: the latest version of each.
         versions: model -> how many versions of it are loaded.
-        root: directory of the base paths, as models.config has it; the tree is mounted there.
+        root: directory of the base paths, as models.config has it; the tree is mounted there,
+            unless it is a URL that the server reads itself.
     """
     ordered = sorted(models, key=lambda model: model.model)
     # One more version than are served: a new one is loaded beside the old.
@@ -77,13 +78,17 @@ def kubernetes_manifests(
 
     Args:
         model: its latest version.
-        config: of the tree; the pod's has this model alone, under `MODELS_ROOT`.
+        config: of the tree; the pod's has this model alone, under `MODELS_ROOT` or where a URL
+            in it says.
         xla: lets the server compile with XLA.
     """
     entry = find_model(config, model.model)
     own = ModelServerConfig()
     own.model_config_list.config.add().CopyFrom(entry)
-    own.model_config_list.config[0].base_path = f"{MODELS_ROOT}/{model.model}"
+    root = root_of(config) or MODELS_ROOT
+    if "://" not in root:
+        root = MODELS_ROOT
+        own.model_config_list.config[0].base_path = f"{root}/{model.model}"
     loaded = len(entry.model_version_policy.specific.versions)
     memory = _BASE_MEMORY + memory_of(model, loaded + 1)
     return render(
@@ -92,7 +97,7 @@ def kubernetes_manifests(
         name=model.model.replace("_", "-"),
         model=model.model,
         stable=STABLE,
-        root=MODELS_ROOT,
+        root=root,
         config=as_text(own),
         batching=common_parameters([batching_for(model.measured)] if model.measured else []),
         monitoring=MONITORING_CONFIG,

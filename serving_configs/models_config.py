@@ -12,7 +12,6 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from .errors import ConfigError
-from .tree import serving_root
 
 STABLE = "stable"
 CANARY = "canary"
@@ -21,10 +20,13 @@ PREVIOUS = "previous"
 
 PLATFORM = "tensorflow"
 
+MODELS_CONFIG = "serving/models.config"
+"""The config's path in a published tree."""
+
 
 def models_config_path(publish_to: str) -> pathlib.Path:
     """Where the config of a published tree is."""
-    return serving_root(publish_to) / "models.config"
+    return pathlib.Path(publish_to) / MODELS_CONFIG
 
 
 def read_models_config(path: pathlib.Path) -> ModelServerConfig:
@@ -33,13 +35,30 @@ def read_models_config(path: pathlib.Path) -> ModelServerConfig:
     Raises:
         ConfigError: the file is no config, or none that can be edited here.
     """
-    config = ModelServerConfig()
     try:
-        text_format.Parse(path.read_text(encoding="utf-8"), config)
+        return parse_models_config(path.read_bytes(), str(path))
     except FileNotFoundError:
+        config = ModelServerConfig()
         config.model_config_list.SetInParent()
         return config
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_models_config(content: bytes, path: str) -> ModelServerConfig:
+    """The config in a file's content.
+
+    Args:
+        content: of the file.
+        path: for the errors.
+
+    Raises:
+        ConfigError: as `read_models_config`.
+    """
+    config = ModelServerConfig()
+    try:
+        text_format.Parse(content.decode(), config)
+    except (UnicodeDecodeError, text_format.ParseError) as error:
         raise ConfigError(
             f"{path}: {' '.join(str(error).split())}; expected a ModelServerConfig as text"
         ) from None
@@ -147,13 +166,8 @@ def root_of(config: ModelServerConfig) -> str | None:
     return None
 
 
-def labelled_versions(publish_to: str) -> dict[str, set[int]]:
-    """Model -> the versions that a published tree's config loads or labels.
-
-    Raises:
-        ConfigError: the config cannot be read.
-    """
-    config = read_models_config(models_config_path(publish_to))
+def named_versions(config: ModelServerConfig) -> dict[str, set[int]]:
+    """Model -> the versions that a config loads or labels."""
     return {
         model.name: {*versions_of(model), *labels_of(model).values()}
         for model in config.model_config_list.config

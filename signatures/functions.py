@@ -25,22 +25,35 @@ class ForwardOutputs(NamedTuple):
     Attributes:
         logits: (B, K) float32, None for a feature extractor.
         features: (B, D) float32.
-        self_attention: (B, H, N, N) float32 for each self-attention block.
         class_attention: (B, H, 1, N+1) float32 for each class-attention block.
     """
 
     logits: tf.Tensor | None
     features: tf.Tensor
-    self_attention: Sequence[tf.Tensor]
     class_attention: Sequence[tf.Tensor]
 
 
+class BlockAttention(NamedTuple):
+    """The self-attention of a block is the sum of these.
+
+    The bias is apart so that it is added for the images only that ask for the block.
+
+    Attributes:
+        without_bias: (B, H, N, N) float32.
+        bias: (H, 1, 1) float32.
+    """
+
+    without_bias: tf.Tensor
+    bias: tf.Tensor
+
+
 Forward = Callable[[tf.Tensor], ForwardOutputs]
+SelfAttention = Callable[[tf.Tensor], Sequence[BlockAttention]]
 
 
 def build_signatures(
     forward: Forward,
-    forward_inline: Forward,
+    self_attention: SelfAttention,
     head: Head,
     geometry: Geometry,
     labels: Sequence[str] | None = None,
@@ -49,9 +62,9 @@ def build_signatures(
 
     Args:
         forward: the model in inference. If it calls a `tf.function`, signatures share its graph.
-        forward_inline: the same, traced anew where it is called. For `self_attention`: a call of
-            a function holds all of its outputs until it returns, and every block's attention
-            together is up to 1.8 GiB for one image.
+        self_attention: the model's self-attention in inference, traced where this is called: a
+            call of a function holds all of its outputs until it returns, and every block's
+            attention together is up to 1.8 GiB for one image.
         head: which signatures there are.
         geometry: the model's sizes.
         labels: names of the classes, for `classify`; the classes' numbers when None.
@@ -64,7 +77,7 @@ def build_signatures(
     """
     if labels is not None and len(labels) != geometry.num_classes:
         raise ValueError(f"{len(labels)} labels for {geometry.num_classes} classes")
-    bodies = _bodies(forward, forward_inline, geometry, labels)
+    bodies = _bodies(forward, self_attention, geometry, labels)
     return {
         name: _trace(bodies[name], signature, geometry)
         for name, signature in signatures_for(head, geometry).items()
@@ -90,7 +103,7 @@ def _trace(
 
 def _bodies(
     forward: Forward,
-    forward_inline: Forward,
+    self_attention: SelfAttention,
     geometry: Geometry,
     labels: Sequence[str] | None,
 ) -> dict[str, Callable[..., Outputs]]:
@@ -115,14 +128,14 @@ def _bodies(
             named["probabilities"] = tf.nn.softmax(named["logits"])
         return named
 
-    def self_attention(images: tf.Tensor, block: tf.Tensor) -> Outputs:
+    def of_blocks(images: tf.Tensor, block: tf.Tensor) -> Outputs:
         images = tf.ensure_shape(images, (None, size, size, 3))
         block = tf.ensure_shape(block, (None,))
         checks = _check_blocks(images, block, geometry.sa_blocks)
         with tf.control_dependencies(checks):
             images = tf.identity(images)
             block = tf.identity(block)
-        return {"attention": _select_blocks(forward_inline(images).self_attention, block)}
+        return {"attention": _select_blocks(self_attention(images), block)}
 
     def classify(inputs: tf.Tensor) -> Outputs:
         inputs = tf.ensure_shape(inputs, (None,))
@@ -138,7 +151,7 @@ def _bodies(
         "logits": from_images,
         "features": from_images,
         "class_attention": from_images,
-        "self_attention": self_attention,
+        "self_attention": of_blocks,
         "bytes_logits": from_bytes,
         "bytes_features": from_bytes,
         "bytes_class_attention": from_bytes,
@@ -159,12 +172,15 @@ def _check_blocks(images: tf.Tensor, block: tf.Tensor, sa_blocks: int) -> list[t
     ]
 
 
-def _select_blocks(attention: Sequence[tf.Tensor], block: tf.Tensor) -> tf.Tensor:
+def _select_blocks(attention: Sequence[BlockAttention], block: tf.Tensor) -> tf.Tensor:
     """The attention of block[i] for image i.
 
     From each block only the images that ask for it are taken, so that the cost is that of one
     block's attention and not that of stacking all of them.
     """
     wanted = [tf.where(tf.equal(block, i))[:, 0] for i in range(len(attention))]
-    rows = [tf.gather(tensor, images) for tensor, images in zip(attention, wanted, strict=True)]
+    rows = [
+        tf.gather(of_block.without_bias, images) + of_block.bias
+        for of_block, images in zip(attention, wanted, strict=True)
+    ]
     return tf.dynamic_stitch([tf.cast(images, tf.int32) for images in wanted], rows)

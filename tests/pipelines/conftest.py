@@ -9,7 +9,9 @@ from export.variants import VARIANTS, CaiTConfig, Variant
 from tests.conftest import Result
 
 TINY = "cait_tiny_32"
-TINY_VARIANT = Variant(TINY, CaiTConfig(32, 16, 32, 2, 2, num_classes=1000), 0, 0.0, 70.0, 90.0, "")
+TINY_VARIANT = Variant(
+    TINY, CaiTConfig(32, 16, 32, 2, 2, num_classes=1000), 0, 0.0, 70.0, 90.0, "TINY_32.pth"
+)
 
 
 @pytest.fixture

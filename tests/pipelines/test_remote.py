@@ -1,13 +1,24 @@
 """A whole run that publishes to an object store."""
 
+import dataclasses
 import pathlib
 
+import pytest
 import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks.publishing import object_store
+from export import UserError
+from pipelines.beam_storage import BeamStorage
+from pipelines.remote_configs import write_remote_configs
+from pipelines.retention import remove_versions
 from pipelines.verify import main as verify
 from serving_configs import MANIFEST, parse_manifest
+from serving_configs.__main__ import main as serving_configs
+from serving_configs.hub_archive import extract_archive
+from serving_configs.manifest import load_manifest, render_manifest
+from serving_configs.models_config import MODELS_CONFIG, labels_of, parse_models_config
 from tests.pipelines.conftest import TINY
 
 
@@ -42,11 +53,89 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
         assert not list((tmp_path / "local").rglob("saved_model.pb"))
         assert verify([store.root, *store.options]) == 0
 
+        # Around the versions is what a directory has.
+        assert {
+            "serving/models.config",
+            "serving/batching_parameters.txt",
+            "serving/monitoring.config",
+            "deployment/docker-compose.yaml",
+            f"deployment/kubernetes/{TINY}_fe.yaml",
+            f"hub/cait/{TINY}_fe/1.tar.gz",
+        } <= names
+        assert [name for name in names if name.startswith("hub/docs/") and name.endswith(".md")]
+        config = parse_models_config(read(f"{store.root}/{MODELS_CONFIG}"), MODELS_CONFIG)
+        (entry,) = config.model_config_list.config
+        assert entry.base_path == f"{store.root}/serving/{TINY}_fe"
+        archive = tmp_path / "archive.tar.gz"
+        with BeamStorage(store.root).open(f"hub/cait/{TINY}_fe/1.tar.gz") as file:
+            archive.write_bytes(file.read())
+        extract_archive(archive, tmp_path / "extracted")
+        for path in (tmp_path / "extracted").rglob("*"):
+            assert (
+                path.is_dir()
+                or path.read_bytes()
+                == (copy / path.relative_to(tmp_path / "extracted")).read_bytes()
+            )
+
         # What is changed there is found.
         path = f"{store.root}/{version}/fingerprint.pb"
         with FileSystems.create(path) as file:
             file.write(b"changed")
         assert verify([store.root, *store.options]) == 1
+
+
+def test_configs_of_a_bucket_keep_labels_and_what_they_name(tiny_tree, tmp_path):
+    name = f"{TINY}_fe"
+    with object_store(tmp_path / "staging") as store:
+        FileSystems.set_options(PipelineOptions(store.options))
+        # The stand-in for S3 keeps its buckets as long as the process lives.
+        root = f"{store.root}-with-labels"
+        storage = BeamStorage(root)
+        source = tiny_tree / "serving" / name / "1"
+        manifest = load_manifest(source)
+
+        def put(version: int) -> None:
+            of_version = render_manifest(dataclasses.replace(manifest, version=version))
+            assert storage.put_version(source, f"serving/{name}/{version}", of_version.encode())
+
+        def write() -> dict[str, int]:
+            write_remote_configs(storage, "cait", tmp_path)
+            assert not (tmp_path / "configs").exists()
+            config = parse_models_config(storage.open(MODELS_CONFIG).read(), MODELS_CONFIG)
+            return labels_of(config.model_config_list.config[0])
+
+        # Nobody's version: it has no number.
+        storage.write(f"serving/{name}/new/{MANIFEST}", b"{}")
+        put(1)
+        assert write() == {"canary": 1, "stable": 1}
+        archive = FileSystems.match([f"{root}/hub/**.tar.gz"])[0].metadata_list[0]
+        put(2)
+        assert write() == {"canary": 1, "stable": 1}
+        archives = FileSystems.match([f"{root}/hub/**.tar.gz"])[0].metadata_list
+        assert len(archives) == 2
+        # What is there is not written again.
+        assert archive in archives
+        assert archive.size_in_bytes == archives[1].size_in_bytes > 0
+        assert remove_versions(storage, name, 1, tmp_path) == []
+
+        text = storage.open(MODELS_CONFIG).read().decode()
+        storage.write(MODELS_CONFIG, text.replace("value: 1", "value: 2").encode())
+        assert write() == {"canary": 2, "stable": 2}
+        assert remove_versions(storage, name, 1, tmp_path) == [1]
+
+        storage.write(MODELS_CONFIG, b"no config")
+        with pytest.raises(UserError, match=r"models\.config.*expected a ModelServerConfig"):
+            write_remote_configs(storage, "cait", tmp_path)
+        with pytest.raises(UserError, match=r"s3://.*models\.config.*expected a ModelServerConfig"):
+            remove_versions(storage, name, 1, tmp_path)
+
+
+def test_labels_of_a_url_are_not_edited(capsys):
+    edited = ("promote", "--publish_to", "s3://bucket/tree", "--model", "m", "--version", "1")
+    assert serving_configs([*edited]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: s3://bucket/tree: a URL; expected a directory")
+    assert error.count("\n") == 1
 
 
 def test_a_bucket_that_is_not_there_is_named(publish_tiny, tmp_path):

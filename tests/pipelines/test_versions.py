@@ -8,7 +8,11 @@ from export.checkpoints import write_random_checkpoint
 from pipelines.options import parse
 from pipelines.verify import main as verify
 from serving_configs import load_manifest, published_versions
-from serving_configs.models_config import labelled_versions
+from serving_configs.models_config import (
+    models_config_path,
+    named_versions,
+    read_models_config,
+)
 
 TINY = "cait_tiny_32"
 FE = f"{TINY}_fe"
@@ -33,7 +37,7 @@ def test_versions_are_published_once_numbered_as_asked_and_kept_as_named(publish
     third = publish_tiny("--heads", "features", "--version", "4", "--keep_versions", "1")
     assert third.status == 0, third.stderr
     # The config that the first run wrote has the first version under a label.
-    assert labelled_versions(tree)[FE] >= {1}
+    assert named_versions(read_models_config(models_config_path(tree)))[FE] >= {1}
     assert published_versions(tree) == {FE: [1, 4]}
     assert not (third.tree / ".staging").exists()
     assert verify([tree]) == 0

@@ -148,6 +148,22 @@ def test_compose_reads_the_trees_own_config() -> None:
     assert "--model_config_file=/published/models.config" in service["command"]
 
 
+def test_a_server_reads_a_url_itself() -> None:
+    root = "gs://bucket/tree/serving"
+    config = with_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, root)
+    content = yaml.safe_load(compose_file(MODELS, {m.model: 1 for m in MODELS}, root))
+    for service in content["services"].values():
+        assert "volumes" not in service
+        assert f"--model_config_file={root}/models.config" in service["command"]
+    documents = list(yaml.safe_load_all(kubernetes_manifests(MODELS[0], config)))
+    kubernetes_validate.validate(documents[1], KUBERNETES, strict=True)
+    own = text_format.Parse(documents[0]["data"]["models.config"], ModelServerConfig())
+    assert own.model_config_list.config[0].base_path == f"{root}/cait_m48_448"
+    pod = documents[1]["spec"]["template"]["spec"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["config"]
+    assert [m["name"] for m in pod["containers"][0]["volumeMounts"]] == ["config"]
+
+
 def test_memory_is_that_of_the_weights_twice_and_of_a_batch() -> None:
     one = memory_of(MODELS[0], 1)
     assert one == pytest.approx(1.25 * 4 * MODELS[0].parameters, rel=1e-6)

@@ -16,7 +16,12 @@ from export.reference import forward
 from export.reference_preprocessing import load_pixels, normalize
 from export.variants import CaiTConfig
 from signatures import BOTH, PREDICT_METHOD, Geometry, Head, signatures_for
-from signatures.functions import EXAMPLE_IMAGE_KEY, ForwardOutputs, build_signatures
+from signatures.functions import (
+    EXAMPLE_IMAGE_KEY,
+    BlockAttention,
+    ForwardOutputs,
+    build_signatures,
+)
 
 Array = npt.NDArray[np.float32]
 Replies = dict[str, npt.NDArray[Any]]
@@ -286,15 +291,18 @@ SMALL = Geometry(
 
 
 def known(images: tf.Tensor) -> ForwardOutputs:
-    """Logits are the first three numbers of an image; the attention of a block is its number."""
-    batch = tf.shape(images)[0]
+    """Logits are the first three numbers of an image."""
     logits = images[:, 0, 0]
-    return ForwardOutputs(
-        logits,
-        logits * 2,
-        [tf.fill((batch, 2, 4, 4), float(block)) + images[:, :1, :1, :1] for block in range(12)],
-        [tf.ones((batch, 2, 1, 5))],
-    )
+    return ForwardOutputs(logits, logits * 2, [tf.ones((tf.shape(images)[0], 2, 1, 5))])
+
+
+def known_attention(images: tf.Tensor) -> list[BlockAttention]:
+    """The attention of a block is its number, and an image's first; the second head's is more."""
+    bias = tf.constant([[[0.25]], [[0.5]]])
+    return [
+        BlockAttention(tf.ones((1, 2, 4, 4)) * block + images[:, :1, :1, :1], bias)
+        for block in range(12)
+    ]
 
 
 def sure_of(*classes: int) -> list[bytes]:
@@ -309,7 +317,9 @@ def sure_of(*classes: int) -> list[bytes]:
 
 
 def test_classes_are_named_by_the_labels_given() -> None:
-    signatures = build_signatures(known, known, "classifier", SMALL, ["red", "grün", "blue, azure"])
+    signatures = build_signatures(
+        known, known_attention, "classifier", SMALL, ["red", "grün", "blue, azure"]
+    )
     reply = signatures["classify"](tf.constant(examples(sure_of(2, 0, 1))))
     assert reply["classes"].dtype == tf.string
     # Of three classes, three are the best.
@@ -324,11 +334,11 @@ def test_classes_are_named_by_the_labels_given() -> None:
 @pytest.mark.parametrize("labels", [[], ["red", "green"], ["red"] * 4], ids=len)
 def test_another_number_of_labels_than_classes_is_refused(labels: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{len(labels)} labels for 3 classes"):
-        build_signatures(known, known, "classifier", SMALL, labels)
+        build_signatures(known, known_attention, "classifier", SMALL, labels)
 
 
 def test_each_of_many_blocks_is_found() -> None:
-    select = build_signatures(known, known, "classifier", SMALL)["self_attention"]
+    select = build_signatures(known, known_attention, "classifier", SMALL)["self_attention"]
     blocks = [11, 3, 10, 0, 3, 2, 1]
     images = np.zeros((7, 8, 8, 3), np.float32)
     # Each image's own number, in hundredths, is in its attention.
@@ -336,16 +346,15 @@ def test_each_of_many_blocks_is_found() -> None:
     attention = select(images=tf.constant(images), block=tf.constant(blocks))["attention"]
     wanted = np.array(blocks) + np.arange(7) / 100
     assert attention.shape == (7, 2, 4, 4)
-    np.testing.assert_allclose(
-        attention, np.broadcast_to(wanted[:, None, None, None], (7, 2, 4, 4)), rtol=0, atol=1e-5
-    )
+    wanted = wanted[:, None, None, None] + np.array([0.25, 0.5])[:, None, None]
+    np.testing.assert_allclose(attention, np.broadcast_to(wanted, (7, 2, 4, 4)), rtol=0, atol=1e-5)
 
 
 def test_a_model_without_logits_has_the_signatures_of_a_feature_extractor() -> None:
     def headless(images: tf.Tensor) -> ForwardOutputs:
         return known(images)._replace(logits=None)
 
-    functions = build_signatures(headless, headless, "features", SMALL)
+    functions = build_signatures(headless, known_attention, "features", SMALL)
     assert list(functions) == list(signatures_for("features", SMALL))
     for name, signature in signatures_for("features", SMALL).items():
         outputs = functions[name].structured_outputs
