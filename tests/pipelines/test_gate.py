@@ -73,9 +73,9 @@ def test_swapped_norms_of_equal_shape_are_caught(gate_of):
 def test_gelus_tanh_form_is_caught(gate_of, monkeypatch):
     dense = export.model._dense
 
-    def approximate(units: int, name: str, activation: str | None = None):
-        layer = dense(units, name)
-        return (lambda x: tf.nn.gelu(layer(x), approximate=True)) if activation else layer
+    def approximate(x, units: int, name: str, activation: str | None = None):
+        y = dense(x, units, name)
+        return tf.nn.gelu(y, approximate=True) if activation else y
 
     monkeypatch.setattr(export.model, "_dense", approximate)
     assert ("serving_default", "logits") in failing(gate_of())
