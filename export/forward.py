@@ -75,7 +75,8 @@ class Forward:
 
     def self_attention(self, images: tf.Tensor) -> list[BlockAttention]:
         """The self-attention of every block, traced where this is called."""
-        attention = self._call(self._attention, self._attention_functions, images)
+        # Keras returns the output of a model with a single one without a list around it.
+        attention = tf.nest.flatten(self._call(self._attention, self._attention_functions, images))
         biases = [_attention_bias(self._attention.get_layer(name)) for name in self.blocks]
         return [BlockAttention(*pair) for pair in zip(attention, biases, strict=True)]
 
@@ -160,7 +161,7 @@ def _inference(config: CaiTConfig, block: tf_keras.Model, attention: bool) -> Bo
 
 
 def _attention_bias(block: tf_keras.Model) -> tf.Tensor:
-    return attention_bias({name: variable.value() for name, variable in _named_weights(block)})
+    return attention_bias(dict(_named_weights(block)))
 
 
 def _named_weights(block: tf_keras.Model) -> list[tuple[str, tf.Variable]]:

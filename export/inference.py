@@ -52,7 +52,7 @@ def self_attention_block(
 
 def attention_bias(weights: Weights) -> tf.Tensor:
     """What the attention that a block returns lacks: one number for each head (H, 1, 1)."""
-    return weights["attn_proj_w_bias/embeddings"][..., tf.newaxis]
+    return tf.expand_dims(weights["attn_proj_w_bias/embeddings"], -1)
 
 
 def _dense(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:

@@ -89,8 +89,9 @@ def test_blocks_of_a_kind_share_one_function(head: Head, tiny_models: Models) ->
         for function in functions
     ]
     # A class-attention block has two products; a self-attention block two of the talking heads'
-    # weights and two of the attention. It is there as the layer has it, and as signatures run it.
-    assert sorted(count for count in products if count) == [2, 4, 4]
+    # weights and two of the attention. It is there as the layer has it, and as signatures run it,
+    # with the attention and without.
+    assert sorted(count for count in products if count) == [2, 4, 4, 4]
     # Who calls them: the function that signatures share, `self_attention`, and the call as a layer
     # with every block's attention and without.
     calls = [
@@ -163,11 +164,16 @@ def test_every_function_reaches_every_variable(
     assert list(loaded.regularization_losses) == []
     identities = {id(variable) for variable in loaded.variables}
     assert len(identities) == count
-    functions = [*loaded.signatures.values(), *loaded.__call__.concrete_functions]
+    functions = [*loaded.signatures.items(), *(("", f) for f in loaded.__call__.concrete_functions)]
     # `training` and `return_attention`, each on and off.
     assert len(functions) == len(signatures_for(head, tiny_config.geometry)) + 4
-    for function in functions:
-        assert {id(variable) for variable in function.variables} == identities
+    # The class token and what comes after it have no part in the self-attention.
+    before = ("patch_embed/", "pos_embed/", "sa_ffn_block_")
+    of_patches = {id(v) for v in loaded.variables if v.name.startswith(before)}
+    assert len(of_patches) == 3 + 2 * 20
+    for name, function in functions:
+        wanted = of_patches if name == "self_attention" else identities
+        assert {id(variable) for variable in function.variables} == wanted
 
 
 def keras_layers(directory: pathlib.Path) -> list[str]:

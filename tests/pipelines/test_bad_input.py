@@ -121,7 +121,7 @@ def test_shard_with_too_few_images_to_compare_attention_on(refused, tmp_path, da
 
 def test_no_checkpoint_of_that_name(refused, tmp_path):
     line = refused("--checkpoints", str(tmp_path))
-    assert f"--checkpoints {tmp_path}: no file {TINY}.safetensors there" in line
+    assert f"--checkpoints {tmp_path}: no file {TINY}.safetensors or TINY_32.pth there" in line
 
 
 @pytest.fixture
