@@ -107,6 +107,26 @@ def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> No
             )
 
 
+def untested(
+    setting: AccuracyGate, tasks: Iterable[ConvertTask], shards: Sequence[Shard]
+) -> str | None:
+    """Says whose accuracy would be held to the published one, if the sample had labels.
+
+    Returns:
+        One line, or None when nothing is lacking.
+    """
+    if any(shard.labelled for shard in shards):
+        return None
+    staged = [StagedModel(task.variant, task.heads[0], task.checkpoint) for task in tasks]
+    names = [model.variant for model in staged if is_tested(setting, model)]
+    if not names:
+        return None
+    return (
+        f"the accuracy of {', '.join(names)} is not held to the published one: no image of "
+        "--sample_shard has an image/class/label; pipelines.sample_shard writes a labelled sample"
+    )
+
+
 def is_tested(setting: AccuracyGate, staged: StagedModel) -> bool:
     """Whether a model has to be as accurate as published for its variant."""
     if setting == "off" or not staged.has_published_accuracy:

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
 
-from .accuracy import require_labels, require_published
+from .accuracy import require_labels, require_published, untested
 from .beam_storage import BeamStorage
 from .class_names import check_labels, read_labels
 from .configs import write_configs
@@ -71,6 +71,8 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
         require_published(options.accuracy_gate, tasks)
         if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
             refuse_untrained(storage)
+        if lacking := untested(options.accuracy_gate, tasks, shards):
+            print(f"note: {lacking}", file=sys.stderr)
         _run_pipeline(run, tasks, shards, beam_options)
         report = read_report(str(staging))
         published = [model for model in report["models"] if model["path"]]
