@@ -32,6 +32,9 @@ HEADER = ("fault", "times", "seen by the reader", "afterwards", "seconds")
 # What takes a publisher about as long as starting it.
 _PADDING = 4 << 20
 _STORED_PADDING = 64 << 10
+# A publisher reads its model's manifests: with other names now and then, the last takes about as
+# long as the first, and the moments stay spread over all that it does.
+_OF_ONE_NAME = 10
 
 
 class FaultError(AssertionError):
@@ -106,8 +109,9 @@ def killed(
     longest = 1.5 * first.seconds
     poller = Poller(tree, _files(model), load)
     dead = 0
-    for _ in range(publishes):
-        publisher = Publisher(tree, model, MODELS[:1], new_content())
+    for publish in range(publishes):
+        name = f"{MODELS[0]}_{publish // _OF_ONE_NAME}"
+        publisher = Publisher(tree, model, [name], new_content())
         dead += publisher.kill(moments.uniform(0, longest))
     (version,) = Publisher(tree, model, MODELS[:1], new_content()).finish()
     seen = poller.stop()
@@ -149,10 +153,11 @@ def two_at_once(
     started = time.monotonic()
     poller = Poller(tree, _files(model), load=False)
     published: list[tuple[str, int]] = []
-    for _ in range(rounds):
-        both = [Publisher(tree, model, names, new_content()) for _ in range(2)]
+    for played in range(rounds):
+        now = [f"{name}_{played // _OF_ONE_NAME}" for name in names]
+        both = [Publisher(tree, model, now, new_content()) for _ in range(2)]
         for publisher in both:
-            published += zip(names, publisher.finish(), strict=True)
+            published += zip(now, publisher.finish(), strict=True)
     seen = poller.stop()
     if seen.incomplete:
         raise FaultError(f"{len(seen.incomplete)} incomplete versions: {seen.incomplete[:3]}")
@@ -200,7 +205,7 @@ def _contents(tree: Tree, versions: Sequence[str]) -> set[bytes]:
 def _read_contents(tree: Tree, versions: Sequence[str]) -> Iterator[bytes]:
     storage = tree.open()
     for path in versions:
-        if path.startswith(f"serving/{MODELS[0]}/"):
+        if path.startswith(f"serving/{MODELS[0]}_"):
             with storage.open(f"{path}/assets/content") as file:
                 yield file.read()
 

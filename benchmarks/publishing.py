@@ -269,33 +269,47 @@ def _poll(
             # A disk stands it to be asked without a pause; a store on two cores has more to do.
             last = connection.poll(0.0 if isinstance(storage, LocalStorage) else _STORE_SECONDS)
             polls += 1
-            for model in storage.children("serving"):
-                for name in storage.children(f"serving/{model}"):
-                    path = f"serving/{model}/{name}"
-                    if not name.isdecimal() or path in done:
-                        continue
-                    found = _look(storage, model, name, files)
-                    if found is None:
-                        continue
-                    incomplete += [f"{path}: {problem}" for problem in found]
-                    if load and isinstance(storage, LocalStorage):
-                        tensorflow.saved_model.load(storage.address(path))
-                    done.add(path)
+            for model, name, seen in _directories(storage):
+                path = f"serving/{model}/{name}"
+                if not name.isdecimal() or path in done:
+                    continue
+                found = _look(storage, model, name, files, seen)
+                if found is None:
+                    continue
+                incomplete += [f"{path}: {problem}" for problem in found]
+                if load and isinstance(storage, LocalStorage):
+                    tensorflow.saved_model.load(storage.address(path))
+                done.add(path)
         connection.send(Seen(polls, len(done), tuple(incomplete)))
     except BaseException:
         connection.send(traceback.format_exc())
 
 
-def _look(storage: Storage, model: str, name: str, files: Sequence[str]) -> list[str] | None:
+def _directories(storage: Storage) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Model, name and files of every directory; no files where they are put in place at once."""
+    if isinstance(storage, LocalStorage):
+        for model in storage.children("serving"):
+            for name in storage.children(f"serving/{model}"):
+                yield model, name, frozenset()
+        return
+    # One listing: what is in it was there at one instant.
+    found: dict[tuple[str, str], set[str]] = {}
+    for path in storage.sizes("serving"):
+        model, name, file = path.split("/", 2)
+        found.setdefault((model, name), set()).add(file)
+    for (model, name), files in found.items():
+        yield model, name, frozenset(files)
+
+
+def _look(
+    storage: Storage, model: str, name: str, files: Sequence[str], seen: frozenset[str]
+) -> list[str] | None:
     """What is wrong with a version; None while it is no version yet, where that can be."""
-    if not isinstance(storage, LocalStorage):
-        # One listing: what is in it was there at one instant.
-        found = storage.sizes(f"serving/{model}/{name}")
-        if "assets.extra/manifest.json" not in found:
-            if "saved_model.pb" not in found:
-                return None
-            missing = [file for file in files if file not in found]
-            return [f"saved_model.pb before {file}" for file in missing] or None
+    if not isinstance(storage, LocalStorage) and "assets.extra/manifest.json" not in seen:
+        if "saved_model.pb" not in seen:
+            return None
+        missing = [file for file in files if file not in seen]
+        return [f"saved_model.pb before {file}" for file in missing] or None
     # Renamed into place, a directory is a version from the first instant.
     return version_problems(storage, model, name)
 
