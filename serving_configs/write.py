@@ -1,6 +1,8 @@
 """Everything that is written around the versions of a published tree."""
 
+import concurrent.futures
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -154,14 +156,15 @@ def write_hub(
     """
     publisher, url = settings.publisher, settings.hub_url.rstrip("/")
     hub, docs = hub_root(publish_to), docs_root(publish_to)
-    new = []
-    for versions in models.values():
-        for model in versions:
-            archive = hub / archive_name(publisher, model.model, model.version)
-            if write_archive(model.directory, archive):
-                new.append(archive)
-            page = docs / model_page_name(publisher, model.model, model.version)
-            write_atomically(page, model_page(model, publisher, url))
+    every = [model for versions in models.values() for model in versions]
+    archives = [hub / archive_name(publisher, model.model, model.version) for model in every]
+    # Compressing is most of the time that all of this takes, and leaves Python to other threads.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
+        written = list(executor.map(write_archive, [m.directory for m in every], archives))
+    new = [archive for archive, is_new in zip(archives, written, strict=True) if is_new]
+    for model in every:
+        page = docs / model_page_name(publisher, model.model, model.version)
+        write_atomically(page, model_page(model, publisher, url))
     latest = [versions[-1] for versions in models.values()]
     write_atomically(docs / publisher_page_name(publisher), publisher_page(publisher))
     write_atomically(
