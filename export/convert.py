@@ -15,7 +15,7 @@ from signatures import Head
 
 from .memory import release_memory
 from .model import build_classifier, features_of
-from .saved_model import write_saved_model
+from .saved_model import SavedModelWriter
 from .variants import CaiTConfig
 from .weights import assign_weights
 
@@ -85,11 +85,13 @@ def _convert(
     built = time.perf_counter()
     assign_weights(classifier, config, tensors)
     seconds = {"build": built - started, "assign": time.perf_counter() - built}
+    writer = None
     for head, directory in directories.items():
         started = time.perf_counter()
         with _garbage_collector_paused():
+            writer = writer or SavedModelWriter(classifier, config, labels, trained)
             model = classifier if head == "classifier" else features_of(classifier, f"{name}_fe")
-            write_saved_model(model, head, config, directory, labels, trained)
+            writer.write(model, head, directory)
         seconds["write"] = time.perf_counter() - started
         yield Converted(head, directory, model.count_params(), seconds)
         seconds = {}

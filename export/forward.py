@@ -27,34 +27,36 @@ Body = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Sequence[tf.Tensor |
 
 
 class Forward:
-    """What a model computes, for all that call it.
+    """What a classifier and its feature extractor compute, for all that call them.
+
+    Both run the same functions of the blocks; the head comes after them.
 
     Args:
-        model: what `build_classifier` or `features_of` returned.
-        head: which of the two.
-        config: what the model was built from.
+        classifier: what `build_classifier` returned.
+        config: what it was built from.
     """
 
-    def __init__(self, model: tf_keras.Model, head: Head, config: CaiTConfig) -> None:
-        main, self_attention, class_attention = model.output
+    def __init__(self, classifier: tf_keras.Model, config: CaiTConfig) -> None:
+        _, self_attention, class_attention = classifier.output
         self.blocks = [sa_block_name(i) for i in range(config.sa_blocks)]
         self.class_blocks = [ca_block_name(i) for i in range(config.ca_blocks)]
         self.spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
-        self._head = head
         self._acts_in_training = config.acts_in_training
-        features = model.get_layer("head").input if head == "classifier" else main
+        self._as_layer: dict[tuple[bool, bool], tf.types.experimental.ConcreteFunction] = {}
+        self._head = classifier.get_layer("head")
         outputs = [
-            main,
-            features,
+            self._head.input,
             *(class_attention[attention_name(name)] for name in self.class_blocks),
         ]
         # A function holds all of its outputs until it returns, so the one that signatures share
         # has no self-attention among them: all blocks of the largest model are 1.8 GiB an image.
-        self._without = tf_keras.Model(model.input, outputs, name="cait")
+        self._without = tf_keras.Model(classifier.input, outputs, name="cait")
         attention = [self_attention[attention_name(name)] for name in self.blocks]
-        self._with = tf_keras.Model(model.input, outputs + attention, name="cait")
-        self._attention = tf_keras.Model(model.input, attention, name="cait")
-        block, class_block = (model.get_layer(kind[0]) for kind in (self.blocks, self.class_blocks))
+        self._with = tf_keras.Model(classifier.input, outputs + attention, name="cait")
+        self._attention = tf_keras.Model(classifier.input, attention, name="cait")
+        block, class_block = (
+            classifier.get_layer(kind[0]) for kind in (self.blocks, self.class_blocks)
+        )
         class_function = _SharedFunction(class_block)
         self._functions = _for_all(self.class_blocks, class_function) | _for_all(
             self.blocks, _SharedFunction(block)
@@ -71,7 +73,12 @@ class Forward:
 
     def lean(self, images: tf.Tensor) -> ForwardOutputs:
         """Everything but the self-attention, by a call of one function that all callers share."""
-        return self._outputs(self._lean(images))
+        features, *class_attention = self._lean(images)
+        return ForwardOutputs(features, class_attention)
+
+    def logits(self, features: tf.Tensor) -> tf.Tensor:
+        """The classifier's head: (B, D) -> (B, K)."""
+        return self._head(features)
 
     def self_attention(self, images: tf.Tensor) -> list[BlockAttention]:
         """The self-attention of every block, traced where this is called."""
@@ -80,28 +87,20 @@ class Forward:
         biases = [_attention_bias(self._attention.get_layer(name)) for name in self.blocks]
         return [BlockAttention(*pair) for pair in zip(attention, biases, strict=True)]
 
-    def as_call(self) -> tf.types.experimental.GenericFunction:
+    def as_call(self, head: Head) -> tf.types.experimental.GenericFunction:
         """`__call__` of the restored object, traced for every combination of its flags."""
-        run = {}
-        for training in (False, True) if self._acts_in_training else (False,):
-            for attention, model in ((True, self._with), (False, self._without)):
-                name = "forward_in_training" if training else "forward_as_layer"
-                run[training, attention] = self._trace(
-                    name if attention else f"{name}_without_attention",
-                    functools.partial(self._call, model, self._functions, training=training),
-                )
 
         def call(
             images: tf.Tensor, training: bool = False, return_attention: bool = True
         ) -> object:
             acts = bool(training) and self._acts_in_training
-            flat = run[acts, bool(return_attention)](images)
+            features, *attention = self._run_as_layer(acts, bool(return_attention))(images)
+            main = self.logits(features) if head == "classifier" else features
             if not return_attention:
-                return flat[0]
-            attention = flat[2:]
+                return main
             split = len(self.class_blocks)
             return (
-                flat[0],
+                main,
                 _named(self.blocks, attention[split:]),
                 _named(self.class_blocks, attention[:split]),
             )
@@ -113,6 +112,23 @@ class Forward:
                     self.spec, training=training, return_attention=return_attention
                 )
         return traced
+
+    def _run_as_layer(
+        self, training: bool, attention: bool
+    ) -> tf.types.experimental.ConcreteFunction:
+        """Traced once for both heads."""
+        if (training, attention) not in self._as_layer:
+            name = "forward_in_training" if training else "forward_as_layer"
+            self._as_layer[training, attention] = self._trace(
+                name if attention else f"{name}_without_attention",
+                functools.partial(
+                    self._call,
+                    self._with if attention else self._without,
+                    self._functions,
+                    training=training,
+                ),
+            )
+        return self._as_layer[training, attention]
 
     @staticmethod
     def _call(
@@ -134,11 +150,6 @@ class Forward:
         run.__name__ = name
         # Concrete: a polymorphic one would be traced once more by the writer.
         return tf.function(run, autograph=False).get_concrete_function(self.spec)
-
-    def _outputs(self, flat: Sequence[tf.Tensor]) -> ForwardOutputs:
-        main, features, *attention = flat
-        logits = main if self._head == "classifier" else None
-        return ForwardOutputs(logits, features, attention[: len(self.class_blocks)])
 
 
 def _for_all(names: Sequence[str], function: "_SharedFunction") -> dict[str, "_SharedFunction"]:

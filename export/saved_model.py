@@ -19,7 +19,7 @@ import tf_keras
 from tensorflow.core.protobuf import saved_model_pb2
 
 from signatures import Head, signatures_for
-from signatures.functions import build_signatures
+from signatures.functions import SignatureFunctions
 from signatures.untrained import mark_untrained
 
 from .canonical import canonicalise, write_canonical
@@ -28,49 +28,66 @@ from .slim import slim
 from .variants import CaiTConfig
 
 
-def write_saved_model(
-    model: tf_keras.Model,
-    head: Head,
-    config: CaiTConfig,
-    directory: pathlib.Path,
-    labels: Sequence[str] | None = None,
-    trained: bool = True,
-) -> None:
-    """Writes a model, with its signatures, into a directory that does not exist yet.
+class SavedModelWriter:
+    """Writes a classifier and its feature extractor, which share what is traced of both.
 
     Args:
-        model: what `build_classifier` or `features_of` returned.
-        head: which of the two.
-        config: what the model was built from.
-        directory: becomes the SavedModel.
+        classifier: what `build_classifier` returned.
+        config: what it was built from.
         labels: names of the classes, for the `classify` signature.
-        trained: False marks the model for clients of a server, as `signatures.untrained` says.
+        trained: False marks the models for clients of a server, as `signatures.untrained` says.
     """
-    forward = Forward(model, head, config)
-    signatures = build_signatures(
-        forward.lean, forward.self_attention, head, config.geometry, labels
-    )
-    with _callable_as_hub_expects(model, forward), _functions_listed_without_properties():
-        tf_keras.models.save_model(
-            model,
-            str(directory),
-            save_format="tf",
-            include_optimizer=False,
-            save_traces=False,
-            signatures=signatures,
+
+    def __init__(
+        self,
+        classifier: tf_keras.Model,
+        config: CaiTConfig,
+        labels: Sequence[str] | None = None,
+        trained: bool = True,
+    ) -> None:
+        self._config = config
+        self._trained = trained
+        self._forward = Forward(classifier, config)
+        self._signatures = SignatureFunctions(
+            self._forward.lean,
+            self._forward.logits,
+            self._forward.self_attention,
+            config.geometry,
+            labels,
         )
-    _finish(directory, head, config, trained)
+
+    def write(self, model: tf_keras.Model, head: Head, directory: pathlib.Path) -> None:
+        """Writes a model, with its signatures, into a directory that does not exist yet.
+
+        Args:
+            model: the classifier, or what `features_of` returned for it.
+            head: which of the two.
+            directory: becomes the SavedModel.
+        """
+        signatures = self._signatures.of(head)
+        with _callable_as_hub_expects(model, self._forward.as_call(head)), _functions_listed():
+            tf_keras.models.save_model(
+                model,
+                str(directory),
+                save_format="tf",
+                include_optimizer=False,
+                save_traces=False,
+                signatures=signatures,
+            )
+        _finish(directory, head, self._config, self._trained)
 
 
 @contextlib.contextmanager
-def _callable_as_hub_expects(model: tf_keras.Model, forward: Forward) -> Iterator[None]:
+def _callable_as_hub_expects(
+    model: tf_keras.Model, call: tf.types.experimental.GenericFunction
+) -> Iterator[None]:
     """Hangs on a Keras model, while it is saved, what a reusable SavedModel has to have.
 
     Set in the instance's dictionary because Keras has a method or a property of each of these
     names on the class, which the writer of SavedModels does not follow.
     """
     extra = {
-        "__call__": forward.as_call(),
+        "__call__": call,
         "variables": tf.__internal__.tracking.wrap(list(model.variables)),
         "trainable_variables": tf.__internal__.tracking.wrap(list(model.trainable_variables)),
         "regularization_losses": tf.__internal__.tracking.wrap([]),
@@ -87,7 +104,7 @@ def _callable_as_hub_expects(model: tf_keras.Model, forward: Forward) -> Iterato
 
 
 @contextlib.contextmanager
-def _functions_listed_without_properties() -> Iterator[None]:
+def _functions_listed() -> Iterator[None]:
     """Layers that list as their attributes only the functions that hang on them.
 
     The writer looks for functions by taking the value of every attribute of every layer, three

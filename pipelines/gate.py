@@ -9,19 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.special
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
 from export.memory import release_memory
 from export.names import attention_name, ca_block_name, sa_block_name
 from export.reference import ReferenceOutputs
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from serving_configs.batching import Measured
 from signatures import Head, signatures_for
 from signatures.functions import EXAMPLE_IMAGE_KEY
-from signatures.inspection import contract_problems
-from signatures.untrained import is_marked_untrained
 
+from .interface import GateError, check_interface, check_parameters
 from .measure import WarmupError, check_warmup, measure
 from .prepared_image import PreparedImage
 from .records import Figure
@@ -41,10 +38,6 @@ BOUNDS = {
     "attention": 1e-5,
 }
 """Largest absolute difference allowed, by output; every `..._att` is an `attention`."""
-
-
-class GateError(Exception):
-    """A model can't be compared at all. The message says what is wrong with it."""
 
 
 class Gate:
@@ -79,13 +72,14 @@ class Gate:
         self._labels = labels or [str(i) for i in range(config.num_classes)]
         self._worst: dict[tuple[str, str], Figure] = {}
         self._main = "logits" if head == "classifier" else "features"
+        self._ran_all = False
         self.labelled = self.correct = 0
-        _check_interface(directory, head, config, trained)
+        check_interface(directory, head, config, trained)
         try:
             self._model = tf.saved_model.load(str(directory))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise GateError(f"the SavedModel cannot be loaded ({error})") from error
-        _check_parameters(self._model, head, config)
+        check_parameters(self._model, head, config)
 
     @property
     def figures(self) -> tuple[Figure, ...]:
@@ -142,9 +136,13 @@ class Gate:
             sampled_blocks = dict(zip(sampled, blocks["attention"], strict=True))
             compared = executor.submit(self._compare_call, image, called, sampled_blocks)
             del called
-            by_images = dict(self._run_each(("images",), images=image.images))
-            by_bytes = dict(self._run_each(("image_bytes",), image_bytes=[image.encoded]))
-            by_example = dict(self._run_each(("inputs",), inputs=[_example(image.encoded)]))
+            by_images = dict(self._run_each(self._of_images(), images=image.images))
+            by_bytes = dict(
+                self._run_each(self._taking("image_bytes"), image_bytes=[image.encoded])
+            )
+            by_example = dict(
+                self._run_each(self._taking("inputs"), inputs=[_example(image.encoded)])
+            )
             compared.result()
         served: dict[str, Array] = {}
         for name, outputs in by_images.items():
@@ -194,19 +192,33 @@ class Gate:
             wanted = np.array([[self._labels[i].encode() for i in best]], dtype=object)
             self._record(name, "classes", float(np.sum(outputs["classes"] != wanted)), image)
 
-    def _run_each(
-        self, inputs: tuple[str, ...], /, **values: object
-    ) -> Iterator[tuple[str, dict[str, Array]]]:
-        """Runs every signature with exactly these inputs.
-
-        Two at a time: at its first run a signature's graph is optimised, on one core, for longer
-        than it then runs.
-        """
-        names = [
+    def _taking(self, *inputs: str) -> list[str]:
+        """Names of the signatures with exactly these inputs."""
+        return [
             signature.name
             for signature in signatures_for(self._head, self._config.geometry).values()
             if tuple(tensor.name for tensor in signature.inputs) == inputs
         ]
+
+    def _of_images(self) -> list[str]:
+        """Signatures to run on an image: all of them once, later none that only repeats another.
+
+        `class_attention` answers with the main output too.
+        """
+        names = self._taking("images")
+        if self._ran_all:
+            names = [name for name in names if name not in ("serving_default", self._main)]
+        self._ran_all = True
+        return names
+
+    def _run_each(
+        self, names: Sequence[str], /, **values: object
+    ) -> Iterator[tuple[str, dict[str, Array]]]:
+        """Runs signatures two at a time.
+
+        At its first run a signature's graph is optimised, on one core, for longer than it then
+        runs.
+        """
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
             yield from zip(
                 names, executor.map(lambda name: self._run(name, **values), names), strict=True
@@ -252,34 +264,3 @@ def _example(encoded: bytes) -> bytes:
     features = tf.train.Features(feature={EXAMPLE_IMAGE_KEY: feature})
     serialized: bytes = tf.train.Example(features=features).SerializeToString()
     return serialized
-
-
-def _check_interface(
-    directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool
-) -> None:
-    path = directory / "saved_model.pb"
-    try:
-        proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    except Exception as error:  # DecodeError, whose module depends on protobuf's backend.
-        raise GateError(f"{path} cannot be read ({error})") from error
-    signature_defs = proto.meta_graphs[0].signature_def
-    problems = contract_problems(signature_defs, head, config.geometry)
-    if problems:
-        raise GateError("signatures are not as the contract says: " + "; ".join(problems))
-    if is_marked_untrained(signature_defs) == trained:
-        words = ("not marked", "were not") if not trained else ("marked", "were")
-        raise GateError(
-            f"the SavedModel is {words[0]} as untrained; its weights {words[1]} trained"
-        )
-
-
-def _check_parameters(model: Any, head: Head, config: CaiTConfig) -> None:
-    shapes = expected_shapes(config)
-    expected = sum(
-        int(np.prod(shape))
-        for key, shape in shapes.items()
-        if head == "classifier" or not key.startswith("head.")
-    )
-    found = sum(int(np.prod(variable.shape)) for variable in model.variables)
-    if found != expected:
-        raise GateError(f"the SavedModel has {found} parameters; expected {expected}")

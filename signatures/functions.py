@@ -4,6 +4,7 @@ Each checks its inputs inside the graph, because TF Serving checks no shapes: a 
 INVALID_ARGUMENT that says what is wanted.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,19 +17,19 @@ from .preprocessing import decode_batch, normalize
 EXAMPLE_IMAGE_KEY = "image/encoded"
 """Feature of a `tf.train.Example` that holds the JPEG or PNG."""
 
-Outputs = dict[str, tf.Tensor]
+# By name; made where they are wanted, so that no graph holds what its signature does not answer.
+Outputs = dict[str, Callable[[], tf.Tensor]]
+Body = Callable[..., Outputs]
 
 
 class ForwardOutputs(NamedTuple):
     """What a model computes from images (B, S, S, 3), in the order of its blocks.
 
     Attributes:
-        logits: (B, K) float32, None for a feature extractor.
         features: (B, D) float32.
         class_attention: (B, H, 1, N+1) float32 for each class-attention block.
     """
 
-    logits: tf.Tensor | None
     features: tf.Tensor
     class_attention: Sequence[tf.Tensor]
 
@@ -51,50 +52,66 @@ Forward = Callable[[tf.Tensor], ForwardOutputs]
 SelfAttention = Callable[[tf.Tensor], Sequence[BlockAttention]]
 
 
-def build_signatures(
-    forward: Forward,
-    self_attention: SelfAttention,
-    head: Head,
-    geometry: Geometry,
-    labels: Sequence[str] | None = None,
-) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Traces every signature of the contract.
+class SignatureFunctions:
+    """The functions behind the signatures of a classifier and of its feature extractor.
+
+    What is the same for several signatures, or for both models, is traced once.
 
     Args:
         forward: the model in inference. If it calls a `tf.function`, signatures share its graph.
+        logits: the classifier's head, features (B, D) -> logits (B, K).
         self_attention: the model's self-attention in inference, traced where this is called: a
             call of a function holds all of its outputs until it returns, and every block's
             attention together is up to 1.8 GiB for one image.
-        head: which signatures there are.
         geometry: the model's sizes.
         labels: names of the classes, for `classify`; the classes' numbers when None.
-
-    Returns:
-        Concrete functions by signature name, for `signatures=` of a SavedModel writer.
 
     Raises:
         ValueError: the number of labels is not the number of classes.
     """
-    if labels is not None and len(labels) != geometry.num_classes:
-        raise ValueError(f"{len(labels)} labels for {geometry.num_classes} classes")
-    bodies = _bodies(forward, self_attention, geometry, labels)
-    return {
-        name: _trace(bodies[name], signature, geometry)
-        for name, signature in signatures_for(head, geometry).items()
-    }
+
+    def __init__(
+        self,
+        forward: Forward,
+        logits: Callable[[tf.Tensor], tf.Tensor],
+        self_attention: SelfAttention,
+        geometry: Geometry,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        if labels is not None and len(labels) != geometry.num_classes:
+            raise ValueError(f"{len(labels)} labels for {geometry.num_classes} classes")
+        self._geometry = geometry
+        self._bodies = _bodies(forward, logits, self_attention, geometry, labels)
+        self._traced: dict[object, tf.types.experimental.ConcreteFunction] = {}
+
+    def of(self, head: Head) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """Concrete functions by signature name, for `signatures=` of a SavedModel writer."""
+        signatures = signatures_for(head, self._geometry)
+        # What it is by default has a name of its own, which its function gets.
+        by_name = {
+            name: self._trace(signatures[name])
+            for name in sorted(signatures, key=lambda name: name == "serving_default")
+        }
+        return {name: by_name[name] for name in signatures}
+
+    def _trace(self, signature: SignatureContract) -> tf.types.experimental.ConcreteFunction:
+        same = (signature.inputs, signature.outputs)
+        if same not in self._traced:
+            self._traced[same] = _trace(self._bodies[signature.name], signature, self._geometry)
+        return self._traced[same]
 
 
 def _trace(
-    body: Callable[..., Outputs], signature: SignatureContract, geometry: Geometry
+    body: Body, signature: SignatureContract, geometry: Geometry
 ) -> tf.types.experimental.ConcreteFunction:
     specs = [
         tf.TensorSpec(tensor.resolve(geometry), tensor.dtype, name=tensor.name)
         for tensor in signature.inputs
     ]
 
-    def run(*inputs: tf.Tensor) -> Outputs:
+    def run(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         available = body(*inputs)
-        return {tensor.name: available[tensor.name] for tensor in signature.outputs}
+        return {tensor.name: available[tensor.name]() for tensor in signature.outputs}
 
     # Named, because the name of a graph's function shows up in a server's profiles and errors.
     run.__name__ = signature.name
@@ -103,30 +120,31 @@ def _trace(
 
 def _bodies(
     forward: Forward,
+    logits: Callable[[tf.Tensor], tf.Tensor],
     self_attention: SelfAttention,
     geometry: Geometry,
     labels: Sequence[str] | None,
-) -> dict[str, Callable[..., Outputs]]:
+) -> dict[str, Body]:
     size = geometry.image_size
 
     def from_images(images: tf.Tensor) -> Outputs:
-        outputs = forward(tf.ensure_shape(images, (None, size, size, 3)))
-        named = {"features": outputs.features}
-        if outputs.logits is not None:
-            named["logits"] = outputs.logits
-        for block, attention in enumerate(outputs.class_attention):
-            named[f"ca_ffn_block_{block}_att"] = attention
-        return named
+        features, class_attention = forward(tf.ensure_shape(images, (None, size, size, 3)))
+        of_head = functools.cache(lambda: logits(features))
+        outputs: Outputs = {
+            "features": lambda: features,
+            "logits": of_head,
+            "probabilities": lambda: tf.nn.softmax(of_head()),
+        }
+        for block, attention in enumerate(class_attention):
+            outputs[f"ca_ffn_block_{block}_att"] = functools.partial(tf.identity, attention)
+        return outputs
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     def preprocess(image_bytes: tf.Tensor) -> tf.Tensor:
         return normalize(decode_batch(image_bytes, size))
 
     def from_bytes(image_bytes: tf.Tensor) -> Outputs:
-        named = from_images(preprocess(tf.ensure_shape(image_bytes, (None,))))
-        if "logits" in named:
-            named["probabilities"] = tf.nn.softmax(named["logits"])
-        return named
+        return from_images(preprocess(tf.ensure_shape(image_bytes, (None,))))
 
     def of_blocks(images: tf.Tensor, block: tf.Tensor) -> Outputs:
         images = tf.ensure_shape(images, (None, size, size, 3))
@@ -135,16 +153,16 @@ def _bodies(
         with tf.control_dependencies(checks):
             images = tf.identity(images)
             block = tf.identity(block)
-        return {"attention": _select_blocks(self_attention(images), block)}
+        return {"attention": lambda: _select_blocks(self_attention(images), block)}
 
     def classify(inputs: tf.Tensor) -> Outputs:
         inputs = tf.ensure_shape(inputs, (None,))
         features = {EXAMPLE_IMAGE_KEY: tf.io.FixedLenFeature((), tf.string)}
         encoded = tf.io.parse_example(inputs, features)[EXAMPLE_IMAGE_KEY]
-        probabilities = from_bytes(encoded)["probabilities"]
+        probabilities = from_bytes(encoded)["probabilities"]()
         scores, indices = tf.math.top_k(probabilities, min(TOP_K, geometry.num_classes))
         names = tf.constant(labels or [str(i) for i in range(geometry.num_classes)])
-        return {"classes": tf.gather(names, indices), "scores": scores}
+        return {"classes": lambda: tf.gather(names, indices), "scores": lambda: scores}
 
     return {
         "serving_default": from_images,

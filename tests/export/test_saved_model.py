@@ -114,9 +114,10 @@ def test_the_function_of_the_signatures_returns_no_self_attention(
         if any(node.attr["f"].func.name == shared.signature.name for node in function.node_def)
     }
     signatures = set(signatures_for(head, CaiTConfig(32, 16, 16, 2, 2).geometry))
-    assert callers == signatures - {"self_attention"}
-    # Logits or features, features, and the attention of two class-attention blocks.
-    assert len(shared.signature.output_arg) == 4
+    # By default it is the logits or the features, by the same function.
+    assert callers == signatures - {"self_attention", "serving_default"}
+    # Features and the attention of two class-attention blocks.
+    assert len(shared.signature.output_arg) == 3
 
 
 @pytest.mark.parametrize("head", BOTH)
@@ -171,8 +172,14 @@ def test_every_function_reaches_every_variable(
     before = ("patch_embed/", "pos_embed/", "sa_ffn_block_")
     of_patches = {id(v) for v in loaded.variables if v.name.startswith(before)}
     assert len(of_patches) == 3 + 2 * 18
+    of_features = {id(v) for v in loaded.variables if not v.name.startswith("head/")}
+    of_signature = {
+        "self_attention": of_patches,
+        "features": of_features,
+        "bytes_features": of_features,
+    }
     for name, function in functions:
-        wanted = of_patches if name == "self_attention" else identities
+        wanted = of_signature.get(name, identities)
         assert {id(variable) for variable in function.variables} == wanted
 
 

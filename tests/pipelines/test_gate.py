@@ -13,7 +13,8 @@ from export.convert import convert
 from export.random_weights import random_tensor
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
-from pipelines.gate import Gate, GateError
+from pipelines.gate import Gate
+from pipelines.interface import GateError
 from pipelines.prepared_image import prepare_image
 from signatures import BOTH, Head, signatures_for
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 import pipelines.measure
 import signatures.warmup
 from export.variants import CaiTConfig
-from pipelines.gate import Gate, GateError
+from pipelines.gate import Gate
+from pipelines.interface import GateError
 from pipelines.measure import BATCH, WarmupError, check_warmup, measure, write_serving_files
 from serving.batching_parameters import read_batching_parameters
 from serving_configs.batching import Measured

@@ -41,12 +41,12 @@ def test_run_publishes_both_heads_and_then_what_is_new(publish_tiny, tiny_varian
 
 
 def test_failing_model_is_absent_and_named_and_the_other_is_published(publish_tiny, monkeypatch):
-    write = export.convert.write_saved_model
+    writer = export.convert.SavedModelWriter
 
-    def wrong_labels(model, head, config, directory, labels, trained):
-        write(model, head, config, directory, labels[::-1], trained)
+    def wrong_labels(classifier, config, labels, trained):
+        return writer(classifier, config, labels[::-1], trained)
 
-    monkeypatch.setattr(export.convert, "write_saved_model", wrong_labels)
+    monkeypatch.setattr(export.convert, "SavedModelWriter", wrong_labels)
     result = publish_tiny()
     assert result.status == 1
     assert not (result.tree / "serving" / TINY).exists()
@@ -65,7 +65,7 @@ def test_conversion_that_fails_is_reported(publish_tiny, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.convert, "write_saved_model", full)
+    monkeypatch.setattr(export.convert.SavedModelWriter, "write", full)
     result = publish_tiny()
     assert result.status == 1
     assert not (result.tree / "serving").exists()

@@ -20,7 +20,7 @@ from signatures.functions import (
     EXAMPLE_IMAGE_KEY,
     BlockAttention,
     ForwardOutputs,
-    build_signatures,
+    SignatureFunctions,
 )
 
 Array = npt.NDArray[np.float32]
@@ -291,9 +291,17 @@ SMALL = Geometry(
 
 
 def known(images: tf.Tensor) -> ForwardOutputs:
-    """Logits are the first three numbers of an image."""
-    logits = images[:, 0, 0]
-    return ForwardOutputs(logits, logits * 2, [tf.ones((tf.shape(images)[0], 2, 1, 5))])
+    """Features are twice the first three numbers of an image."""
+    return ForwardOutputs(images[:, 0, 0] * 2, [tf.ones((tf.shape(images)[0], 2, 1, 5))])
+
+
+def known_logits(features: tf.Tensor) -> tf.Tensor:
+    """The first three numbers of the image."""
+    return features / 2
+
+
+def functions(labels: list[str] | None = None) -> SignatureFunctions:
+    return SignatureFunctions(known, known_logits, known_attention, SMALL, labels)
 
 
 def known_attention(images: tf.Tensor) -> list[BlockAttention]:
@@ -317,9 +325,7 @@ def sure_of(*classes: int) -> list[bytes]:
 
 
 def test_classes_are_named_by_the_labels_given() -> None:
-    signatures = build_signatures(
-        known, known_attention, "classifier", SMALL, ["red", "grün", "blue, azure"]
-    )
+    signatures = functions(["red", "grün", "blue, azure"]).of("classifier")
     reply = signatures["classify"](tf.constant(examples(sure_of(2, 0, 1))))
     assert reply["classes"].dtype == tf.string
     # Of three classes, three are the best.
@@ -334,11 +340,11 @@ def test_classes_are_named_by_the_labels_given() -> None:
 @pytest.mark.parametrize("labels", [[], ["red", "green"], ["red"] * 4], ids=len)
 def test_another_number_of_labels_than_classes_is_refused(labels: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{len(labels)} labels for 3 classes"):
-        build_signatures(known, known_attention, "classifier", SMALL, labels)
+        functions(labels)
 
 
 def test_each_of_many_blocks_is_found() -> None:
-    select = build_signatures(known, known_attention, "classifier", SMALL)["self_attention"]
+    select = functions().of("classifier")["self_attention"]
     blocks = [11, 3, 10, 0, 3, 2, 1]
     images = np.zeros((7, 8, 8, 3), np.float32)
     # Each image's own number, in hundredths, is in its attention.
@@ -350,14 +356,20 @@ def test_each_of_many_blocks_is_found() -> None:
     np.testing.assert_allclose(attention, np.broadcast_to(wanted, (7, 2, 4, 4)), rtol=0, atol=1e-5)
 
 
-def test_a_model_without_logits_has_the_signatures_of_a_feature_extractor() -> None:
-    def headless(images: tf.Tensor) -> ForwardOutputs:
-        return known(images)._replace(logits=None)
-
-    functions = build_signatures(headless, known_attention, "features", SMALL)
-    assert list(functions) == list(signatures_for("features", SMALL))
-    for name, signature in signatures_for("features", SMALL).items():
-        outputs = functions[name].structured_outputs
+@pytest.mark.parametrize("head", ["classifier", "features"])
+def test_each_head_has_its_signatures(head: Head) -> None:
+    of_head = functions().of(head)
+    assert list(of_head) == list(signatures_for(head, SMALL))
+    for name, signature in signatures_for(head, SMALL).items():
+        outputs = of_head[name].structured_outputs
         assert {
             key: (tensor.dtype.name, tuple(tensor.shape)) for key, tensor in outputs.items()
         } == {tensor.name: (tensor.dtype, tensor.resolve(SMALL)) for tensor in signature.outputs}
+
+
+def test_what_is_the_same_is_traced_once() -> None:
+    both = functions()
+    classifier, extractor = both.of("classifier"), both.of("features")
+    assert classifier["serving_default"] is classifier["logits"]
+    shared = {name for name in extractor if extractor[name] is classifier[name]}
+    assert shared == {"features", "self_attention", "bytes_features"}
