@@ -13,6 +13,7 @@ import tf_keras
 
 from signatures import Head
 
+from .compute import ComputeDtype
 from .memory import release_memory
 from .model import build_classifier, features_of
 from .saved_model import SavedModelWriter
@@ -46,6 +47,7 @@ def convert(
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None = None,
     trained: bool = True,
+    dtype: ComputeDtype = "float32",
 ) -> Iterator[Converted]:
     """Builds a model once and writes it once for each head.
 
@@ -56,6 +58,7 @@ def convert(
         directories: which heads to write, and the new directory of each.
         labels: names of the classes, for the `classify` signature.
         trained: False for weights made by rule, so that the models say so.
+        dtype: what the signatures' products are computed in.
 
     Raises:
         CheckpointError: the tensors do not fit the configuration. Nothing is written.
@@ -64,7 +67,7 @@ def convert(
     # would depend on what was converted before.
     tf_keras.backend.clear_session()
     try:
-        yield from _convert(name, config, tensors, directories, labels, trained)
+        yield from _convert(name, config, tensors, directories, labels, trained, dtype)
     finally:
         # Keras keeps the last model built, in cycles: up to 1.4 GB that the next step has need of.
         tf_keras.backend.clear_session()
@@ -78,6 +81,7 @@ def _convert(
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None,
     trained: bool,
+    dtype: ComputeDtype,
 ) -> Iterator[Converted]:
     started = time.perf_counter()
     with _garbage_collector_paused():
@@ -89,7 +93,7 @@ def _convert(
     for head, directory in directories.items():
         started = time.perf_counter()
         with _garbage_collector_paused():
-            writer = writer or SavedModelWriter(classifier, config, labels, trained)
+            writer = writer or SavedModelWriter(classifier, config, labels, trained, dtype)
             model = classifier if head == "classifier" else features_of(classifier, f"{name}_fe")
             writer.write(model, head, directory)
         seconds["write"] = time.perf_counter() - started

@@ -15,6 +15,7 @@ import tf_keras
 from signatures import Head
 from signatures.functions import BlockAttention, ForwardOutputs
 
+from .compute import ComputeDtype
 from .inference import attention_bias, self_attention_block
 from .names import attention_name, ca_block_name, sa_block_name
 from .variants import CaiTConfig
@@ -34,9 +35,12 @@ class Forward:
     Args:
         classifier: what `build_classifier` returned.
         config: what it was built from.
+        dtype: what the signatures' products are computed in.
     """
 
-    def __init__(self, classifier: tf_keras.Model, config: CaiTConfig) -> None:
+    def __init__(
+        self, classifier: tf_keras.Model, config: CaiTConfig, dtype: ComputeDtype = "float32"
+    ) -> None:
         _, self_attention, class_attention = classifier.output
         self.blocks = [sa_block_name(i) for i in range(config.sa_blocks)]
         self.class_blocks = [ca_block_name(i) for i in range(config.ca_blocks)]
@@ -62,10 +66,10 @@ class Forward:
             self.blocks, _SharedFunction(block)
         )
         lean_functions = _for_all(self.class_blocks, class_function) | _for_all(
-            self.blocks, _SharedFunction(block, _inference(config, block, attention=False))
+            self.blocks, _SharedFunction(block, _inference(config, block, dtype, attention=False))
         )
         self._attention_functions = _for_all(
-            self.blocks, _SharedFunction(block, _inference(config, block, attention=True))
+            self.blocks, _SharedFunction(block, _inference(config, block, dtype, attention=True))
         )
         self._lean = self._trace(
             "forward", functools.partial(self._call, self._without, lean_functions)
@@ -156,7 +160,9 @@ def _for_all(names: Sequence[str], function: "_SharedFunction") -> dict[str, "_S
     return dict.fromkeys(names, function)
 
 
-def _inference(config: CaiTConfig, block: tf_keras.Model, attention: bool) -> Body:
+def _inference(
+    config: CaiTConfig, block: tf_keras.Model, dtype: ComputeDtype, attention: bool
+) -> Body:
     """The body of `export.inference` for blocks that are built as this one."""
     order = [name for name, _ in _named_weights(block)]
 
@@ -165,7 +171,7 @@ def _inference(config: CaiTConfig, block: tf_keras.Model, attention: bool) -> Bo
     ) -> Sequence[tf.Tensor | None]:
         tokens, _ = inputs
         named = dict(zip(order, weights, strict=True))
-        tokens, without_bias = self_attention_block(config, tokens, named)
+        tokens, without_bias = self_attention_block(config, tokens, named, dtype)
         return [tokens, without_bias if attention else None]
 
     return body

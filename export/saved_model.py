@@ -23,6 +23,7 @@ from signatures.functions import SignatureFunctions
 from signatures.untrained import mark_untrained
 
 from .canonical import canonicalise, write_canonical
+from .compute import ComputeDtype
 from .forward import Forward
 from .slim import slim
 from .variants import CaiTConfig
@@ -36,6 +37,7 @@ class SavedModelWriter:
         config: what it was built from.
         labels: names of the classes, for the `classify` signature.
         trained: False marks the models for clients of a server, as `signatures.untrained` says.
+        dtype: what the signatures' products are computed in.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class SavedModelWriter:
         config: CaiTConfig,
         labels: Sequence[str] | None = None,
         trained: bool = True,
+        dtype: ComputeDtype = "float32",
     ) -> None:
         self._config = config
         self._trained = trained
-        self._forward = Forward(classifier, config)
+        self._forward = Forward(classifier, config, dtype)
         self._signatures = SignatureFunctions(
             self._forward.lean,
             self._forward.logits,

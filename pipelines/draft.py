@@ -44,4 +44,5 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
         published=facts["published"],
         measured=facts["measured"],
         run=run,
+        compute_dtype=staged.compute_dtype,
     )

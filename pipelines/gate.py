@@ -10,6 +10,7 @@ import numpy.typing as npt
 import scipy.special
 import tensorflow as tf
 
+from export.compute import ComputeDtype
 from export.memory import release_memory
 from export.names import attention_name, ca_block_name, sa_block_name
 from export.reference import ReferenceOutputs
@@ -18,6 +19,7 @@ from serving_configs.batching import Measured
 from signatures import Head, signatures_for
 from signatures.functions import EXAMPLE_IMAGE_KEY
 
+from .bounds import BOUNDS, Bounds
 from .interface import GateError, check_interface, check_parameters
 from .measure import WarmupError, check_warmup, measure
 from .prepared_image import PreparedImage
@@ -27,17 +29,6 @@ Array = npt.NDArray[Any]
 
 CALL = "__call__"
 """The call as a layer, in the place of a signature's name."""
-
-BOUNDS = {
-    "logits": 1e-4,
-    "features": 1e-4,
-    "top1": 0.0,
-    "probabilities": 1e-5,
-    "scores": 1e-5,
-    "classes": 0.0,
-    "attention": 1e-5,
-}
-"""Largest absolute difference allowed, by output; every `..._att` is an `attention`."""
 
 
 class Gate:
@@ -49,6 +40,7 @@ class Gate:
         config: what it was built from.
         labels: names of the classes that `classify` answers with; None for the classes' numbers.
         trained: whether the weights were; a model has to be marked when they were not.
+        dtype: what the products of its signatures are computed in; those of its call are float32.
 
     Attributes:
         labelled: images so far whose class is known, and that a classifier answered.
@@ -66,7 +58,9 @@ class Gate:
         config: CaiTConfig,
         labels: Sequence[str] | None = None,
         trained: bool = True,
+        dtype: ComputeDtype = "float32",
     ) -> None:
+        self._dtype: ComputeDtype = dtype
         self._head: Head = head
         self._config = config
         self._labels = labels or [str(i) for i in range(config.num_classes)]
@@ -189,8 +183,14 @@ class Gate:
             best = best[: outputs["scores"].shape[-1]]
             scores = expected["probabilities"][:, best]
             self._compare(name, "scores", outputs["scores"], scores, image)
-            wanted = np.array([[self._labels[i].encode() for i in best]], dtype=object)
-            self._record(name, "classes", float(np.sum(outputs["classes"] != wanted)), image)
+            wanted = [self._labels[i] for i in best]
+            found = [label.decode() for label in outputs["classes"][0]]
+            near = self._bounds(name).between("scores")
+            differ = sum(
+                label != right and self._gap(expected["probabilities"][0], label, place) > near
+                for label, right, place in zip(found, wanted, best, strict=True)
+            )
+            self._record(name, "classes", float(differ), image)
 
     def _taking(self, *inputs: str) -> list[str]:
         """Names of the signatures with exactly these inputs."""
@@ -230,8 +230,10 @@ class Gate:
         for name, found in outputs.items():
             self._compare(signature, name, found, expected[name], image)
             if name == "logits":
-                differs = np.argmax(found, -1) != np.argmax(expected[name], -1)
-                self._record(signature, "top1", float(np.sum(differs)), image)
+                ((best,), (wanted,)) = np.argmax(found, -1), np.argmax(expected[name], -1)
+                lead = expected[name][0, wanted] - expected[name][0, best]
+                differs = best != wanted and lead > self._bounds(signature).between(name)
+                self._record(signature, "top1", float(differs), image)
 
     def _compare(
         self, signature: str, output: str, found: Array, expected: Array, image: str
@@ -243,8 +245,18 @@ class Gate:
             )
         self._record(signature, output, float(np.max(np.abs(found - expected))), image)
 
+    def _bounds(self, signature: str) -> Bounds:
+        return BOUNDS["float32" if signature == CALL else self._dtype]
+
+    def _gap(self, probabilities: Array, label: str, place: int) -> float:
+        """How far the class of a label is from the one in its place; endless for no class."""
+        # Two of ImageNet's classes have the same name.
+        named = [i for i, name in enumerate(self._labels) if name == label]
+        gaps = [abs(float(probabilities[i] - probabilities[place])) for i in named]
+        return min(gaps, default=np.inf)
+
     def _record(self, signature: str, output: str, difference: float, image: str) -> None:
-        bound = BOUNDS["attention" if output.endswith("_att") else output]
+        bound = self._bounds(signature).of(output)
         figure = Figure(signature, output, difference, bound, image)
         key = (signature, output)
         self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant
 from serving_configs import staging_root
@@ -63,6 +64,11 @@ class PublishPipelineOptions(PipelineOptions):
             "published one: 'auto' (default) for weights from the model hub, 'on', 'off'",
         )
         parser.add_argument(
+            "--compute_dtype",
+            default=COMPUTE_DTYPES[0],
+            help="what the signatures' products are computed in: 'float32' (default) or 'bfloat16'",
+        )
+        parser.add_argument(
             "--version",
             default="auto",
             help="'auto' for the next free number, or a number",
@@ -103,6 +109,7 @@ class PublishOptions:
         hub_publisher: the publisher's name.
         max_bad_images: undecodable images that the gate lets pass.
         accuracy_gate: whether the accuracy on the sample is held to the published one.
+        compute_dtype: what the signatures' products are computed in.
         version: the number to publish, None for the next free one.
         keep_versions: how many versions of a published model to keep, None for all.
         allow_untrained: whether untrained weights may come beside trained ones.
@@ -120,6 +127,7 @@ class PublishOptions:
     hub_publisher: str
     max_bad_images: int
     accuracy_gate: AccuracyGate
+    compute_dtype: ComputeDtype
     version: int | None
     keep_versions: int | None
     allow_untrained: bool
@@ -165,6 +173,7 @@ class PublishOptions:
             hub_publisher=flags.hub_publisher,
             max_bad_images=int(flags.max_bad_images),
             accuracy_gate=accuracy_gate(flags.accuracy_gate),
+            compute_dtype=_compute_dtype(flags.compute_dtype),
             version=None if flags.version == "auto" else _number(flags.version, "--version"),
             keep_versions=_number(flags.keep_versions, "--keep_versions")
             if flags.keep_versions is not None
@@ -188,6 +197,13 @@ def _heads(value: str) -> tuple[Head, ...]:
         if name not in BOTH:
             raise UserError(f"--heads: unknown head {name!r}; expected {' or '.join(BOTH)}")
     return tuple(head for head in BOTH if head in names)
+
+
+def _compute_dtype(value: str) -> ComputeDtype:
+    for dtype in COMPUTE_DTYPES:
+        if dtype == value:
+            return dtype
+    raise UserError(f"--compute_dtype {value}; expected {' or '.join(COMPUTE_DTYPES)}")
 
 
 def _number(value: str, flag: str) -> int:

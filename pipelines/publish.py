@@ -136,6 +136,7 @@ def _prepare_run(
         options.allow_untrained,
         options.accuracy_gate,
         labels,
+        options.compute_dtype,
     )
 
 

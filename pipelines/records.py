@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from export.checkpoints import Checkpoint
+from export.compute import ComputeDtype
 from export.variants import VARIANTS, CaiTConfig, Variant
 from serving_configs.batching import Measured
 from signatures import Head
@@ -38,6 +39,7 @@ class StagedModel:
         bytes: size of all its files.
         seconds: by step: `build`, `assign` and `write`; the first two are of all its heads.
         error: why the conversion failed; empty when it did not.
+        compute_dtype: what the signatures' products are computed in.
     """
 
     variant: str
@@ -48,6 +50,7 @@ class StagedModel:
     bytes: int = 0
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     error: str = ""
+    compute_dtype: ComputeDtype = "float32"
 
     @property
     def model(self) -> str:
@@ -179,6 +182,7 @@ class ModelReport:
         labelled: images whose class is known, and that a classifier answered.
         correct: those of them whose best class is the right one.
         unchanged: whether the same content was published before, so that nothing was.
+        compute_dtype: what the signatures' products are computed in.
     """
 
     model: str
@@ -201,6 +205,7 @@ class ModelReport:
     labelled: int = 0
     correct: int = 0
     unchanged: bool = False
+    compute_dtype: ComputeDtype = "float32"
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""

@@ -75,6 +75,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         trained = "trained" if checkpoint["trained"] else "not trained"
         lines += [
             f"- weights: {checkpoint['source']} ({trained}), SHA-256 {checkpoint['sha256']}",
+            f"- products of the signatures: {model['compute_dtype']}",
             f"- size: {model['bytes']:,} bytes",
             f"- compared on {model['images']} images, attention on {model['attention_images']}",
             *_accuracy(model),

@@ -15,6 +15,7 @@ import apache_beam as beam
 import threadpoolctl
 from apache_beam.metrics import Metrics
 
+from export.compute import ComputeDtype
 from export.errors import one_line
 from export.memory import release_memory
 from serving_configs import hub_handle
@@ -55,6 +56,7 @@ class Run:
         allow_untrained: whether untrained weights may come beside trained ones.
         accuracy_gate: whether the accuracy on the sample is held to the published one.
         labels: names of the classes; None for ImageNet's, or numbers where there are not as many.
+        compute_dtype: what the signatures' products are computed in.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Run:
     allow_untrained: bool = False
     accuracy_gate: AccuracyGate = "off"
     labels: tuple[str, ...] | None = None
+    compute_dtype: ComputeDtype = "float32"
 
 
 class Convert(beam.PTransform):
@@ -168,7 +171,12 @@ class _ConvertFn(beam.DoFn):
         left = list(task.heads)
         # Unique to the attempt: a runner may have two at once.
         attempt = pathlib.Path(self._run.staging) / uuid.uuid4().hex
-        base = StagedModel(task.variant, task.heads[0], task.checkpoint)
+        base = StagedModel(
+            task.variant,
+            task.heads[0],
+            task.checkpoint,
+            compute_dtype=self._run.compute_dtype,
+        )
         directories = {head: attempt / base.row.model_name(head) for head in task.heads}
         try:
             for converted in convert(
@@ -178,6 +186,7 @@ class _ConvertFn(beam.DoFn):
                 directories,
                 self._run.labels or default_labels(base.config.num_classes),
                 task.checkpoint.trained,
+                self._run.compute_dtype,
             ):
                 size = sum(f.stat().st_size for f in converted.directory.rglob("*") if f.is_file())
                 staged = dataclasses.replace(

@@ -61,6 +61,7 @@ class PreparedShard:
             staged.config,
             labels or default_labels(staged.config.num_classes),
             staged.checkpoint.trained,
+            staged.compute_dtype,
         )
         loaded = time.perf_counter()
         for image in self._images:

@@ -51,4 +51,5 @@ def judge(
         labelled=labelled,
         correct=correct,
         measured=next((result.measured for result in results if result.measured), None),
+        compute_dtype=staged.compute_dtype,
     )

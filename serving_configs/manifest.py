@@ -78,6 +78,7 @@ class Manifest:
         published: `top1`, `top5` in percent and `flops_g`, as published for the variant.
         measured: latency and memory on the publisher's machine, where they were measured.
         run: name of the run that published it.
+        compute_dtype: what the signatures' products are computed in.
     """
 
     model: str
@@ -95,6 +96,7 @@ class Manifest:
     published: Mapping[str, float] | None = None
     measured: Mapping[str, Any] | None = None
     run: str = ""
+    compute_dtype: str = "float32"
 
     @property
     def content(self) -> str:
@@ -266,7 +268,8 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
     fields = {field.name for field in dataclasses.fields(Manifest)}
     return Manifest(
         **{
-            **{name: content[name] for name in fields},
+            # Those that were added later are absent from what was published before.
+            **{name: content[name] for name in fields if name in content},
             "geometry": Geometry(**content["geometry"]),
             "checkpoint": Weights(**content["checkpoint"]),
             "files": tuple(FileRecord(**record) for record in content["files"]),

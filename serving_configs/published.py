@@ -49,6 +49,7 @@ class PublishedModel:
         accuracy: published figures, None for a variant without any.
         measured: latency and memory on the gate's machine, None where they were not measured.
         evaluation: accuracy of this version, None where it was not measured.
+        compute_dtype: what the signatures' products are computed in.
     """
 
     directory: pathlib.Path
@@ -66,6 +67,7 @@ class PublishedModel:
     accuracy: Accuracy | None
     measured: Measured | None
     evaluation: Evaluation | None = None
+    compute_dtype: str = "float32"
 
     @property
     def main_output(self) -> str:
@@ -115,4 +117,5 @@ def _from_manifest(directory: pathlib.Path, manifest: Manifest) -> PublishedMode
         images=manifest.images,
         accuracy=Accuracy(**manifest.published) if manifest.published else None,
         measured=Measured(**manifest.measured) if manifest.measured else None,
+        compute_dtype=manifest.compute_dtype,
     )

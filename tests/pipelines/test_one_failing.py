@@ -43,8 +43,8 @@ def test_run_publishes_both_heads_and_then_what_is_new(publish_tiny, tiny_varian
 def test_failing_model_is_absent_and_named_and_the_other_is_published(publish_tiny, monkeypatch):
     writer = export.convert.SavedModelWriter
 
-    def wrong_labels(classifier, config, labels, trained):
-        return writer(classifier, config, labels[::-1], trained)
+    def wrong_labels(classifier, config, labels, *others):
+        return writer(classifier, config, labels[::-1], *others)
 
     monkeypatch.setattr(export.convert, "SavedModelWriter", wrong_labels)
     result = publish_tiny()
