@@ -13,6 +13,7 @@ timm, ONNX Runtime and OpenVINO run in the interpreter that `--competitors` name
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         parser.error(f"--variants: {error}")
     holds = True
-    print(f"{machine()}, {options.threads} threads, float32.", flush=True)
+    print(f"{machine()}, {options.threads} threads, float32 unless said otherwise.", flush=True)
     if "speed" in parts:
         holds &= _speed(variants, batches, options)
     if "files" in parts:
@@ -121,6 +122,8 @@ def competitors(
     tensorflow = (sys.executable, "-m", "benchmarks.tensorflow_competitors")
     number = str(threads)
     model = (*tensorflow, "session", str(made_apart(converted, work, variant)), number)
+    narrow = functools.partial(converted, dtype="bfloat16")
+    in_bfloat16 = (*tensorflow, "session", str(made_apart(narrow, work, variant)), number)
     port = (*tensorflow, "session", str(made_apart(plain_port, work, variant)), number)
     attention = {name: name for name in ("class_attention", "self_attention")}
     commands = [
@@ -130,6 +133,7 @@ def competitors(
         ),
         Command((*model, "logits", *attention), {"logits": LOGITS, **attention}),
         Command((*model, "logits"), {"logits": f"{LOGITS}, XLA"}, {"TF_XLA_FLAGS": XLA_FLAGS}),
+        Command((*in_bfloat16, "logits"), {"logits": f"{LOGITS}, bfloat16"}),
         Command((*port, "serving_default:logits"), {"serving_default:logits": "plain port"}),
     ]
     if python is not None:

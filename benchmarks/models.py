@@ -8,19 +8,21 @@ from collections.abc import Callable
 from concurrent import futures
 
 from export import Checkpoint, checkpoint_source, get_variant, open_checkpoint
+from export.compute import ComputeDtype
 from serving.quiet import load_tensorflow
 from signatures.labels import imagenet_labels
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
-def converted(work: pathlib.Path, variant: str) -> pathlib.Path:
+def converted(work: pathlib.Path, variant: str, dtype: ComputeDtype = "float32") -> pathlib.Path:
     """Directory of a variant's classifier.
 
     Args:
         work: where models are kept between runs. After a change of the conversion they are made
             anew.
         variant: its name.
+        dtype: what products are computed in.
     """
 
     def make(directory: pathlib.Path) -> None:
@@ -32,10 +34,12 @@ def converted(work: pathlib.Path, variant: str) -> pathlib.Path:
             by_rule(work, variant).tensors(),
             {"classifier": directory},
             imagenet_labels(),
+            dtype=dtype,
         ):
             pass
 
-    return _kept(work.resolve() / variant, ("export", "signatures"), make)
+    kept = work.resolve() / (variant if dtype == "float32" else f"{variant}-{dtype}")
+    return _kept(kept, ("export", "signatures"), make)
 
 
 def plain_port(work: pathlib.Path, variant: str) -> pathlib.Path:

@@ -21,6 +21,7 @@ COLUMNS = (
     LIMIT,
     LOGITS,
     f"{LOGITS}, XLA",
+    f"{LOGITS}, bfloat16",
     "class_attention",
     "self_attention",
     "plain port",
@@ -65,6 +66,7 @@ BOUNDS = (
     Bound(LOGITS, "OpenVINO", _by_size(1.3, 1.0)),
     Bound(f"{LOGITS}, XLA", "OpenVINO", _by_size(0.9, 0.6)),
     Bound(f"{LOGITS}, XLA", LIMIT, _always(1.6)),
+    Bound(f"{LOGITS}, bfloat16", LOGITS, _always(1.0)),
     Bound("class_attention", LOGITS, _always(1.02)),
     Bound("self_attention", LOGITS, _always(1.15)),
 )

@@ -185,9 +185,9 @@ class Gate:
             self._compare(name, "scores", outputs["scores"], scores, image)
             wanted = [self._labels[i] for i in best]
             found = [label.decode() for label in outputs["classes"][0]]
-            near = self._bounds(name).between("scores")
+            tie = self._bounds(name).tie
             differ = sum(
-                label != right and self._gap(expected["probabilities"][0], label, place) > near
+                label != right and self._gap(expected["logits"][0], label, place) > tie
                 for label, right, place in zip(found, wanted, best, strict=True)
             )
             self._record(name, "classes", float(differ), image)
@@ -232,7 +232,7 @@ class Gate:
             if name == "logits":
                 ((best,), (wanted,)) = np.argmax(found, -1), np.argmax(expected[name], -1)
                 lead = expected[name][0, wanted] - expected[name][0, best]
-                differs = best != wanted and lead > self._bounds(signature).between(name)
+                differs = best != wanted and lead > self._bounds(signature).tie
                 self._record(signature, "top1", float(differs), image)
 
     def _compare(
@@ -248,11 +248,11 @@ class Gate:
     def _bounds(self, signature: str) -> Bounds:
         return BOUNDS["float32" if signature == CALL else self._dtype]
 
-    def _gap(self, probabilities: Array, label: str, place: int) -> float:
+    def _gap(self, logits: Array, label: str, place: int) -> float:
         """How far the class of a label is from the one in its place; endless for no class."""
         # Two of ImageNet's classes have the same name.
         named = [i for i, name in enumerate(self._labels) if name == label]
-        gaps = [abs(float(probabilities[i] - probabilities[place])) for i in named]
+        gaps = [abs(float(logits[i] - logits[place])) for i in named]
         return min(gaps, default=np.inf)
 
     def _record(self, signature: str, output: str, difference: float, image: str) -> None:

@@ -58,6 +58,11 @@ def test_unknown_head(refused):
     assert "'logits'; expected classifier or features" in refused("--heads", "logits")
 
 
+def test_unknown_type_to_compute_in(refused):
+    line = refused("--compute_dtype", "half")
+    assert "--compute_dtype half; expected float32 or bfloat16" in line
+
+
 def test_unknown_flag_is_not_dropped(refused):
     assert "--sample_shards; did you mean --sample_shard" in refused("--sample_shards", "x")
 

@@ -115,6 +115,15 @@ def test_sealed_manifest_that_lacks_something_is_refused(version):
         parse_manifest(_as_text({**content, "seal": _digest(content)}))
 
 
+def test_manifest_from_before_another_type_could_be_asked_for_is_read(version):
+    from serving_configs.manifest import _as_text, _digest
+
+    content = json.loads((version / MANIFEST).read_text())
+    del content["seal"], content["compute_dtype"]
+    manifest = parse_manifest(_as_text({**content, "seal": _digest(content)}))
+    assert manifest.compute_dtype == "float32"
+
+
 def test_complete_version_has_no_problems(version):
     assert version_problems(version) == []
 
