@@ -66,7 +66,7 @@ def test_sigterm_answers_what_is_in_flight(
     line = process.stdout.readline()
     assert line.startswith("model_server: serving gRPC on 127.0.0.1:")
     port = int(line.rpartition(":")[2])
-    inputs = {"x": np.float32([2.0]), "seconds": np.float32([3.0])}
+    inputs = {"x": np.float32([2.0]), "seconds": np.float32([6.0])}
     replies: list[Any] = []
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

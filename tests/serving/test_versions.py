@@ -106,7 +106,7 @@ def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
 ) -> None:
     publish(base / "1", half_plus(1.0, "tf2"))
     with running(model_name="m", model_base_path=str(base)) as server:
-        inputs = {**X, "seconds": np.float32([4.0])}
+        inputs = {**X, "seconds": np.float32([8.0])}
         replies = []
         slow = threading.Thread(
             target=lambda: replies.append(server.predict("m", inputs, "slow")["y"][0])
@@ -114,7 +114,7 @@ def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
         slow.start()
         time.sleep(0.3)
         publish(base / "2", half_plus(2.0))
-        server.until("m", {2: "AVAILABLE", 1: "UNLOADING"}, 4)
+        server.until("m", {2: "AVAILABLE", 1: "UNLOADING"}, 8)
         assert answer(server) == 3.0
         with refused(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(m, 1)"):
             answer(server, version=1)
