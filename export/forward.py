@@ -23,8 +23,9 @@ from .variants import CaiTConfig
 # Where stock layers keep their weights.
 _WEIGHT_ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "embeddings")
 
-# Of a block: its inputs and its weights, to its outputs; None for one that is not computed.
-Body = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Sequence[tf.Tensor | None]]
+# Of a block: its tokens, and its attention in the parts in which it is computed, none if it is not.
+Outputs = tuple[tf.Tensor, Sequence[tf.Tensor]]
+Body = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Outputs]
 
 
 class Forward:
@@ -86,10 +87,12 @@ class Forward:
 
     def self_attention(self, images: tf.Tensor) -> list[BlockAttention]:
         """The self-attention of every block, traced where this is called."""
-        # Keras returns the output of a model with a single one without a list around it.
-        attention = tf.nest.flatten(self._call(self._attention, self._attention_functions, images))
-        biases = [_attention_bias(self._attention.get_layer(name)) for name in self.blocks]
-        return [BlockAttention(*pair) for pair in zip(attention, biases, strict=True)]
+        parts: dict[str, Sequence[tf.Tensor]] = {}
+        self._call(self._attention, self._attention_functions, images, parts=parts)
+        return [
+            BlockAttention(parts[name], _attention_bias(self._attention.get_layer(name)))
+            for name in self.blocks
+        ]
 
     def as_call(self, head: Head) -> tf.types.experimental.GenericFunction:
         """`__call__` of the restored object, traced for every combination of its flags."""
@@ -140,8 +143,9 @@ class Forward:
         functions: Mapping[str, "_SharedFunction"],
         images: tf.Tensor,
         training: bool = False,
+        parts: dict[str, Sequence[tf.Tensor]] | None = None,
     ) -> list[tf.Tensor]:
-        with _calling(functions, model):
+        with _calling(functions, model, parts):
             outputs: list[tf.Tensor] = model(images, training=training)
         return outputs
 
@@ -166,13 +170,11 @@ def _inference(
     """The body of `export.inference` for blocks that are built as this one."""
     order = [name for name, _ in _named_weights(block)]
 
-    def body(
-        inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]
-    ) -> Sequence[tf.Tensor | None]:
+    def body(inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]) -> Outputs:
         tokens, _ = inputs
         named = dict(zip(order, weights, strict=True))
         tokens, without_bias = self_attention_block(config, tokens, named, dtype)
-        return [tokens, without_bias if attention else None]
+        return tokens, without_bias if attention else []
 
     return body
 
@@ -205,37 +207,51 @@ class _SharedFunction:
     def __init__(self, block: tf_keras.Model, body: Body | None = None) -> None:
         def run(
             inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], training: bool
-        ) -> Sequence[tf.Tensor | None]:
+        ) -> Outputs:
             if body is not None:
                 return body(inputs, weights)
             with _substituted(block, weights):
                 # The class's, because the instance's is what comes here.
-                outputs: Sequence[tf.Tensor] = type(block).call(block, inputs, training=training)
-            return outputs
+                tokens, attention = type(block).call(block, inputs, training=training)
+            return tokens, [attention]
 
         # It is seen in a server's profiles.
         run.__name__ = block.name.rstrip("_0123456789")
         self._run = tf.function(run, autograph=False)
 
-    def of(self, block: tf_keras.Model) -> Callable[..., Sequence[tf.Tensor]]:
-        """What `block.call` takes and returns."""
+    def of(
+        self, block: tf_keras.Model, parts: dict[str, Sequence[tf.Tensor]] | None = None
+    ) -> Callable[..., Sequence[tf.Tensor | None]]:
+        """What `block.call` takes and returns.
+
+        Args:
+            block: one of this kind.
+            parts: gets the attention under the block's name, where there may be several parts of
+                it; Keras is given the only one, or None.
+        """
 
         def call(
             inputs: Sequence[tf.Tensor], training: bool | None = None, mask: object = None
-        ) -> Sequence[tf.Tensor]:
+        ) -> Sequence[tf.Tensor | None]:
             weights = [variable.value() for variable in block.weights]
-            outputs: Sequence[tf.Tensor] = self._run(list(inputs), weights, bool(training))
-            return outputs
+            tokens, attention = self._run(list(inputs), weights, bool(training))
+            if parts is not None:
+                parts[block.name] = attention
+            return [tokens, attention[0] if len(attention) == 1 else None]
 
         return call
 
 
 @contextlib.contextmanager
-def _calling(functions: Mapping[str, _SharedFunction], model: tf_keras.Model) -> Iterator[None]:
+def _calling(
+    functions: Mapping[str, _SharedFunction],
+    model: tf_keras.Model,
+    parts: dict[str, Sequence[tf.Tensor]] | None,
+) -> Iterator[None]:
     """A model whose blocks call the functions of their kinds."""
     blocks = [model.get_layer(name) for name in functions]
     for block in blocks:
-        block.__dict__["call"] = functions[block.name].of(block)
+        block.__dict__["call"] = functions[block.name].of(block, parts)
     try:
         yield
     finally:

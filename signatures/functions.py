@@ -40,11 +40,11 @@ class BlockAttention(NamedTuple):
     The bias is apart so that it is added for the images only that ask for the block.
 
     Attributes:
-        without_bias: (B, H, N, N) float32.
+        without_bias: (B, H, N, N) float32, in parts along the queries.
         bias: (H, 1, 1) float32.
     """
 
-    without_bias: tf.Tensor
+    without_bias: Sequence[tf.Tensor]
     bias: tf.Tensor
 
 
@@ -198,7 +198,7 @@ def _select_blocks(attention: Sequence[BlockAttention], block: tf.Tensor) -> tf.
     """
     wanted = [tf.where(tf.equal(block, i))[:, 0] for i in range(len(attention))]
     rows = [
-        tf.gather(of_block.without_bias, images) + of_block.bias
+        tf.concat([tf.gather(part, images) for part in of_block.without_bias], 2) + of_block.bias
         for of_block, images in zip(attention, wanted, strict=True)
     ]
     return tf.dynamic_stitch([tf.cast(images, tf.int32) for images in wanted], rows)

@@ -85,7 +85,8 @@ def test_products_are_narrow_and_softmax_is_not(narrow_models: dict[Head, pathli
     for function in narrow:
         kinds = [(node.op, node.attr["T"].type) for node in function.node_def]
         products = [kind for op, kind in kinds if op in PRODUCTS]
-        assert products == [types_pb2.DT_BFLOAT16] * 8
+        assert products == [types_pb2.DT_BFLOAT16] * 2 * 8
         wide = [kind for op, kind in kinds if op in ("Softmax", "Mean", "Rsqrt", "Sum")]
-        assert len(wide) == 1 + 3 * 2 + 1
+        # Softmax and two norms in each of two streams, and the values' sum.
+        assert len(wide) == 2 * (1 + 3 * 2) + 1
         assert set(wide) == {types_pb2.DT_FLOAT}

@@ -90,8 +90,8 @@ def test_blocks_of_a_kind_share_one_function(head: Head, tiny_models: Models) ->
     ]
     # A class-attention block has two products; a self-attention block two of the talking heads'
     # weights and two of the attention. It is there as the layer has it, and as signatures run it,
-    # with the attention and without.
-    assert sorted(count for count in products if count) == [2, 4, 4, 4]
+    # in two streams, with the attention and without.
+    assert sorted(count for count in products if count) == [2, 4, 8, 8]
     # Who calls them: the function that signatures share, `self_attention`, and the call as a layer
     # with every block's attention and without.
     calls = [

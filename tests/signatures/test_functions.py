@@ -307,10 +307,8 @@ def functions(labels: list[str] | None = None) -> SignatureFunctions:
 def known_attention(images: tf.Tensor) -> list[BlockAttention]:
     """The attention of a block is its number, and an image's first; the second head's is more."""
     bias = tf.constant([[[0.25]], [[0.5]]])
-    return [
-        BlockAttention(tf.ones((1, 2, 4, 4)) * block + images[:, :1, :1, :1], bias)
-        for block in range(12)
-    ]
+    whole = [tf.ones((1, 2, 4, 4)) * block + images[:, :1, :1, :1] for block in range(12)]
+    return [BlockAttention(tf.split(attention, (1, 3), axis=2), bias) for attention in whole]
 
 
 def sure_of(*classes: int) -> list[bytes]:
