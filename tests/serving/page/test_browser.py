@@ -1,110 +1,26 @@
 """The page in a real browser, in front of a real server."""
 
-import contextlib
-import io
-import os
 import pathlib
 import re
 import shutil
-import signal
-import socket
-import stat
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from serving import page
 from serving.attention_figure import COLOURS
 from serving.attention_maps import patch_attention_maps, scaled
 from serving.attention_models import loaded_model
-from serving.page_models import names_from
 from serving.photograph import read_photograph
+from tests.serving.conftest import Running, running
 
-from .conftest import Running, publish, running
-
-REPOSITORY = pathlib.Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SLOW = 120_000  # milliseconds; nothing here waits that long unless it fails
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
-
-Start = Callable[..., contextlib.AbstractContextManager[tuple[str, Any]]]
-
-
-@contextlib.contextmanager
-def page_process(*flags: str, **environment: str) -> Iterator[tuple[str, Any]]:
-    """A page as people start it -> its address and the process."""
-    own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "serving.page", "--port=0", *flags],
-        cwd=REPOSITORY,
-        env={**own, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            assert line.startswith("page: http://"), process.stderr and process.stderr.read()
-            yield line.split()[1], process
-        finally:
-            process.terminate()
-            _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
-
-
-@pytest.fixture(scope="module")
-def port() -> int:
-    """A port for the model server, which goes away and comes back at it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    return number
-
-
-@pytest.fixture(scope="module")
-def config(
-    tiny_models: dict[Any, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
-    """A models config of a classifier and a feature extractor."""
-    root = tmp_path_factory.mktemp("page")
-    entries = []
-    for name, head in {"cait": "classifier", "cait_fe": "features"}.items():
-        (root / name).mkdir()
-        publish(root / name / "1", tiny_models[head])
-        entries.append(
-            f'config {{ name: "{name}" base_path: "{root / name}" model_platform: "tensorflow" }}'
-        )
-    path = root / "models.config"
-    path.write_text("model_config_list {\n" + "\n".join(entries) + "\n}\n")
-    return path
-
-
-@pytest.fixture
-def server(port: int, config: pathlib.Path) -> Iterator[Running]:
-    with running(
-        port=port,
-        model_config_file=str(config),
-        max_num_load_retries=1,
-        load_retry_interval_micros=600_000_000,
-    ) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def url(port: int, config: pathlib.Path) -> Iterator[str]:
-    with page_process(f"--server=localhost:{port}", f"--models_from={config}") as (url, _):
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +51,6 @@ def opened(browser: Browser, url: str) -> Iterator[Page]:
 
 
 expect.set_options(timeout=SLOW)
-
-
-@pytest.fixture
-def photo(data: pathlib.Path) -> pathlib.Path:
-    return data / "photos" / "cat.jpg"
 
 
 def pixels(tab: Page, canvas: str) -> Any:
@@ -349,140 +260,3 @@ def luminance(rgb: list[int]) -> float:
     part = np.array(rgb) / 255
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-# The program, without a browser.
-
-
-def answer(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
-    request = urllib.request.Request(url, data, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return reply.status, reply.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def test_requests_that_the_page_does_not_send(
-    server: Running, url: str, photo: pathlib.Path
-) -> None:
-    # A name that someone made to mean this machine.
-    assert answer(f"{url}/models", Host="elsewhere.example")[0] == 400
-    assert answer(f"{url}/models", Host="localhost:1")[0] == 200
-    assert answer(f"{url}/models", Host="[::1]:1")[0] == 200
-    assert answer(f"{url}/static/../page.py")[0] == 404
-    large = answer(f"{url}/look?model=cait&version=1", bytes(64 * 1024 * 1024 + 1))
-    assert large[0] == 422
-    assert "larger than 64 MiB" in large[1]
-    whole = photo.read_bytes()
-    for path, status, message in (
-        ("look", 400, "model: missing"),
-        ("look?model=cait&version=x", 400, "version: 'x'; expected a number"),
-        ("look?model=cait&version=7", 404, "serves no cait version 7"),
-        ("look?model=nobody&version=1", 404, "serves no nobody version 1"),
-        ("self_attention?model=cait&version=1&block=-1", 400, "block: '-1'; expected a number"),
-        ("self_attention?model=cait&version=1&block=2", 502, "block must be 0 to 1"),
-        ("self_attention?model=cait&version=1&block=1&head=2", 400, "head 2: 0 to 1"),
-    ):
-        found = answer(f"{url}/{path}", whole)
-        assert found[0] == status
-        assert message in found[1]
-
-
-def test_a_tall_photograph_keeps_its_surroundings(
-    server: Running, url: str, tmp_path: pathlib.Path
-) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (40, 100), "red").save(file, "PNG")
-    status, text = answer(f"{url}/look?model=cait&version=1", file.getvalue())
-    assert status == 200
-    assert '"width":32,"height":80,"left":0,"top":24,"size":32' in text
-
-
-@pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_a_published_tree_is_served_by_a_server_of_its_own(
-    tiny_models: dict[Any, pathlib.Path], tmp_path: pathlib.Path, photo: pathlib.Path
-) -> None:
-    tree = tmp_path / "published"
-    (tree / "serving" / "cait").mkdir(parents=True)
-    publish(tree / "serving" / "cait" / "1", tiny_models["classifier"])
-    # A browser that writes down what it is to open.
-    script = tmp_path / "browser"
-    script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/seen\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    with page_process(f"--published={tree}", "--open", BROWSER=f"{script} %s") as (url, process):
-        status, text = answer(f"{url}/models")
-        while status == 503:
-            assert "the model server is starting: it loads cait" in text
-            time.sleep(0.2)
-            status, text = answer(f"{url}/models")
-        assert status == 200
-        assert '"models":[{"name":"cait","versions":[{"version":1,"state":"AVAILABLE"' in text
-        assert answer(f"{url}/look?model=cait&version=1", photo.read_bytes())[0] == 200
-        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        (child,) = children.split()
-        while not (tmp_path / "seen").exists():
-            time.sleep(0.2)
-        assert (tmp_path / "seen").read_text() == f"{url}\n"
-        # The page says so when its server ends, and does not end with it. Sockets close
-        # before a process can be waited for: for that moment it only says that nobody answers.
-        os.kill(int(child), signal.SIGKILL)
-        end = time.monotonic() + 30
-        status, text = answer(f"{url}/models")
-        while "no model server answers there" in text or status == 200:
-            assert time.monotonic() < end
-            time.sleep(0.2)
-            status, text = answer(f"{url}/models")
-        assert status == 503
-        assert "the model server ended with status -9" in text
-
-
-def test_the_server_ends_with_the_page(
-    tiny_models: dict[Any, pathlib.Path], tmp_path: pathlib.Path
-) -> None:
-    (tmp_path / "serving" / "cait").mkdir(parents=True)
-    publish(tmp_path / "serving" / "cait" / "1", tiny_models["classifier"])
-    with page_process(f"--published={tmp_path}") as (_, process):
-        children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        (child,) = children.split()
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-    assert not pathlib.Path(f"/proc/{child}").exists()
-
-
-def test_names_of_models(config: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    assert names_from(config) == names_from(config.parent) == ["cait", "cait_fe"]
-    (tmp_path / "no_version").mkdir()
-    with pytest.raises(ValueError, match="names no model"):
-        names_from(tmp_path)
-
-
-def test_what_is_wrong_with_the_flags_is_said_in_one_line(
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "serving" / "cait" / "1").mkdir(parents=True)
-    (tmp_path / "text.config").write_text("no config")
-    monkeypatch.chdir(tmp_path)
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        for arguments, message in {
-            ("--published=x", "--server=y"): "--published starts a server of its own",
-            ("--published=x", "--models_from=y"): "--published has its models' names itself",
-            ("--published=x",): "--published=x: no directory x/serving; see make export",
-            ("--published=.", "--models=cait,other"): "--models: other not in serving: cait",
-            (): "build/published/serving: not there; name the server's models with --models",
-            ("--models_from=text.config",): "Invalid protobuf file: 'text.config'",
-            ("--models=m", f"--port={port}"): f"--port={port}: Address already in use",
-            ("--models=m", "--port=65536"): "--port=65536: not a port",
-            ("--models=m", "--host=256.1.1.1"): "--host=256.1.1.1",
-            ("--nothing",): "unrecognized arguments: --nothing",
-        }.items():
-            assert page.main(list(arguments)) == 2, arguments
-            told = capsys.readouterr().err
-            assert told.startswith("page: ")
-            assert message in told
-            assert told.count("\n") == 1
