@@ -16,14 +16,14 @@ import argparse
 import functools
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from export import VARIANTS, UserError, get_variant
 
 from .files import measure_files
 from .interleaved import Command, Rounds, measure
 from .models import converted, made_apart, plain_port
-from .speed import LOGITS, Key, bounds_table, ratios, times, with_limit
+from .speed import LOGITS, ONE_THREAD, Key, bounds_table, ratios, times, with_limit
 from .table import machine, results_table
 
 PARTS = ("speed", "files")
@@ -31,6 +31,7 @@ PARTS = ("speed", "files")
 XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 # Eight images of these take minutes in the slower competitors.
 LARGEST = ("cait_m36_384", "cait_m48_448")
+Argv = tuple[str, ...]
 _COMPETITORS = pathlib.Path(__file__).with_name("competitors.py")
 
 
@@ -121,20 +122,30 @@ def competitors(
     """
     tensorflow = (sys.executable, "-m", "benchmarks.tensorflow_competitors")
     number = str(threads)
-    model = (*tensorflow, "session", str(made_apart(converted, work, variant)), number)
     narrow = functools.partial(converted, dtype="bfloat16")
-    in_bfloat16 = (*tensorflow, "session", str(made_apart(narrow, work, variant)), number)
-    port = (*tensorflow, "session", str(made_apart(plain_port, work, variant)), number)
+
+    def session(make: Callable[[pathlib.Path, str], pathlib.Path], intra: str = number) -> Argv:
+        return (*tensorflow, "session", str(made_apart(make, work, variant)), intra, number)
+
     attention = {name: name for name in ("class_attention", "self_attention")}
     commands = [
         Command(
             (*tensorflow, "gemm", number),
             {"tensorflow": "gemm by TensorFlow", "numpy": "gemm by NumPy"},
         ),
-        Command((*model, "logits", *attention), {"logits": LOGITS, **attention}),
-        Command((*model, "logits"), {"logits": f"{LOGITS}, XLA"}, {"TF_XLA_FLAGS": XLA_FLAGS}),
-        Command((*in_bfloat16, "logits"), {"logits": f"{LOGITS}, bfloat16"}),
-        Command((*port, "serving_default:logits"), {"serving_default:logits": "plain port"}),
+        Command((*session(converted), "logits", *attention), {"logits": LOGITS, **attention}),
+        # A server's --tensorflow_intra_op_parallelism=1.
+        Command((*session(converted, "1"), "logits"), {"logits": f"{LOGITS}, {ONE_THREAD}"}),
+        Command(
+            (*session(converted), "logits"),
+            {"logits": f"{LOGITS}, XLA"},
+            {"TF_XLA_FLAGS": XLA_FLAGS},
+        ),
+        Command((*session(narrow), "logits"), {"logits": f"{LOGITS}, bfloat16"}),
+        Command(
+            (*session(plain_port), "serving_default:logits"),
+            {"serving_default:logits": "plain port"},
+        ),
     ]
     if python is not None:
         others = {"timm": "timm eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}

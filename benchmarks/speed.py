@@ -17,9 +17,11 @@ GEMM_SIZE = 2048
 
 LIMIT = "matrix-multiply limit"
 LOGITS = "`logits`"
+ONE_THREAD = "one thread an operation"
 COLUMNS = (
     LIMIT,
     LOGITS,
+    f"{LOGITS}, {ONE_THREAD}",
     f"{LOGITS}, XLA",
     f"{LOGITS}, bfloat16",
     "class_attention",
@@ -66,6 +68,7 @@ BOUNDS = (
     Bound(LOGITS, "OpenVINO", _by_size(1.3, 1.0)),
     Bound(f"{LOGITS}, XLA", "OpenVINO", _by_size(0.9, 0.6)),
     Bound(f"{LOGITS}, XLA", LIMIT, _always(1.6)),
+    Bound(f"{LOGITS}, {ONE_THREAD}", LOGITS, _always(1.0)),
     Bound(f"{LOGITS}, bfloat16", LOGITS, _always(1.0)),
     Bound("class_attention", LOGITS, _always(1.02)),
     Bound("self_attention", LOGITS, _always(1.15)),

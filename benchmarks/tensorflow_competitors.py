@@ -1,6 +1,6 @@
 """What TensorFlow runs, a process each: a SavedModel's signatures, and bare products of matrices.
 
-    python -m benchmarks.tensorflow_competitors session DIRECTORY THREADS SIGNATURE[:OUTPUT]...
+    python -m benchmarks.tensorflow_competitors session DIRECTORY INTRA INTER SIGNATURE[:OUTPUT]...
     python -m benchmarks.tensorflow_competitors gemm THREADS
 
 Answers as `benchmarks.competitors` does.
@@ -21,15 +21,18 @@ from .competitors import Calls, Prepare, answer
 from .speed import GEMM_SIZE
 
 
-def prepare_session(directory: pathlib.Path, threads: int, wanted: Sequence[str]) -> Prepare:
+def prepare_session(
+    directory: pathlib.Path, intra: int, inter: int, wanted: Sequence[str]
+) -> Prepare:
     """Signatures as a server runs them: a session with exact fetches.
 
     Args:
         directory: the SavedModel.
-        threads: of the session.
+        intra: threads of one operation.
+        inter: operations at a time.
         wanted: names of signatures; with `:name`, that output alone is fetched.
     """
-    session = _session(threads)
+    session = _session(intra, inter)
     with session.graph.as_default():
         loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(directory))
 
@@ -55,7 +58,7 @@ def prepare_gemm(threads: int) -> Prepare:
     threadpoolctl.threadpool_limits(threads, "blas")
     size = (GEMM_SIZE, GEMM_SIZE)
     a, b = (np.random.default_rng(i).normal(size=size).astype(np.float32) for i in range(2))
-    session = _session(threads)
+    session = _session(threads, threads)
     with session.graph.as_default():
         # Variables, as a product of constants would be computed once.
         left, right = (tf.compat.v1.get_variable(n, initializer=v) for n, v in (("a", a), ("b", b)))
@@ -66,11 +69,11 @@ def prepare_gemm(threads: int) -> Prepare:
     return lambda _: {"tensorflow": run, "numpy": lambda: a @ b}
 
 
-def _session(threads: int) -> Any:
+def _session(intra: int, inter: int) -> Any:
     return tf.compat.v1.Session(
         graph=tf.Graph(),
         config=config_pb2.ConfigProto(
-            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
+            intra_op_parallelism_threads=intra, inter_op_parallelism_threads=inter
         ),
     )
 
@@ -91,7 +94,8 @@ def main(argv: Sequence[str]) -> None:
         if kind == "gemm":
             answer(prepare_gemm(int(rest[0])))
         else:
-            answer(prepare_session(pathlib.Path(rest[0]), int(rest[1]), rest[2:]))
+            directory, intra, inter, *wanted = rest
+            answer(prepare_session(pathlib.Path(directory), int(intra), int(inter), wanted))
 
 
 if __name__ == "__main__":
