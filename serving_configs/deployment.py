@@ -22,6 +22,11 @@ XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 """Of `TF_XLA_FLAGS`: lets TensorFlow compile clusters of operations. It compiles for each size of
 batch anew, which the warm-up requests of a version do before it is available."""
 
+ONE_THREAD_AN_OPERATION = "--tensorflow_intra_op_parallelism=1"
+"""For a pod, which asks for two processors. A model has two operations to run at most times, and
+a thread for each is faster than both sharing each. Left to itself, TensorFlow shares an operation
+among as many threads as the node has processors."""
+
 # What a server needs without any model, and how much more than its size a model's weights take.
 _BASE_MEMORY = 512 * 2**20
 _WEIGHTS_FACTOR = 1.25
@@ -104,7 +109,7 @@ def kubernetes_manifests(
         metrics_path=METRICS_PATH,
         memory_mib=-(-memory // _MIB),
         xla_flags=XLA_FLAGS if xla else "",
-        flags=_flags("/config"),
+        flags=(*_flags("/config"), ONE_THREAD_AN_OPERATION),
     )
 
 

@@ -136,6 +136,16 @@ def test_flags_are_the_servers() -> None:
         assert parse_flags(flags).enable_per_model_batching_parameters
 
 
+def test_a_pod_gives_each_operation_one_of_its_two_processors() -> None:
+    pod = container(kubernetes(MODELS[0]))
+    assert pod["resources"]["requests"]["cpu"] == "2"
+    of_server = [a for a in pod["args"] if "monitoring" not in a and "rest_api" not in a]
+    # Of operations at a time there are as many as the server has processors.
+    assert parse_flags(of_server).parallelism == (1, 0)
+    # One client may have the machine of docker compose for itself.
+    assert not [a for a in compose()["services"]["serving"]["command"] if "parallelism" in a]
+
+
 def test_compose_reads_the_trees_own_config() -> None:
     service = compose()["services"]["serving"]
     (volume,) = service["volumes"]
