@@ -43,7 +43,8 @@ STEPS = {
 }
 ALL_MINUTES = 15.0
 _SAMPLE = pathlib.Path(__file__).parents[1] / "tests" / "data"
-_SHARDS = 2
+# Images of a sample at least: as many as have their attention compared.
+_LEAST_IMAGES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         variants = tuple(get_variant(name).name for name in names)
     except UserError as error:
         parser.error(f"--variants: {error}")
-    images = _numbers(parser, "--images", options.images, least=_SHARDS)
+    images = _numbers(parser, "--images", options.images, least=_LEAST_IMAGES)
     workers = _numbers(parser, "--workers", options.workers, least=0)
     rows, results = [], []
     for wanted in plan(parts, variants, images, workers):
@@ -163,16 +164,17 @@ def publish(wanted: Run, work: pathlib.Path) -> tuple[Ended, dict[str, Any]]:
 
 
 def write_sample(directory: pathlib.Path, images: int) -> None:
-    """Writes a sample of as many images, in shards, from those of the tests, over and over."""
+    """Writes a sample of as many images, in one file, from those of the tests, over and over.
+
+    In several files it would be one model and file at a time, with a model loaded for each.
+    """
     import tensorflow as tf
 
     paths = sorted(str(path) for path in _SAMPLE.glob("sample-shard-*"))
     records = [record.numpy() for record in tf.data.TFRecordDataset(paths)]
-    for shard in range(_SHARDS):
-        path = directory / f"sample-{shard:05}-of-{_SHARDS:05}"
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for i in range(shard * images // _SHARDS, (shard + 1) * images // _SHARDS):
-                writer.write(records[i % len(records)])
+    with tf.io.TFRecordWriter(str(directory / "sample-00000-of-00001")) as writer:
+        for i in range(images):
+            writer.write(records[i % len(records)])
 
 
 HEADER = (

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import pathlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,6 +68,8 @@ class Gate:
         self._worst: dict[tuple[str, str], Figure] = {}
         self._main = "logits" if head == "classifier" else "features"
         self._ran_all = False
+        # Seconds of the main signature with one image, which no other ran beside.
+        self._timed: list[float] = []
         self.labelled = self.correct = 0
         check_interface(directory, head, config, trained)
         try:
@@ -83,7 +86,9 @@ class Gate:
     def compare(self, image: PreparedImage) -> None:
         """Compares the main output on an image and, where it says so, everything else."""
         if not image.attention:
+            started = time.perf_counter()
             outputs = self._run("serving_default", images=image.images)
+            self._timed.append(time.perf_counter() - started)
             self._compare_tensors("serving_default", outputs, _named(image.expected), image.name)
         else:
             outputs = self._compare_everything(image)
@@ -92,7 +97,7 @@ class Gate:
             self.correct += int(np.argmax(outputs["logits"])) == image.label
 
     def measure(self, model: str) -> Measured:
-        """Measures the model for its batching, and runs the warm-up requests that follow from it.
+        """Measures the model for its batching, and tries the warm-up requests that follow from it.
 
         Args:
             model: its name.
@@ -101,7 +106,9 @@ class Gate:
             GateError: a request fails; a server would refuse the version.
         """
         geometry = self._config.geometry
-        measured = measure(lambda images: self._run("serving_default", images=images), geometry)
+        measured = measure(
+            lambda images: self._run("serving_default", images=images), geometry, self._timed
+        )
         try:
             check_warmup(self._model.signatures, model, self._head, geometry, measured)
         except WarmupError as error:

@@ -9,7 +9,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,9 @@ class WarmupError(Exception):
     """A warm-up request that fails; a server would refuse the version for it."""
 
 
-def measure(run: Callable[[Array], object], geometry: Geometry) -> Measured:
+def measure(
+    run: Callable[[Array], object], geometry: Geometry, timed: Sequence[float] = ()
+) -> Measured:
     """Measures a model on this machine: a few runs with one image, then some with several.
 
     The memory of an image is the growth of the process, but no less than what the largest tensors
@@ -47,10 +49,12 @@ def measure(run: Callable[[Array], object], geometry: Geometry) -> Measured:
     Args:
         run: the model on images (B, S, S, 3) float32; it has run before.
         geometry: the model's sizes.
+        timed: seconds of runs with one image that were made before; if they are enough no more are.
     """
     size = geometry.image_size
     one = np.zeros((1, size, size, 3), np.float32)
-    latency = _seconds(run, one)
+    enough = len(timed) >= _RUNS or min(timed, default=0.0) > _LONGEST
+    latency = min(timed) if enough else _seconds(run, one)
     batch = BATCH
     while batch > 1 and batch * latency > _LONGEST:
         batch //= 2
@@ -58,9 +62,8 @@ def measure(run: Callable[[Array], object], geometry: Geometry) -> Measured:
     if batch > 1:
         many = np.repeat(one, batch, axis=0)
         with _growth() as found:
-            run(many)
+            batch_latency = _seconds(run, many)
         growth = found[0] // batch
-        batch_latency = _seconds(run, many)
     return Measured(latency, batch, batch_latency, max(growth, _least_memory(geometry)))
 
 
@@ -91,7 +94,7 @@ def write_serving_files(
 def check_warmup(
     signatures: Signatures, model: str, head: Head, geometry: Geometry, measured: Measured
 ) -> int:
-    """Runs the requests that `write_serving_files` writes, out of a file as a server does.
+    """Tries the requests that `write_serving_files` writes, out of a file as a server does.
 
     Args:
         signatures: those of the loaded model.
@@ -109,44 +112,53 @@ def check_warmup(
     with tempfile.TemporaryDirectory() as directory:
         root = pathlib.Path(directory)
         write_serving_files(root, model, head, geometry, measured)
-        return run_warmup(root / REQUESTS, signatures)
+        return try_warmup(root / REQUESTS, signatures)
 
 
-def run_warmup(path: pathlib.Path, signatures: Signatures) -> int:
-    """Runs the requests of a file on a loaded model; the number of them.
+def try_warmup(path: pathlib.Path, signatures: Signatures) -> int:
+    """Holds every request of a file to its signature, and runs the largest; the number of them.
 
-    What one signature has done with a request's inputs is not done again with another that takes
-    the same: what they compute is the same model, and the gate has run each of them.
+    Of requests with the same values only the one with the most images is run, and only for one of
+    the signatures with the same inputs: what they compute is the same model, and the gate has run
+    each of them.
 
     Raises:
         WarmupError: the first that fails.
     """
+    requests = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    largest: dict[tuple[str, bytes], tuple[int, int, str, dict[str, tf.Tensor]]] = {}
     count = 0
-    done: set[tuple[str, bytes]] = set()
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    for count, record in enumerate(requests, 1):
         log = prediction_log_pb2.PredictionLog.FromString(record)
-        name, content = _content(log)
-        try:
-            function = signatures[name]
-            of_kind = (str(function.structured_input_signature), content)
-            if of_kind not in done:
-                function(**_inputs(log))
-                done.add(of_kind)
-        except (KeyError, TypeError, tf.errors.OpError) as error:
-            message = " ".join(getattr(error, "message", str(error)).split())
-            raise WarmupError(f"warm-up request {count} of {name} fails: {message}") from error
-        count += 1
+        name = _signature(log)
+        with _failing(count - 1, name):
+            inputs = _inputs(log)
+            expected = signatures[name].structured_input_signature[1]
+            _check_inputs(inputs, expected)
+        values = b"".join(_first(tensor) for _, tensor in sorted(inputs.items()))
+        images = min(tensor.shape[0] for tensor in inputs.values())
+        kind = (str(expected), values)
+        if kind not in largest or images > largest[kind][0]:
+            largest[kind] = (images, count - 1, name, inputs)
+    for _, number, name, inputs in largest.values():
+        with _failing(number, name):
+            signatures[name](**inputs)
     return count
 
 
-def _content(log: prediction_log_pb2.PredictionLog) -> tuple[str, bytes]:
-    """Signature of a request, and everything else in it, to be compared."""
-    other = prediction_log_pb2.PredictionLog.FromString(log.SerializeToString())
+@contextlib.contextmanager
+def _failing(number: int, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+        message = " ".join(getattr(error, "message", str(error)).split())
+        raise WarmupError(f"warm-up request {number} of {name} fails: {message}") from error
+
+
+def _signature(log: prediction_log_pb2.PredictionLog) -> str:
     classify = log.WhichOneof("log_type") == "classify_log"
-    spec = (other.classify_log if classify else other.predict_log).request.model_spec
-    name = spec.signature_name
-    spec.ClearField("signature_name")
-    return name, other.SerializeToString(deterministic=True)
+    name: str = (log.classify_log if classify else log.predict_log).request.model_spec.signature_name
+    return name
 
 
 def _inputs(log: prediction_log_pb2.PredictionLog) -> dict[str, tf.Tensor]:
@@ -158,6 +170,23 @@ def _inputs(log: prediction_log_pb2.PredictionLog) -> dict[str, tf.Tensor]:
         name: tf.io.parse_tensor(proto.SerializeToString(), tf.as_dtype(proto.dtype))
         for name, proto in log.predict_log.request.inputs.items()
     }
+
+
+def _check_inputs(inputs: Mapping[str, tf.Tensor], expected: Mapping[str, tf.TensorSpec]) -> None:
+    if inputs.keys() != expected.keys():
+        raise ValueError(f"inputs {', '.join(sorted(inputs))}; expected {', '.join(expected)}")
+    for name, tensor in inputs.items():
+        if not expected[name].is_compatible_with(tensor):
+            raise ValueError(
+                f"{name} is {tensor.dtype.name} {tensor.shape}; expected "
+                f"{expected[name].dtype.name} {expected[name].shape}"
+            )
+
+
+def _first(tensor: tf.Tensor) -> bytes:
+    """The values of the first image."""
+    serialized: bytes = tf.io.serialize_tensor(tensor[0]).numpy()
+    return serialized
 
 
 def _seconds(run: Callable[[Array], object], images: Array) -> float:

@@ -7,13 +7,14 @@ Exit status: 0 when every model was published, 1 when one was refused, 2 for a w
 """
 
 import contextlib
+import multiprocessing
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
 
@@ -22,6 +23,7 @@ from .beam_storage import BeamStorage
 from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .options import PublishOptions, parse
+from .processors import share_processors
 from .progress import follow
 from .records import ConvertTask, Shard
 from .release import refuse_untrained
@@ -55,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
+    share_processors(_processes(beam_options))
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
     require_labels(options.accuracy_gate, shards)
@@ -94,6 +97,15 @@ def _write_configs(options: PublishOptions, storage: Storage, staging: pathlib.P
         write_remote_configs(storage, options.hub_publisher, staging)
     else:
         write_configs(options.publish_to, options.hub_publisher)
+
+
+def _processes(options: PipelineOptions) -> int:
+    """Processes of Beam's own runner on this machine; the workers of others are elsewhere."""
+    direct = options.view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return 1
+    # 0 is one for each processor.
+    return int(direct.direct_num_workers) or multiprocessing.cpu_count()
 
 
 @contextlib.contextmanager

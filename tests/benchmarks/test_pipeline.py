@@ -96,9 +96,9 @@ def test_bound_of_the_whole_run() -> None:
 
 def test_sample_has_as_many_images_as_asked_for(tmp_path: pathlib.Path, shards: str) -> None:
     write_sample(tmp_path, 11)
-    paths = sorted(tmp_path.glob("sample-*"))
-    images = [image.encoded for path in paths for image in read_shard(str(path))]
-    assert [sum(1 for _ in read_shard(str(path))) for path in paths] == [5, 6]
+    (path,) = tmp_path.glob("sample-*")
+    images = [image.encoded for image in read_shard(str(path))]
+    assert len(images) == 11
     assert len(set(images)) == 8
     assert images[8:] == images[:3]
 

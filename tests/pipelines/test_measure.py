@@ -39,6 +39,21 @@ def test_batches_that_take_long_are_not_tried(monkeypatch: pytest.MonkeyPatch) -
     assert (found.batch, found.batch_latency) == (1, found.latency)
 
 
+def test_what_was_timed_before_is_not_timed_again() -> None:
+    sizes: list[int] = []
+
+    def run(images: Any) -> None:
+        sizes.append(len(images))
+
+    assert measure(run, GEOMETRY, [0.003, 0.002, 0.004]).latency == 0.002
+    assert set(sizes) == {BATCH}
+    # Once is enough for what takes as long as this, and too little for what does not.
+    assert measure(run, GEOMETRY, [60.0]).latency == 60
+    assert 1 not in sizes
+    assert measure(run, GEOMETRY, [0.5]).latency < 0.5
+    assert 1 in sizes
+
+
 def test_memory_is_what_a_batch_needs_more(tmp_path: pathlib.Path) -> None:
     held: list[Any] = []
 
@@ -83,29 +98,53 @@ def test_the_gate_measures_and_runs_the_warm_up(
         gate.measure("m")
 
 
-def test_the_warm_up_runs_once_for_signatures_with_the_same_inputs(
-    tiny_models: dict[Head, pathlib.Path], tiny_config: CaiTConfig
-) -> None:
+@pytest.fixture
+def classifier(tiny_models: dict[Head, pathlib.Path]) -> dict[str, "Recorded"]:
     loaded = tf.saved_model.load(str(tiny_models["classifier"]))
-    ran: list[str] = []
+    return {name: Recorded(function) for name, function in loaded.signatures.items()}
 
-    class Recorded:
-        def __init__(self, name: str) -> None:
-            self.structured_input_signature = loaded.signatures[name].structured_input_signature
-            self._name = name
 
-        def __call__(self, **inputs: Any) -> Any:
-            ran.append(self._name)
-            return loaded.signatures[self._name](**inputs)
+class Recorded:
+    """A signature that keeps how many images it was run with."""
 
-    found: Any = {name: Recorded(name) for name in loaded.signatures}
+    def __init__(self, function: Any) -> None:
+        self.structured_input_signature = function.structured_input_signature
+        self.images: list[int] = []
+        self._function = function
+
+    def __call__(self, **inputs: Any) -> Any:
+        self.images.append(min(len(tensor) for tensor in inputs.values()))
+        return self._function(**inputs)
+
+
+def test_the_largest_warm_up_runs_once_for_signatures_with_the_same_inputs(
+    classifier: dict[str, Recorded], tiny_config: CaiTConfig
+) -> None:
+    found: Any = classifier
     measured = Measured(0.1, 8, 0.8, MIB)
     arguments = ("m", "classifier", tiny_config.geometry, measured)
     assert check_warmup(found, *arguments) == 3 * len(found)
-    assert len(ran) == 3 * 4
-    kinds = [found[name].structured_input_signature for name in ran]
-    assert all(f.structured_input_signature in kinds for f in found.values())
+    ran = [function for function in classifier.values() if function.images]
+    assert [function.images for function in ran] == [[4]] * 4
+    kinds = [function.structured_input_signature for function in ran]
+    assert all(f.structured_input_signature in kinds for f in classifier.values())
     # Each is looked at all the same.
     del found["features"]
     with pytest.raises(WarmupError, match="of features fails"):
         check_warmup(found, *arguments)
+
+
+def test_a_warm_up_request_has_the_inputs_of_its_signature(
+    classifier: dict[str, Recorded], tiny_config: CaiTConfig
+) -> None:
+    found: Any = classifier
+    size = tiny_config.image_size
+    arguments = ("m", "classifier", tiny_config.geometry, Measured(0.1, 1, 0.1, MIB))
+    other = {"images": tf.TensorSpec((None, size + 16, size, 3), tf.float32)}
+    found["features"].structured_input_signature = ((), other)
+    with pytest.raises(WarmupError, match=rf"features fails: images is float32 \(1, {size}, .*; e"):
+        check_warmup(found, *arguments)
+    found["features"].structured_input_signature = ((), {"pixels": other["images"]})
+    with pytest.raises(WarmupError, match="features fails: inputs images; expected pixels"):
+        check_warmup(found, *arguments)
+    assert not any(function.images for function in classifier.values())
