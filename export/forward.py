@@ -26,6 +26,8 @@ _WEIGHT_ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "embeddings")
 # Of a block: its tokens, and its attention in the parts in which it is computed, none if it is not.
 Outputs = tuple[tf.Tensor, Sequence[tf.Tensor]]
 Body = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Outputs]
+# A block's name, its tokens and its attention in parts -> the tokens that go on.
+After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
 
 
 class Forward:
@@ -46,6 +48,7 @@ class Forward:
         self.blocks = [sa_block_name(i) for i in range(config.sa_blocks)]
         self.class_blocks = [ca_block_name(i) for i in range(config.ca_blocks)]
         self.spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
+        self._patches = config.patches
         self._acts_in_training = config.acts_in_training
         self._as_layer: dict[tuple[bool, bool], tf.types.experimental.ConcreteFunction] = {}
         self._head = classifier.get_layer("head")
@@ -85,10 +88,26 @@ class Forward:
         """The classifier's head: (B, D) -> (B, K)."""
         return self._head(features)
 
-    def self_attention(self, images: tf.Tensor) -> list[BlockAttention]:
-        """The self-attention of every block, traced where this is called."""
+    def self_attention(self, images: tf.Tensor, counts: tf.Tensor) -> list[BlockAttention]:
+        """The self-attention of every block, traced where this is called.
+
+        Args:
+            images: (B, S, S, 3) float32.
+            counts: (blocks,) int32, how many images, the first ones, go on after each block.
+        """
+        # For all blocks at once, so that there are few nodes for each.
+        sizes = tf.stack([counts * self._patches, tf.fill((len(self.blocks),), -1)], axis=1)
+        size_after = dict(zip(self.blocks, tf.unstack(sizes, num=len(self.blocks)), strict=True))
+        origin = tf.zeros((2,), tf.int32)
         parts: dict[str, Sequence[tf.Tensor]] = {}
-        self._call(self._attention, self._attention_functions, images, parts=parts)
+
+        def leave(name: str, tokens: tf.Tensor, attention: Sequence[tf.Tensor]) -> tf.Tensor:
+            parts[name] = attention
+            going_on = tf.slice(tokens, origin, size_after[name])
+            going_on.set_shape(tokens.shape)
+            return going_on
+
+        self._call(self._attention, self._attention_functions, images, after=leave)
         return [
             BlockAttention(parts[name], _attention_bias(self._attention.get_layer(name)))
             for name in self.blocks
@@ -143,9 +162,9 @@ class Forward:
         functions: Mapping[str, "_SharedFunction"],
         images: tf.Tensor,
         training: bool = False,
-        parts: dict[str, Sequence[tf.Tensor]] | None = None,
+        after: After | None = None,
     ) -> list[tf.Tensor]:
-        with _calling(functions, model, parts):
+        with _calling(functions, model, after):
             outputs: list[tf.Tensor] = model(images, training=training)
         return outputs
 
@@ -173,7 +192,9 @@ def _inference(
     def body(inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]) -> Outputs:
         tokens, _ = inputs
         named = dict(zip(order, weights, strict=True))
-        tokens, without_bias = self_attention_block(config, tokens, named, dtype)
+        # Where images leave the model after a block, XLA would compile for every number of them.
+        with tf.xla.experimental.jit_scope(False) if attention else contextlib.nullcontext():
+            tokens, without_bias = self_attention_block(config, tokens, named, dtype)
         return tokens, without_bias if attention else []
 
     return body
@@ -220,14 +241,14 @@ class _SharedFunction:
         self._run = tf.function(run, autograph=False)
 
     def of(
-        self, block: tf_keras.Model, parts: dict[str, Sequence[tf.Tensor]] | None = None
+        self, block: tf_keras.Model, after: After | None = None
     ) -> Callable[..., Sequence[tf.Tensor | None]]:
         """What `block.call` takes and returns.
 
         Args:
             block: one of this kind.
-            parts: gets the attention under the block's name, where there may be several parts of
-                it; Keras is given the only one, or None.
+            after: makes what goes to the next block of the block's name, its tokens and all parts
+                of its attention. Keras is given the only part, or None.
         """
 
         def call(
@@ -235,8 +256,8 @@ class _SharedFunction:
         ) -> Sequence[tf.Tensor | None]:
             weights = [variable.value() for variable in block.weights]
             tokens, attention = self._run(list(inputs), weights, bool(training))
-            if parts is not None:
-                parts[block.name] = attention
+            if after is not None:
+                tokens = after(block.name, tokens, attention)
             return [tokens, attention[0] if len(attention) == 1 else None]
 
         return call
@@ -246,12 +267,12 @@ class _SharedFunction:
 def _calling(
     functions: Mapping[str, _SharedFunction],
     model: tf_keras.Model,
-    parts: dict[str, Sequence[tf.Tensor]] | None,
+    after: After | None,
 ) -> Iterator[None]:
     """A model whose blocks call the functions of their kinds."""
     blocks = [model.get_layer(name) for name in functions]
     for block in blocks:
-        block.__dict__["call"] = functions[block.name].of(block, parts)
+        block.__dict__["call"] = functions[block.name].of(block, after)
     try:
         yield
     finally:

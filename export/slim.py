@@ -5,9 +5,14 @@ from typing import Any
 
 from tensorflow.core.protobuf import saved_model_pb2
 
-# Shapes are inferred again when a graph is read; the other is for the order of side effects within
-# a function while it is traced.
-_OF_NODES = ("_output_shapes", "_has_manual_control_dependencies")
+# Shapes are inferred again when a graph is read. The others are for the tracing of a function: for
+# the order of side effects, and for gradients of what XLA is not to compile.
+_OF_NODES = (
+    "_output_shapes",
+    "_has_manual_control_dependencies",
+    "_XlaScope",
+    "_XlaSeparateCompiledGradients",
+)
 # Names that Python gave to arguments, and numbers where it gave none.
 _OF_ARGUMENTS = ("_user_specified_name",)
 # A function ends when all that has an effect has run. These have none, yet the tracing lists every

@@ -157,7 +157,9 @@ def _failing(number: int, name: str) -> Iterator[None]:
 
 def _signature(log: prediction_log_pb2.PredictionLog) -> str:
     classify = log.WhichOneof("log_type") == "classify_log"
-    name: str = (log.classify_log if classify else log.predict_log).request.model_spec.signature_name
+    name: str = (
+        log.classify_log if classify else log.predict_log
+    ).request.model_spec.signature_name
     return name
 
 

@@ -35,7 +35,7 @@ class ForwardOutputs(NamedTuple):
 
 
 class BlockAttention(NamedTuple):
-    """The self-attention of a block is the sum of these.
+    """The self-attention of a block is the sum of these, for the images that reached it.
 
     The bias is apart so that it is added for the images only that ask for the block.
 
@@ -49,7 +49,9 @@ class BlockAttention(NamedTuple):
 
 
 Forward = Callable[[tf.Tensor], ForwardOutputs]
-SelfAttention = Callable[[tf.Tensor], Sequence[BlockAttention]]
+# Images, and for each block how many of them, the first ones, go on after it -> of each block the
+# attention of the images that reached it.
+SelfAttention = Callable[[tf.Tensor, tf.Tensor], Sequence[BlockAttention]]
 
 
 class SignatureFunctions:
@@ -62,7 +64,8 @@ class SignatureFunctions:
         logits: the classifier's head, features (B, D) -> logits (B, K).
         self_attention: the model's self-attention in inference, traced where this is called: a
             call of a function holds all of its outputs until it returns, and every block's
-            attention together is up to 1.8 GiB for one image.
+            attention together is up to 1.8 GiB for one image. Besides images it takes, for each
+            block, how many of them go on after it: the first ones.
         geometry: the model's sizes.
         labels: names of the classes, for `classify`; the classes' numbers when None.
 
@@ -153,7 +156,10 @@ def _bodies(
         with tf.control_dependencies(checks):
             images = tf.identity(images)
             block = tf.identity(block)
-        return {"attention": lambda: _select_blocks(self_attention(images), block)}
+        select = functools.partial(
+            _select_blocks, self_attention, images, block, geometry.sa_blocks
+        )
+        return {"attention": select}
 
     def classify(inputs: tf.Tensor) -> Outputs:
         inputs = tf.ensure_shape(inputs, (None,))
@@ -190,15 +196,34 @@ def _check_blocks(images: tf.Tensor, block: tf.Tensor, sa_blocks: int) -> list[t
     ]
 
 
-def _select_blocks(attention: Sequence[BlockAttention], block: tf.Tensor) -> tf.Tensor:
+def _select_blocks(
+    self_attention: SelfAttention, images: tf.Tensor, block: tf.Tensor, sa_blocks: int
+) -> tf.Tensor:
     """The attention of block[i] for image i.
 
-    From each block only the images that ask for it are taken, so that the cost is that of one
-    block's attention and not that of stacking all of them.
+    An image leaves the model after the block that it asks for. Those that ask for later blocks come
+    first, so that after each block a number of the first ones goes on.
     """
-    wanted = [tf.where(tf.equal(block, i))[:, 0] for i in range(len(attention))]
-    rows = [
-        tf.concat([tf.gather(part, images) for part in of_block.without_bias], 2) + of_block.bias
-        for of_block, images in zip(attention, wanted, strict=True)
-    ]
-    return tf.dynamic_stitch([tf.cast(images, tf.int32) for images in wanted], rows)
+    # The number of images in a block depends on the values of `block`, and XLA would have to
+    # compile for every one that it meets.
+    with tf.xla.experimental.jit_scope(compile_ops=False):
+        order = tf.argsort(block, direction="DESCENDING", stable=True)
+        later = tf.cast(block > tf.range(sa_blocks)[:, tf.newaxis], tf.int32)
+        going_on = tf.reduce_sum(later, 1)
+        attention = self_attention(tf.gather(images, order), going_on)
+        # For all blocks at once, so that there are few nodes for each.
+        begins = tf.unstack(tf.pad(going_on[:, tf.newaxis], ((0, 0), (0, 3))), num=sa_blocks)
+        to_the_end = functools.cache(lambda sizes: tf.constant((-1, *sizes)))
+        rows = [
+            tf.concat(
+                [
+                    tf.slice(part, begin, to_the_end(tuple(part.shape[1:])))
+                    for part in of_block.without_bias
+                ],
+                axis=2,
+            )
+            + of_block.bias
+            for of_block, begin in zip(attention, begins, strict=True)
+        ]
+        # By row of all images' attention, the last block's first, the image that it is of.
+        return tf.gather(tf.concat(rows[::-1], 0), tf.math.invert_permutation(order))

@@ -28,7 +28,7 @@ def test_signatures_compute_what_the_layers_do(side: int) -> None:
 
     @tf.function(autograph=False)
     def attention_of_blocks(images: tf.Tensor) -> list[tf.Tensor]:
-        blocks = forward.self_attention(images)
+        blocks = forward.self_attention(images, tf.fill((config.sa_blocks,), 3))
         return [tf.concat(block.without_bias, 2) + block.bias for block in blocks]
 
     pairs = zip(attention_of_blocks(images), self_attention.values(), strict=True)

@@ -304,11 +304,15 @@ def functions(labels: list[str] | None = None) -> SignatureFunctions:
     return SignatureFunctions(known, known_logits, known_attention, SMALL, labels)
 
 
-def known_attention(images: tf.Tensor) -> list[BlockAttention]:
+def known_attention(images: tf.Tensor, going_on: tf.Tensor) -> list[BlockAttention]:
     """The attention of a block is its number, and an image's first; the second head's is more."""
     bias = tf.constant([[[0.25]], [[0.5]]])
-    whole = [tf.ones((1, 2, 4, 4)) * block + images[:, :1, :1, :1] for block in range(12)]
-    return [BlockAttention(tf.split(attention, (1, 3), axis=2), bias) for attention in whole]
+    blocks = []
+    for block, count in enumerate(tf.unstack(going_on)):
+        attention = tf.ones((1, 2, 4, 4)) * block + images[:, :1, :1, :1]
+        blocks.append(BlockAttention(tf.split(attention, (1, 3), axis=2), bias))
+        images = images[:count]
+    return blocks
 
 
 def sure_of(*classes: int) -> list[bytes]:
