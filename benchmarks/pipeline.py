@@ -6,8 +6,9 @@ checkpoints that are on the disk before. Four parts:
 - variants: the first of `--variants`, then the first two, and so on;
 - images: the first variant with samples of several sizes;
 - workers: all of `--variants`, in one process and in worker processes;
-- all: the ten variants with the sample of eight, which may take 15 minutes. Not done unless it is
-  asked for (`--only all`): it writes 14 GB and 4 GB of checkpoints below `--work`.
+- all: the ten variants with the sample of eight and the most of `--workers`, which may take 15
+  minutes. Not done unless it is asked for (`--only all`): it writes 14 GB and 4 GB of checkpoints
+  below `--work`.
 
 Seconds are those of the report, summed over the models: `read` is from the checkpoint into the
 variables, `validation` loads a model and compares it, `measurement` is of its latency and memory
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.append(published(wanted, ended, report))
         print(as_markdown(HEADER, rows[-1:]), file=sys.stderr, flush=True)
     if "all" in parts:
-        wanted = Run(tuple(VARIANTS))
+        wanted = Run(tuple(VARIANTS), workers=max(workers))
         ended, report = publish(wanted, options.work)
         rows.append(line(wanted, ended, report))
         results += [published(wanted, ended, report), in_time(ended)]

@@ -108,7 +108,8 @@ def _attention(work: pathlib.Path, calls: int) -> Result:
 
     model = "cait_xxs24_384"
     image = np.random.default_rng(0).normal(size=(1, 384, 384, 3)).astype(np.float32)
-    block = np.array([12], np.int32)
+    # The last one, which costs the most.
+    block = np.array([23], np.int32)
     with local_server(converted(work, model), model) as (_, stub):
         one = predict_request(model, "class_attention", images=image)
         other = predict_request(model, "self_attention", images=image, block=block)
@@ -117,7 +118,7 @@ def _attention(work: pathlib.Path, calls: int) -> Result:
         )
     ratio = statistics.median(self_attention) / statistics.median(class_attention)
     return Result(
-        "`self_attention` of one block against `class_attention`, cait_xxs24_384",
+        "`self_attention` of the last block against `class_attention`, cait_xxs24_384",
         f"{ratio:.2f}",
         "1.20",
         ratio <= 1.2,

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
-    share_processors(_processes(beam_options))
+    share_processors(processes(beam_options))
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
     require_labels(options.accuracy_gate, shards)
@@ -99,7 +99,7 @@ def _write_configs(options: PublishOptions, storage: Storage, staging: pathlib.P
         write_configs(options.publish_to, options.hub_publisher)
 
 
-def _processes(options: PipelineOptions) -> int:
+def processes(options: PipelineOptions) -> int:
     """Processes of Beam's own runner on this machine; the workers of others are elsewhere."""
     direct = options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":

@@ -28,6 +28,8 @@ def load_tensorflow() -> None:
         tensorflow.constant(0)
     # The writer of Keras models warns that it found no compiled metrics in a model without any.
     tensorflow.get_logger().setLevel("ERROR")
+    # Beam's workers show notes, and the writer has long ones about names of inputs.
+    logging.getLogger("absl").setLevel(logging.WARNING)
 
 
 def load_beam() -> None:
