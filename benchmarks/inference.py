@@ -1,8 +1,9 @@
 """What a model costs to run, and to write and load: `python -m benchmarks.inference`.
 
-Two parts, on weights by rule:
+Three parts, on weights by rule:
 
 - speed: milliseconds a batch, and their ratios to what other ways of running CaiT take;
+- attention: the same of the signatures that answer with attention, in ratios to `logits`;
 - files: what converting a checkpoint and loading what is written take (`benchmarks.files`).
 
 Every competitor is a process of its own with the same number of threads, and the rounds go through
@@ -23,15 +24,25 @@ from export import VARIANTS, UserError, get_variant
 from .files import measure_files
 from .interleaved import Command, Rounds, measure
 from .models import converted, made_apart, plain_port
-from .speed import LOGITS, ONE_THREAD, Key, bounds_table, ratios, times, with_limit
+from .speed import (
+    LOGITS,
+    ONE_THREAD,
+    SELF_ATTENTION,
+    Key,
+    bounds_table,
+    ratios,
+    times,
+    with_limit,
+)
 from .table import machine, results_table
 
-PARTS = ("speed", "files")
+PARTS = ("speed", "attention", "files")
 # What a default TF Serving is given, to let it compile: nothing in the model asks for it.
 XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 # Eight images of these take minutes in the slower competitors.
 LARGEST = ("cait_m36_384", "cait_m48_448")
 Argv = tuple[str, ...]
+_TENSORFLOW = (sys.executable, "-m", "benchmarks.tensorflow_competitors")
 _COMPETITORS = pathlib.Path(__file__).with_name("competitors.py")
 
 
@@ -85,6 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{machine()}, {options.threads} threads, float32 unless said otherwise.", flush=True)
     if "speed" in parts:
         holds &= _speed(variants, batches, options)
+    if "attention" in parts:
+        holds &= _attention(variants, batches, options)
     if "files" in parts:
         results = measure_files(variants, options.work, options.repeats)
         print(f"\n{results_table(results)}")
@@ -102,8 +115,34 @@ def _speed(variants: Sequence[str], batches: Sequence[int], options: argparse.Na
             print(times({(variant, batch): found[variant, batch]}), file=sys.stderr, flush=True)
     if not options.competitors:
         print("\ntimm eager, ONNX Runtime and OpenVINO are left out: no --competitors was given.")
+    return _report(found, options.rounds)
+
+
+def _attention(
+    variants: Sequence[str], batches: Sequence[int], options: argparse.Namespace
+) -> bool:
+    found: dict[Key, Rounds] = {}
+    for variant in variants:
+        sizes = [size for size in batches if size == 1 or variant not in LARGEST]
+        last = get_variant(variant).config.sa_blocks - 1
+        blocks = (f"self_attention@{block}" for block in (0, last // 2, last))
+        columns = {
+            "logits": LOGITS,
+            "class_attention": "class_attention",
+            **dict(zip(blocks, SELF_ATTENTION, strict=True)),
+        }
+        number = str(options.threads)
+        directory = str(made_apart(converted, options.work, variant))
+        command = Command((*_TENSORFLOW, "session", directory, number, number, *columns), columns)
+        for batch, rounds in measure([command], sizes, options.rounds).items():
+            found[variant, batch] = rounds
+            print(times({(variant, batch): rounds}), file=sys.stderr, flush=True)
+    return _report(found, options.rounds)
+
+
+def _report(found: dict[Key, Rounds], rounds: int) -> bool:
     results = bounds_table(found)
-    print(f"\nMilliseconds a batch, medians of {options.rounds} rounds:\n\n{times(found)}")
+    print(f"\nMilliseconds a batch, medians of {rounds} rounds:\n\n{times(found)}")
     print(f"\nRatios; **bold** where the bound does not hold:\n\n{ratios(found)}")
     print(f"\n{results_table(results)}")
     return all(result.holds for result in results)
@@ -120,20 +159,18 @@ def competitors(
         threads: of each.
         python: an interpreter for those that are not of TensorFlow.
     """
-    tensorflow = (sys.executable, "-m", "benchmarks.tensorflow_competitors")
     number = str(threads)
     narrow = functools.partial(converted, dtype="bfloat16")
 
     def session(make: Callable[[pathlib.Path, str], pathlib.Path], intra: str = number) -> Argv:
-        return (*tensorflow, "session", str(made_apart(make, work, variant)), intra, number)
+        return (*_TENSORFLOW, "session", str(made_apart(make, work, variant)), intra, number)
 
-    attention = {name: name for name in ("class_attention", "self_attention")}
     commands = [
         Command(
-            (*tensorflow, "gemm", number),
+            (*_TENSORFLOW, "gemm", number),
             {"tensorflow": "gemm by TensorFlow", "numpy": "gemm by NumPy"},
         ),
-        Command((*session(converted), "logits", *attention), {"logits": LOGITS, **attention}),
+        Command((*session(converted), "logits"), {"logits": LOGITS}),
         # A server's --tensorflow_intra_op_parallelism=1.
         Command((*session(converted, "1"), "logits"), {"logits": f"{LOGITS}, {ONE_THREAD}"}),
         Command(

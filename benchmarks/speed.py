@@ -18,6 +18,7 @@ GEMM_SIZE = 2048
 LIMIT = "matrix-multiply limit"
 LOGITS = "`logits`"
 ONE_THREAD = "one thread an operation"
+SELF_ATTENTION = tuple(f"self_attention, {block} block" for block in ("first", "middle", "last"))
 COLUMNS = (
     LIMIT,
     LOGITS,
@@ -25,7 +26,7 @@ COLUMNS = (
     f"{LOGITS}, XLA",
     f"{LOGITS}, bfloat16",
     "class_attention",
-    "self_attention",
+    *SELF_ATTENTION,
     "plain port",
     "timm eager",
     "ONNX Runtime",
@@ -71,7 +72,7 @@ BOUNDS = (
     Bound(f"{LOGITS}, {ONE_THREAD}", LOGITS, _always(1.0)),
     Bound(f"{LOGITS}, bfloat16", LOGITS, _always(1.0)),
     Bound("class_attention", LOGITS, _always(1.02)),
-    Bound("self_attention", LOGITS, _always(1.15)),
+    *(Bound(column, LOGITS, _always(1.15)) for column in SELF_ATTENTION),
 )
 
 

@@ -1,14 +1,14 @@
 """What TensorFlow runs, a process each: a SavedModel's signatures, and bare products of matrices.
 
-    python -m benchmarks.tensorflow_competitors session DIRECTORY INTRA INTER SIGNATURE[:OUTPUT]...
+    python -m benchmarks.tensorflow_competitors session DIRECTORY INTRA INTER CALL...
     python -m benchmarks.tensorflow_competitors gemm THREADS
 
+A call is the name of a signature, with `:name` of that output alone, with `@number` for that block.
 Answers as `benchmarks.competitors` does.
 """
 
 import contextlib
 import pathlib
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def prepare_session(
         directory: the SavedModel.
         intra: threads of one operation.
         inter: operations at a time.
-        wanted: names of signatures; with `:name`, that output alone is fetched.
+        wanted: calls, as above.
     """
     session = _session(intra, inter)
     with session.graph.as_default():
@@ -40,7 +40,8 @@ def prepare_session(
     def prepare(batch: int) -> Calls:
         calls: Calls = {}
         for name in wanted:
-            signature_name, _, output = name.partition(":")
+            called, _, block = name.partition("@")
+            signature_name, _, output = called.partition(":")
             signature = loaded.signature_def[signature_name]
             outputs = [output] if output else sorted(signature.outputs)
             run = session.make_callable(
@@ -48,7 +49,7 @@ def prepare_session(
                 [signature.inputs[key].name for key in sorted(signature.inputs)],
             )
             infos = [signature.inputs[key] for key in sorted(signature.inputs)]
-            feeds = [_feed(info, batch, session.graph) for info in infos]
+            feeds = [_feed(info, batch, block) for info in infos]
             calls[name] = lambda run=run, feeds=feeds: run(*feeds)  # type: ignore[misc]
         return calls
 
@@ -80,11 +81,10 @@ def _session(intra: int, inter: int) -> Any:
     )
 
 
-def _feed(info: Any, batch: int, graph: tf.Graph) -> Any:
-    """Noise for images; for `block`, the last one for every image, which costs the most."""
+def _feed(info: Any, batch: int, block: str) -> Any:
+    """Noise for images, or the block for every image."""
     if tf.as_dtype(info.dtype) == tf.int32:
-        names = (re.match(r"sa_ffn_block_(\d+)/", op.name) for op in graph.get_operations())
-        return np.full(batch, max(int(name[1]) for name in names if name), np.int32)
+        return np.full(batch, int(block), np.int32)
     shape = [batch, *(dim.size for dim in info.tensor_shape.dim[1:])]
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 

@@ -126,7 +126,7 @@ def test_growth_of_the_graph_is_held_to_that_of_the_blocks() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--only", "sped"], "--only: unknown part 'sped'; known are speed, files"),
+        (["--only", "sped"], "--only: unknown part 'sped'; known are speed, attention, files"),
         (["--variants", "cait_xxs24"], "--variants: unknown variant 'cait_xxs24'; did you mean"),
         (["--batches", "1,x"], "--batches 1,x; expected numbers from 1"),
         (["--rounds", "0"], "--rounds 0; expected a number from 1"),
