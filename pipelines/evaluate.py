@@ -27,10 +27,12 @@ from .evaluation_report import (
     write_evaluation,
 )
 from .labelled_data import DataShard, plan_data
+from .processors import share_processors
 from .progress import follow
 from .published_models import find_classifiers
 from .report import as_text
 from .scores import EvaluateTask, ServedModel, read_score
+from .workers import local_workers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
+    share_processors(local_workers(beam_options))
     # Everything that can be wrong is found before the work begins.
     if options.table:
         check_table(options.table)

@@ -7,14 +7,13 @@ Exit status: 0 when every model was published, 1 when one was refused, 2 for a w
 """
 
 import contextlib
-import multiprocessing
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from export import UserError, checkpoint_source, get_variant, open_checkpoint
 
@@ -34,6 +33,7 @@ from .shards import plan_shards
 from .staging import staging_area
 from .storage import Storage, is_remote, open_storage
 from .transforms import Convert, Publish, Report, Run, Validate
+from .workers import local_workers
 
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
-    share_processors(processes(beam_options))
+    share_processors(local_workers(beam_options))
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
     require_labels(options.accuracy_gate, shards)
@@ -97,15 +97,6 @@ def _write_configs(options: PublishOptions, storage: Storage, staging: pathlib.P
         write_remote_configs(storage, options.hub_publisher, staging)
     else:
         write_configs(options.publish_to, options.hub_publisher)
-
-
-def processes(options: PipelineOptions) -> int:
-    """Processes of Beam's own runner on this machine; the workers of others are elsewhere."""
-    direct = options.view_as(DirectOptions)
-    if direct.direct_running_mode != "multi_processing":
-        return 1
-    # 0 is one for each processor.
-    return int(direct.direct_num_workers) or multiprocessing.cpu_count()
 
 
 @contextlib.contextmanager
