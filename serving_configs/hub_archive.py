@@ -20,6 +20,8 @@ from .errors import ConfigError
 
 # Directories have members of their own: tensorflow_hub makes no others when it unpacks.
 _DIRECTORIES = ("assets", "variables")
+# Python's own are of a few kilobytes: threads that compress would mostly wait for each other.
+_CHUNK = 1 << 20
 _INCLUDED = (
     "saved_model.pb",
     "keras_metadata.pb",
@@ -64,7 +66,13 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
         open_atomically(archive) as temporary,
         temporary.open("wb") as file,
         contextlib.closing(_Compressed(file)) as compressed,
-        tarfile.open(fileobj=cast(Any, compressed), mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        tarfile.open(
+            fileobj=cast(Any, compressed),
+            mode="w|",
+            bufsize=_CHUNK,
+            format=tarfile.PAX_FORMAT,
+            copybufsize=_CHUNK,
+        ) as tar,
     ):
         for name in folders:
             member = tarfile.TarInfo(name)
