@@ -5,22 +5,23 @@ for a server (warm-up requests, batching) or of measurements (the manifest) stay
 directory. The names are among those that the hub's validator lets pass.
 """
 
-import contextlib
 import fnmatch
 import gzip
+import io
 import pathlib
 import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from .atomic import open_atomically
 from .errors import ConfigError
 
 # Directories have members of their own: tensorflow_hub makes no others when it unpacks.
 _DIRECTORIES = ("assets", "variables")
-# Python's own are of a few kilobytes: threads that compress would mostly wait for each other.
+# What is compressed at a time. Python's archives are written by a few kilobytes: threads that
+# compress so little would mostly wait for each other.
 _CHUNK = 1 << 20
 _INCLUDED = (
     "saved_model.pb",
@@ -65,14 +66,8 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
     with (
         open_atomically(archive) as temporary,
         temporary.open("wb") as file,
-        contextlib.closing(_Compressed(file)) as compressed,
-        tarfile.open(
-            fileobj=cast(Any, compressed),
-            mode="w|",
-            bufsize=_CHUNK,
-            format=tarfile.PAX_FORMAT,
-            copybufsize=_CHUNK,
-        ) as tar,
+        io.BufferedWriter(_Compressed(file), _CHUNK) as compressed,
+        tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         for name in folders:
             member = tarfile.TarInfo(name)
@@ -87,7 +82,7 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
     return True
 
 
-class _Compressed:
+class _Compressed(io.RawIOBase):
     """A stream of gzip without a name or a time in its header.
 
     Weights do not repeat themselves: looking for it takes three times as long, and gains nothing.
@@ -98,12 +93,17 @@ class _Compressed:
         # 16 more than the largest window: gzip's header and trailer.
         self._deflate = zlib.compressobj(strategy=zlib.Z_HUFFMAN_ONLY, wbits=16 + zlib.MAX_WBITS)
 
-    def write(self, data: bytes) -> int:
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
         self._file.write(self._deflate.compress(data))
         return len(data)
 
     def close(self) -> None:
-        self._file.write(self._deflate.flush())
+        if not self.closed:
+            self._file.write(self._deflate.flush())
+        super().close()
 
 
 def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
