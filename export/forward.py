@@ -238,7 +238,11 @@ class _SharedFunction:
 
         # It is seen in a server's profiles.
         run.__name__ = block.name.rstrip("_0123456789")
-        self._run = tf.function(run, autograph=False)
+        # At the first run of a signature its graph is optimised, for seconds if the blocks are all
+        # in it: a function that is called is optimised once for all of them. The blocks of layers
+        # can be, as gradients are taken through them.
+        attributes = {"_noinline": True} if body is not None else None
+        self._run = tf.function(run, autograph=False, experimental_attributes=attributes)
 
     def of(
         self, block: tf_keras.Model, after: After | None = None
