@@ -1,8 +1,6 @@
 """One checkpoint to the SavedModels of its heads."""
 
-import contextlib
 import dataclasses
-import gc
 import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ import tf_keras
 from signatures import Head
 
 from .compute import ComputeDtype
-from .memory import release_memory
+from .memory import garbage_collector_paused, release_memory
 from .model import build_classifier, features_of
 from .saved_model import SavedModelWriter
 from .variants import CaiTConfig
@@ -84,7 +82,7 @@ def _convert(
     dtype: ComputeDtype,
 ) -> Iterator[Converted]:
     started = time.perf_counter()
-    with _garbage_collector_paused():
+    with garbage_collector_paused():
         classifier = build_classifier(config, name)
     built = time.perf_counter()
     assign_weights(classifier, config, tensors)
@@ -92,22 +90,10 @@ def _convert(
     writer = None
     for head, directory in directories.items():
         started = time.perf_counter()
-        with _garbage_collector_paused():
+        with garbage_collector_paused():
             writer = writer or SavedModelWriter(classifier, config, labels, trained, dtype)
             model = classifier if head == "classifier" else features_of(classifier, f"{name}_fe")
             writer.write(model, head, directory)
         seconds["write"] = time.perf_counter() - started
         yield Converted(head, directory, model.count_params(), seconds)
         seconds = {}
-
-
-@contextlib.contextmanager
-def _garbage_collector_paused() -> Iterator[None]:
-    """Tracing makes millions of objects that stay: collection would be a fifth of its time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

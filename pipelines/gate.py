@@ -12,7 +12,7 @@ import scipy.special
 import tensorflow as tf
 
 from export.compute import ComputeDtype
-from export.memory import release_memory
+from export.memory import garbage_collector_paused, trim_memory
 from export.names import attention_name, ca_block_name, sa_block_name
 from export.reference import ReferenceOutputs
 from export.variants import CaiTConfig
@@ -73,7 +73,8 @@ class Gate:
         self.labelled = self.correct = 0
         check_interface(directory, head, config, trained)
         try:
-            self._model = tf.saved_model.load(str(directory))
+            with garbage_collector_paused():
+                self._model = tf.saved_model.load(str(directory))
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise GateError(f"the SavedModel cannot be loaded ({error})") from error
         check_parameters(self._model, head, config)
@@ -130,21 +131,18 @@ class Gate:
         stack = np.repeat(image.images, len(sampled), axis=0)
         # Before the call, which then has the memory for itself.
         blocks = self._run("self_attention", images=stack, block=np.array(sampled, np.int32))
-        release_memory()
+        trim_memory()
         called = self._model(tf.constant(image.images))
         # The reference uses one core, and meanwhile the signatures have the other.
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
             sampled_blocks = dict(zip(sampled, blocks["attention"], strict=True))
             compared = executor.submit(self._compare_call, image, called, sampled_blocks)
             del called
-            by_images = dict(self._run_each(self._of_images(), images=image.images))
-            by_bytes = dict(
-                self._run_each(self._taking("image_bytes"), image_bytes=[image.encoded])
-            )
-            by_example = dict(
-                self._run_each(self._taking("inputs"), inputs=[_example(image.encoded)])
-            )
+            by_images = dict(self._run_each(("images",), images=image.images))
+            by_bytes = dict(self._run_each(("image_bytes",), image_bytes=[image.encoded]))
+            by_example = dict(self._run_each(("inputs",), inputs=[_example(image.encoded)]))
             compared.result()
+        self._ran_all = True
         served: dict[str, Array] = {}
         for name, outputs in by_images.items():
             self._compare_tensors(name, outputs, _named(image.expected), image.name)
@@ -199,33 +197,30 @@ class Gate:
             )
             self._record(name, "classes", float(differ), image)
 
-    def _taking(self, *inputs: str) -> list[str]:
-        """Names of the signatures with exactly these inputs."""
-        return [
+    def _taking(self, inputs: tuple[str, ...]) -> list[str]:
+        """Signatures with exactly these inputs: all of them once, later none that repeats another.
+
+        `class_attention` answers with the main output too, and so does it for encoded images.
+        """
+        names = [
             signature.name
             for signature in signatures_for(self._head, self._config.geometry).values()
             if tuple(tensor.name for tensor in signature.inputs) == inputs
         ]
-
-    def _of_images(self) -> list[str]:
-        """Signatures to run on an image: all of them once, later none that only repeats another.
-
-        `class_attention` answers with the main output too.
-        """
-        names = self._taking("images")
         if self._ran_all:
-            names = [name for name in names if name not in ("serving_default", self._main)]
-        self._ran_all = True
+            repeated = ("serving_default", self._main, "bytes_logits", "bytes_features")
+            names = [name for name in names if name not in repeated]
         return names
 
     def _run_each(
-        self, names: Sequence[str], /, **values: object
+        self, inputs: tuple[str, ...], /, **values: object
     ) -> Iterator[tuple[str, dict[str, Array]]]:
-        """Runs signatures two at a time.
+        """Runs the signatures with these inputs, two at a time.
 
         At its first run a signature's graph is optimised, on one core, for longer than it then
         runs.
         """
+        names = self._taking(inputs)
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
             yield from zip(
                 names, executor.map(lambda name: self._run(name, **values), names), strict=True

@@ -116,17 +116,18 @@ def check_warmup(
 
 
 def try_warmup(path: pathlib.Path, signatures: Signatures) -> int:
-    """Holds every request of a file to its signature, and runs the largest; the number of them.
+    """Holds every request of a file to its signature, and runs some; the number of all.
 
-    Of requests with the same values only the one with the most images is run, and only for one of
-    the signatures with the same inputs: what they compute is the same model, and the gate has run
-    each of them with one image. So of one image only what has to be decoded is run.
+    Of requests with the same values one is run, with several images if there is one, and only for
+    one of the signatures with the same inputs: what they compute is the same model, the gate has
+    run each of them with one image, and the measurement the largest batch. So of one image only
+    what has to be decoded is run.
 
     Raises:
         WarmupError: the first that fails.
     """
     requests = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    largest: dict[tuple[str, bytes], tuple[int, int, str, dict[str, tf.Tensor]]] = {}
+    chosen: dict[tuple[str, bytes], tuple[int, int, str, dict[str, tf.Tensor]]] = {}
     count = 0
     for count, record in enumerate(requests, 1):
         log = prediction_log_pb2.PredictionLog.FromString(record)
@@ -138,9 +139,9 @@ def try_warmup(path: pathlib.Path, signatures: Signatures) -> int:
         values = b"".join(_first(tensor) for _, tensor in sorted(inputs.items()))
         images = min(tensor.shape[0] for tensor in inputs.values())
         kind = (str(expected), values)
-        if kind not in largest or images > largest[kind][0]:
-            largest[kind] = (images, count - 1, name, inputs)
-    for images, number, name, inputs in largest.values():
+        if kind not in chosen or 1 == chosen[kind][0] < images:
+            chosen[kind] = (images, count - 1, name, inputs)
+    for images, number, name, inputs in chosen.values():
         if images == 1 and all(tensor.dtype != tf.string for tensor in inputs.values()):
             continue
         with _failing(number, name):

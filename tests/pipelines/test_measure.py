@@ -117,7 +117,7 @@ class Recorded:
         return self._function(**inputs)
 
 
-def test_the_largest_warm_up_runs_once_for_signatures_with_the_same_inputs(
+def test_a_joint_warm_up_request_runs_once_for_signatures_with_the_same_inputs(
     classifier: dict[str, Recorded], tiny_config: CaiTConfig
 ) -> None:
     found: Any = classifier
@@ -125,7 +125,7 @@ def test_the_largest_warm_up_runs_once_for_signatures_with_the_same_inputs(
     arguments = ("m", "classifier", tiny_config.geometry, measured)
     assert check_warmup(found, *arguments) == 3 * len(found)
     ran = [function for function in classifier.values() if function.images]
-    assert [function.images for function in ran] == [[4]] * 4
+    assert [function.images for function in ran] == [[2]] * 4
     kinds = [function.structured_input_signature for function in ran]
     assert all(f.structured_input_signature in kinds for f in classifier.values())
     # Each is looked at all the same.
