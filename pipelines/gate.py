@@ -23,7 +23,7 @@ from signatures.functions import EXAMPLE_IMAGE_KEY
 from .bounds import BOUNDS, Bounds
 from .interface import GateError, check_interface, check_parameters
 from .measure import WarmupError, check_warmup, measure
-from .prepared_image import PreparedImage
+from .prepared_image import PreparedImage, largest_difference
 from .records import Figure
 
 Array = npt.NDArray[Any]
@@ -67,7 +67,8 @@ class Gate:
         self._labels = labels or [str(i) for i in range(config.num_classes)]
         self._worst: dict[tuple[str, str], Figure] = {}
         self._main = "logits" if head == "classifier" else "features"
-        self._ran_all = False
+        # Signatures that have run.
+        self._ran: set[str] = set()
         # Seconds of the main signature with one image, which no other ran beside.
         self._timed: list[float] = []
         self.labelled = self.correct = 0
@@ -85,14 +86,19 @@ class Gate:
         return tuple(self._worst.values())
 
     def compare(self, image: PreparedImage) -> None:
-        """Compares the main output on an image and, where it says so, everything else."""
-        if not image.attention:
-            started = time.perf_counter()
-            outputs = self._run("serving_default", images=image.images)
-            self._timed.append(time.perf_counter() - started)
-            self._compare_tensors("serving_default", outputs, _named(image.expected), image.name)
-        else:
+        """Compares the main output on an image and, where it says so, everything else.
+
+        The main output has several signatures. Of each at least one image is compared, and fewest
+        signatures run where the images without attention come first.
+        """
+        if image.attention:
             outputs = self._compare_everything(image)
+        elif self._main not in self._ran:
+            outputs = self._compare_main(self._main, image)
+        else:
+            started = time.perf_counter()
+            outputs = self._compare_main("serving_default", image)
+            self._timed.append(time.perf_counter() - started)
         if image.label is not None and "logits" in outputs:
             self.labelled += 1
             self.correct += int(np.argmax(outputs["logits"])) == image.label
@@ -116,7 +122,13 @@ class Gate:
             raise GateError(str(error)) from error
         return measured
 
+    def _compare_main(self, signature: str, image: PreparedImage) -> dict[str, Array]:
+        outputs = self._run(signature, images=image.images)
+        self._compare_tensors(signature, outputs, _named(image.expected), image.name)
+        return outputs
+
     def _run(self, signature: str, **inputs: object) -> dict[str, Array]:
+        self._ran.add(signature)
         function = self._model.signatures[signature]
         try:
             outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
@@ -142,7 +154,6 @@ class Gate:
             by_bytes = dict(self._run_each(("image_bytes",), image_bytes=[image.encoded]))
             by_example = dict(self._run_each(("inputs",), inputs=[_example(image.encoded)]))
             compared.result()
-        self._ran_all = True
         served: dict[str, Array] = {}
         for name, outputs in by_images.items():
             self._compare_tensors(name, outputs, _named(image.expected), image.name)
@@ -153,22 +164,24 @@ class Gate:
     def _compare_call(
         self, image: PreparedImage, called: tuple[Any, ...], sampled: Mapping[int, Array]
     ) -> None:
-        """All blocks out of one call; block by block, because all are up to 1.8 GiB."""
+        """All blocks out of one call, and those of the `self_attention` signature."""
         main, self_attention, class_attention = called
-
-        def sink(block: int, expected: Array) -> None:
-            name = attention_name(sa_block_name(block))
-            self._compare(CALL, name, self_attention.pop(name).numpy(), expected, image.name)
-            if block in sampled:
-                found = sampled[block][np.newaxis]
-                self._compare("self_attention", "attention", found, expected, image.name)
-
-        expected = image.run_reference(sink)
+        blocks = {attention_name(sa_block_name(i)): i for i in range(self._config.sa_blocks)}
+        if self_attention.keys() != blocks.keys():
+            wrong = ", ".join(sorted(self_attention.keys() ^ blocks.keys()))
+            raise GateError(f"{CALL}: missing or unexpected outputs {wrong}")
+        compared = [(CALL, name, blocks[name], np.asarray(self_attention[name])) for name in blocks]
+        compared += [("self_attention", "attention", i, sampled[i][np.newaxis]) for i in sampled]
+        size = self._config.geometry
+        for signature, output, _, found in compared:
+            shape = (1, size.heads, size.patches, size.patches)
+            _check_shape(signature, output, found, shape, image.name)
+        differences = image.self_attention_differences([pair[2:] for pair in compared])
+        for (signature, output, *_), difference in zip(compared, differences, strict=True):
+            self._record(signature, output, difference, image.name)
         outputs = {self._main: main.numpy()}
         outputs |= {name: tensor.numpy() for name, tensor in class_attention.items()}
-        self._compare_tensors(CALL, outputs, _named(expected), image.name)
-        if self_attention:
-            raise GateError(f"{CALL}: unexpected outputs {', '.join(sorted(self_attention))}")
+        self._compare_tensors(CALL, outputs, _named(image.expected), image.name)
 
     def _compare_encoded(
         self,
@@ -198,19 +211,17 @@ class Gate:
             self._record(name, "classes", float(differ), image)
 
     def _taking(self, inputs: tuple[str, ...]) -> list[str]:
-        """Signatures with exactly these inputs: all of them once, later none that repeats another.
+        """Signatures with exactly these inputs, but those of the main output that have run.
 
-        `class_attention` answers with the main output too, and so does it for encoded images.
+        `class_attention` answers with the main output too.
         """
-        names = [
+        repeated = self._ran & {"serving_default", self._main}
+        return [
             signature.name
             for signature in signatures_for(self._head, self._config.geometry).values()
             if tuple(tensor.name for tensor in signature.inputs) == inputs
+            and signature.name not in repeated
         ]
-        if self._ran_all:
-            repeated = ("serving_default", self._main, "bytes_logits", "bytes_features")
-            names = [name for name in names if name not in repeated]
-        return names
 
     def _run_each(
         self, inputs: tuple[str, ...], /, **values: object
@@ -240,12 +251,8 @@ class Gate:
     def _compare(
         self, signature: str, output: str, found: Array, expected: Array, image: str
     ) -> None:
-        if found.shape != expected.shape:
-            raise GateError(
-                f"{signature}: {output} has shape {found.shape} on {image}; "
-                f"expected {expected.shape}"
-            )
-        self._record(signature, output, float(np.max(np.abs(found - expected))), image)
+        _check_shape(signature, output, found, expected.shape, image)
+        self._record(signature, output, largest_difference(found, expected), image)
 
     def _bounds(self, signature: str) -> Bounds:
         return BOUNDS["float32" if signature == CALL else self._dtype]
@@ -262,6 +269,15 @@ class Gate:
         figure = Figure(signature, output, difference, bound, image)
         key = (signature, output)
         self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure
+
+
+def _check_shape(
+    signature: str, output: str, found: Array, expected: tuple[int, ...], image: str
+) -> None:
+    if found.shape != expected:
+        raise GateError(
+            f"{signature}: {output} has shape {found.shape} on {image}; expected {expected}"
+        )
 
 
 def _named(expected: ReferenceOutputs) -> dict[str, Array]:

@@ -30,6 +30,7 @@ BATCH = 8
 # Twice what a batch may take in the parameters that follow from the measurement.
 _LONGEST = 2 * LATENCY_BUDGET
 _RUNS = 3
+_RUNS_OF_A_BATCH = 2
 _SAMPLING = 0.002
 _FLOAT = 4
 
@@ -62,7 +63,7 @@ def measure(
     if batch > 1:
         many = np.repeat(one, batch, axis=0)
         with _growth() as found:
-            batch_latency = _seconds(run, many)
+            batch_latency = _seconds(run, many, _RUNS_OF_A_BATCH)
         growth = found[0] // batch
     return Measured(latency, batch, batch_latency, max(growth, _least_memory(geometry)))
 
@@ -118,10 +119,10 @@ def check_warmup(
 def try_warmup(path: pathlib.Path, signatures: Signatures) -> int:
     """Holds every request of a file to its signature, and runs some; the number of all.
 
-    Of requests with the same values one is run, with several images if there is one, and only for
-    one of the signatures with the same inputs: what they compute is the same model, the gate has
-    run each of them with one image, and the measurement the largest batch. So of one image only
-    what has to be decoded is run.
+    Only images that have to be decoded are run, of which the gate had one at a time: with pixels
+    the measurement has run a batch, and the gate images of several blocks. Of requests with the
+    same values one is run, with several images if there is one, and only for one of the signatures
+    with the same inputs.
 
     Raises:
         WarmupError: the first that fails.
@@ -136,14 +137,14 @@ def try_warmup(path: pathlib.Path, signatures: Signatures) -> int:
             inputs = _inputs(log)
             expected = signatures[name].structured_input_signature[1]
             _check_inputs(inputs, expected)
+        if all(tensor.dtype != tf.string for tensor in inputs.values()):
+            continue
         values = b"".join(_first(tensor) for _, tensor in sorted(inputs.items()))
         images = min(tensor.shape[0] for tensor in inputs.values())
         kind = (str(expected), values)
         if kind not in chosen or 1 == chosen[kind][0] < images:
             chosen[kind] = (images, count - 1, name, inputs)
-    for images, number, name, inputs in chosen.values():
-        if images == 1 and all(tensor.dtype != tf.string for tensor in inputs.values()):
-            continue
+    for _, number, name, inputs in chosen.values():
         with _failing(number, name):
             signatures[name](**inputs)
     return count
@@ -194,10 +195,10 @@ def _first(tensor: tf.Tensor) -> bytes:
     return serialized
 
 
-def _seconds(run: Callable[[Array], object], images: Array) -> float:
+def _seconds(run: Callable[[Array], object], images: Array, runs: int = _RUNS) -> float:
     """The shortest of a few runs: what is longer was something else on the machine."""
     shortest = float("inf")
-    for _ in range(_RUNS):
+    for _ in range(runs):
         started = time.perf_counter()
         run(images)
         shortest = min(shortest, time.perf_counter() - started)

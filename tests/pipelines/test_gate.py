@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import export.model
+import pipelines.prepared_image
 from export.convert import convert
 from export.random_weights import random_tensor
 from export.variants import CaiTConfig
@@ -134,6 +135,51 @@ def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_pat
     np.testing.assert_allclose(logits, image.expected.logits, rtol=0, atol=1e-5)
     found = serve("bytes_logits", image_bytes=[image.encoded])["logits"]
     np.testing.assert_allclose(found, logits, rtol=0, atol=1e-5)
+
+
+def test_the_reference_runs_again_only_for_other_attention(data, tmp_path, monkeypatch):
+    runs: list[bool] = []
+    forward = pipelines.prepared_image.forward
+
+    def counted(tensors, images, sink=None):
+        runs.append(sink is not None)
+        return forward(tensors, images, sink)
+
+    monkeypatch.setattr(pipelines.prepared_image, "forward", counted)
+    encoded = (data / "photos" / "cat.jpg").read_bytes()
+    image = prepare_image("cat.jpg", encoded, True, CONFIG, TENSORS)
+    right = {head: tmp_path / head for head in BOTH}
+    list(convert("gate", CONFIG, TENSORS, right))
+    # A difference that the first block alone has.
+    key = "blocks.0.attn.proj_w.bias"
+    wrong = {"features": tmp_path / "wrong"}
+    list(convert("gate", CONFIG, {**TENSORS, key: TENSORS[key] + 1e-3}, wrong))
+    found = []
+    for head, directory in (*right.items(), *wrong.items()):
+        gate = Gate(directory, head, CONFIG)
+        gate.compare(image)
+        found.append(failing(gate))
+    assert runs == [True, True]
+    assert found[:2] == [set(), set()]
+    assert ("__call__", "sa_ffn_block_0_att") in found[2]
+    assert ("self_attention", "attention") in found[2]
+
+
+def test_the_main_output_has_each_of_its_signatures_compared(images, tmp_path):
+    directory = tmp_path / "model"
+    list(convert("gate", CONFIG, TENSORS, {"classifier": directory}))
+    gate = Gate(directory, "classifier", CONFIG)
+    plain = [image for image in images if not image.attention]
+    names = {("logits", "logits"), ("serving_default", "logits")}
+    gate.compare(plain[0])
+    assert {figure.signature for figure in gate.figures} == {"logits"}
+    gate.compare(plain[0])
+    assert names <= {(figure.signature, figure.output) for figure in gate.figures}
+    worst = {figure.signature: figure.image for figure in gate.figures}
+    gate.compare(dataclasses.replace(images[0], name="again"))
+    after = {figure.signature: figure.image for figure in gate.figures}
+    assert {name: after[name] for name in worst} == worst
+    assert after["class_attention"] == after["bytes_logits"] == "again"
 
 
 def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
