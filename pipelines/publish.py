@@ -33,7 +33,7 @@ from .shards import plan_shards
 from .staging import staging_area
 from .storage import Storage, is_remote, open_storage
 from .transforms import Convert, Publish, Report, Run, Validate
-from .workers import local_workers
+from .workers import local_workers, longest_first
 
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -146,8 +146,8 @@ def _prepare_run(
 def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
     source = checkpoint_source(options.checkpoints, options.revision)
     return [
-        ConvertTask(name, options.heads, open_checkpoint(source, get_variant(name), cache))
-        for name in options.variants
+        ConvertTask(variant.name, options.heads, open_checkpoint(source, variant, cache))
+        for variant in longest_first(map(get_variant, options.variants))
     ]
 
 
@@ -162,7 +162,8 @@ def _run_pipeline(
     with follow(pathlib.Path(run.progress), steps), beam.Pipeline(options=options) as pipeline:
         (
             pipeline
-            | "Tasks" >> beam.Create(tasks)
+            # `Convert` spreads them among the workers.
+            | "Tasks" >> beam.Create(tasks, reshuffle=False)
             | "Convert" >> Convert(run)
             | "Validate" >> Validate(run, shards)
             | "Publish" >> Publish(run)

@@ -18,6 +18,7 @@ from apache_beam.metrics import Metrics
 from export.compute import ComputeDtype
 from export.errors import one_line
 from export.memory import release_memory
+from export.variants import get_variant
 from serving_configs import hub_handle
 from signatures.labels import default_labels
 
@@ -37,6 +38,7 @@ from .records import (
 from .release import ReleaseError, release
 from .report import write_report
 from .verdict import judge
+from .workers import longest_first
 
 _NAMESPACE = "cait"
 
@@ -85,8 +87,6 @@ class Convert(beam.PTransform):
             # Breaks the fusion with what made the tasks, so that workers share them.
             | "Spread" >> beam.Reshuffle()
             | "Convert" >> beam.ParDo(_ConvertFn(self._run))
-            # A step below that fails is done again without a second conversion.
-            | "Keep" >> beam.Reshuffle()
         )
 
 
@@ -104,9 +104,11 @@ class Validate(beam.PTransform):
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
             staged
+            # Records only: gathering them is cheap.
+            | "GatherStaged" >> beam.combiners.ToList()
             | "FanOut" >> beam.FlatMap(_fan_out, self._shards)
-            # The heads of a variant come together: one pass of the reference is enough for both.
-            | "ByVariantAndShard" >> beam.GroupByKey()
+            # A step below that fails is done again without a second conversion.
+            | "SpreadStaged" >> beam.Reshuffle()
             | "Compare" >> beam.ParDo(_ValidateFn(self._run))
             | "ByModel" >> beam.GroupByKey()
             | "Gather" >> beam.MapTuple(_gather)
@@ -141,10 +143,17 @@ class Report(beam.PTransform):
 
 
 def _fan_out(
-    model: StagedModel, shards: Sequence[Shard]
-) -> Iterator[tuple[tuple[str, str], tuple[StagedModel, Shard]]]:
-    for shard in shards:
-        yield (model.variant, shard.path), (model, shard)
+    staged: Sequence[StagedModel], shards: Sequence[Shard]
+) -> Iterator[tuple[list[StagedModel], Shard]]:
+    """The heads of a variant come together: one pass of the reference is enough for both. It is
+    counted at the one that comes first, the classifier.
+    """
+    by_variant: dict[str, list[StagedModel]] = {}
+    for model in staged:
+        by_variant.setdefault(model.variant, []).append(model)
+    for variant in longest_first(get_variant(name) for name in by_variant):
+        for shard in shards:
+            yield sorted(by_variant[variant.name], key=lambda model: model.head), shard
 
 
 def _gather(
@@ -225,12 +234,13 @@ class _ValidateFn(beam.DoFn):
         threadpoolctl.threadpool_limits(1, "blas")
 
     def process(
-        self, work: tuple[tuple[str, str], Iterable[tuple[StagedModel, Shard]]]
+        self, work: tuple[Sequence[StagedModel], Shard]
     ) -> Iterator[tuple[str, tuple[StagedModel, ShardResult]]]:
         from .validate import PreparedShard
 
+        models, shard = work
         prepared: PreparedShard | None = None
-        for staged, shard in work[1]:
+        for staged in models:
             started = time.perf_counter()
             result = ShardResult()
             if not staged.error:
