@@ -20,13 +20,17 @@ def test_the_two_longest_variants_go_to_two_workers(
     given: dict[str, dict[int, list[str]]] = {
         step: collections.defaultdict(list) for step in ("convert", "validate")
     }
+    # Both are at work at a time: a thread that is done with one worker's would do the other's, too.
+    both = threading.Barrier(2, timeout=60)
 
     def convert(variant: str, *_: Any) -> None:
+        both.wait()
         given["convert"][threading.get_ident()].append(variant)
         raise ValueError("not wanted here")
 
     def tell(_: str, step: str, subject: str, seconds: float) -> None:
         if step == "validate":
+            both.wait()
             given[step][threading.get_ident()].append(subject.split()[0].removesuffix("_fe"))
 
     monkeypatch.setattr("export.convert.convert", convert)
