@@ -1,6 +1,7 @@
 """The gate: a SavedModel, loaded back from disk, held to the reference over sample images."""
 
 import concurrent.futures
+import functools
 import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,16 +21,14 @@ from serving_configs.batching import Measured
 from signatures import Head, signatures_for
 from signatures.functions import EXAMPLE_IMAGE_KEY
 
-from .bounds import BOUNDS, Bounds
+from .differences import CALL, Differences, check_shape
 from .interface import GateError, check_interface, check_parameters
-from .measure import WarmupError, check_warmup, measure
-from .prepared_image import PreparedImage, largest_difference
+from .measure import BATCH, WarmupError, check_warmup, measure
+from .mixed_batch import mirrored, mixed_batch, rows_of_images
+from .prepared_image import PreparedImage
 from .records import Figure
 
 Array = npt.NDArray[Any]
-
-CALL = "__call__"
-"""The call as a layer, in the place of a signature's name."""
 
 
 class Gate:
@@ -61,16 +60,17 @@ class Gate:
         trained: bool = True,
         dtype: ComputeDtype = "float32",
     ) -> None:
-        self._dtype: ComputeDtype = dtype
         self._head: Head = head
         self._config = config
         self._labels = labels or [str(i) for i in range(config.num_classes)]
-        self._worst: dict[tuple[str, str], Figure] = {}
+        self._differences = Differences(dtype)
         self._main = "logits" if head == "classifier" else "features"
         # Signatures that have run.
         self._ran: set[str] = set()
         # Seconds of the main signature with one image, which no other ran beside.
         self._timed: list[float] = []
+        # Those compared one at a time that are compared in a batch too.
+        self._for_batch: list[PreparedImage] = []
         self.labelled = self.correct = 0
         check_interface(directory, head, config, trained)
         try:
@@ -83,7 +83,7 @@ class Gate:
     @property
     def figures(self) -> tuple[Figure, ...]:
         """The worst difference of every output compared so far."""
-        return tuple(self._worst.values())
+        return self._differences.figures
 
     def compare(self, image: PreparedImage) -> None:
         """Compares the main output on an image and, where it says so, everything else.
@@ -99,12 +99,16 @@ class Gate:
             started = time.perf_counter()
             outputs = self._compare_main("serving_default", image)
             self._timed.append(time.perf_counter() - started)
+        if len(self._for_batch) < BATCH:
+            self._for_batch.append(image)
         if image.label is not None and "logits" in outputs:
             self.labelled += 1
             self.correct += int(np.argmax(outputs["logits"])) == image.label
 
     def measure(self, model: str) -> Measured:
         """Measures the model for its batching, and tries the warm-up requests that follow from it.
+
+        The batch of the measurement is of the images before, and is compared with the reference.
 
         Args:
             model: its name.
@@ -113,18 +117,37 @@ class Gate:
             GateError: a request fails; a server would refuse the version.
         """
         geometry = self._config.geometry
-        measured = measure(
-            lambda images: self._run("serving_default", images=images), geometry, self._timed
-        )
+        # Zeros where no image of the sample could be decoded.
+        shape = (1, geometry.image_size, geometry.image_size, 3)
+        images = [image.images for image in self._for_batch] or [np.zeros(shape, np.float32)]
+        of_size = functools.cache(functools.partial(mixed_batch, images))
+        answers: dict[int, dict[str, Array]] = {}
+
+        def run(batch: int) -> None:
+            answers[batch] = self._run("serving_default", images=of_size(batch))
+
+        measured = measure(run, geometry, self._timed)
+        if measured.batch == 1:
+            # Too slow for a server's batches, but a request may have several images.
+            run(2)
+        size = max(answers)
+        self._compare_batch(size, answers[size])
         try:
             check_warmup(self._model.signatures, model, self._head, geometry, measured)
         except WarmupError as error:
             raise GateError(str(error)) from error
         return measured
 
+    def _compare_batch(self, size: int, outputs: Mapping[str, Array]) -> None:
+        for row, number in rows_of_images(len(self._for_batch), size):
+            image = self._for_batch[number]
+            answer = {name: values[row : row + 1] for name, values in outputs.items()}
+            where = f"{image.name}, in a batch of {size}"
+            self._differences.compare_all("serving_default", answer, _named(image.expected), where)
+
     def _compare_main(self, signature: str, image: PreparedImage) -> dict[str, Array]:
         outputs = self._run(signature, images=image.images)
-        self._compare_tensors(signature, outputs, _named(image.expected), image.name)
+        self._differences.compare_all(signature, outputs, _named(image.expected), image.name)
         return outputs
 
     def _run(self, signature: str, **inputs: object) -> dict[str, Array]:
@@ -140,14 +163,16 @@ class Gate:
         """All that the model can answer; what its tensor signatures did."""
         last = self._config.sa_blocks - 1
         sampled = sorted({0, last // 2, last})
-        stack = np.repeat(image.images, len(sampled), axis=0)
+        # Among them another image, so that one that gets something of its neighbour's is seen.
+        stack = np.concatenate([mirrored(image.images), *[image.images] * len(sampled)])
+        wanted = np.array([sampled[len(sampled) // 2], *sampled], np.int32)
         # Before the call, which then has the memory for itself.
-        blocks = self._run("self_attention", images=stack, block=np.array(sampled, np.int32))
+        blocks = self._run("self_attention", images=stack, block=wanted)
         trim_memory()
         called = self._model(tf.constant(image.images))
         # The reference uses one core, and meanwhile the signatures have the other.
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            sampled_blocks = dict(zip(sampled, blocks["attention"], strict=True))
+            sampled_blocks = dict(zip(sampled, blocks["attention"][1:], strict=True))
             compared = executor.submit(self._compare_call, image, called, sampled_blocks)
             del called
             by_images = dict(self._run_each(("images",), images=image.images))
@@ -156,7 +181,7 @@ class Gate:
             compared.result()
         served: dict[str, Array] = {}
         for name, outputs in by_images.items():
-            self._compare_tensors(name, outputs, _named(image.expected), image.name)
+            self._differences.compare_all(name, outputs, _named(image.expected), image.name)
             served |= outputs
         self._compare_encoded(image.name, by_bytes, by_example, served)
         return served
@@ -175,13 +200,13 @@ class Gate:
         size = self._config.geometry
         for signature, output, _, found in compared:
             shape = (1, size.heads, size.patches, size.patches)
-            _check_shape(signature, output, found, shape, image.name)
+            check_shape(signature, output, found, shape, image.name)
         differences = image.self_attention_differences([pair[2:] for pair in compared])
         for (signature, output, *_), difference in zip(compared, differences, strict=True):
-            self._record(signature, output, difference, image.name)
+            self._differences.record(signature, output, difference, image.name)
         outputs = {self._main: main.numpy()}
         outputs |= {name: tensor.numpy() for name, tensor in class_attention.items()}
-        self._compare_tensors(CALL, outputs, _named(image.expected), image.name)
+        self._differences.compare_all(CALL, outputs, _named(image.expected), image.name)
 
     def _compare_encoded(
         self,
@@ -195,20 +220,20 @@ class Gate:
         if self._head == "classifier":
             expected["probabilities"] = scipy.special.softmax(expected["logits"], axis=-1)
         for name, outputs in by_bytes.items():
-            self._compare_tensors(name, outputs, expected, image)
+            self._differences.compare_all(name, outputs, expected, image)
         for name, outputs in by_example.items():
             best = np.argsort(-expected["probabilities"][0], kind="stable")
             best = best[: outputs["scores"].shape[-1]]
             scores = expected["probabilities"][:, best]
-            self._compare(name, "scores", outputs["scores"], scores, image)
+            self._differences.compare(name, "scores", outputs["scores"], scores, image)
             wanted = [self._labels[i] for i in best]
             found = [label.decode() for label in outputs["classes"][0]]
-            tie = self._bounds(name).tie
+            tie = self._differences.bounds(name).tie
             differ = sum(
                 label != right and self._gap(expected["logits"][0], label, place) > tie
                 for label, right, place in zip(found, wanted, best, strict=True)
             )
-            self._record(name, "classes", float(differ), image)
+            self._differences.record(name, "classes", float(differ), image)
 
     def _taking(self, inputs: tuple[str, ...]) -> list[str]:
         """Signatures with exactly these inputs, but those of the main output that have run.
@@ -237,47 +262,12 @@ class Gate:
                 names, executor.map(lambda name: self._run(name, **values), names), strict=True
             )
 
-    def _compare_tensors(
-        self, signature: str, outputs: dict[str, Array], expected: dict[str, Array], image: str
-    ) -> None:
-        for name, found in outputs.items():
-            self._compare(signature, name, found, expected[name], image)
-            if name == "logits":
-                ((best,), (wanted,)) = np.argmax(found, -1), np.argmax(expected[name], -1)
-                lead = expected[name][0, wanted] - expected[name][0, best]
-                differs = best != wanted and lead > self._bounds(signature).tie
-                self._record(signature, "top1", float(differs), image)
-
-    def _compare(
-        self, signature: str, output: str, found: Array, expected: Array, image: str
-    ) -> None:
-        _check_shape(signature, output, found, expected.shape, image)
-        self._record(signature, output, largest_difference(found, expected), image)
-
-    def _bounds(self, signature: str) -> Bounds:
-        return BOUNDS["float32" if signature == CALL else self._dtype]
-
     def _gap(self, logits: Array, label: str, place: int) -> float:
         """How far the class of a label is from the one in its place; endless for no class."""
         # Two of ImageNet's classes have the same name.
         named = [i for i, name in enumerate(self._labels) if name == label]
         gaps = [abs(float(logits[i] - logits[place])) for i in named]
         return min(gaps, default=np.inf)
-
-    def _record(self, signature: str, output: str, difference: float, image: str) -> None:
-        bound = self._bounds(signature).of(output)
-        figure = Figure(signature, output, difference, bound, image)
-        key = (signature, output)
-        self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure
-
-
-def _check_shape(
-    signature: str, output: str, found: Array, expected: tuple[int, ...], image: str
-) -> None:
-    if found.shape != expected:
-        raise GateError(
-            f"{signature}: {output} has shape {found.shape} on {image}; expected {expected}"
-        )
 
 
 def _named(expected: ReferenceOutputs) -> dict[str, Array]:

@@ -10,10 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -21,7 +18,6 @@ from serving_configs.batching import FILE_IN_VERSION, LATENCY_BUDGET, Measured, 
 from signatures import Geometry, Head
 from signatures.warmup import REQUESTS, write_warmup
 
-Array = npt.NDArray[Any]
 Signatures = Mapping[str, tf.types.experimental.ConcreteFunction]
 
 BATCH = 8
@@ -40,7 +36,7 @@ class WarmupError(Exception):
 
 
 def measure(
-    run: Callable[[Array], object], geometry: Geometry, timed: Sequence[float] = ()
+    run: Callable[[int], object], geometry: Geometry, timed: Sequence[float] = ()
 ) -> Measured:
     """Measures a model on this machine: a few runs with one image, then some with several.
 
@@ -48,22 +44,19 @@ def measure(
     take: TensorFlow keeps what it has freed, so that a growth may not be seen.
 
     Args:
-        run: the model on images (B, S, S, 3) float32; it has run before.
+        run: runs the model on that many images; it has run before.
         geometry: the model's sizes.
         timed: seconds of runs with one image that were made before; if they are enough no more are.
     """
-    size = geometry.image_size
-    one = np.zeros((1, size, size, 3), np.float32)
     enough = len(timed) >= _RUNS or min(timed, default=0.0) > _LONGEST
-    latency = min(timed) if enough else _seconds(run, one)
+    latency = min(timed) if enough else _seconds(run, 1)
     batch = BATCH
     while batch > 1 and batch * latency > _LONGEST:
         batch //= 2
     batch_latency, growth = latency, 0
     if batch > 1:
-        many = np.repeat(one, batch, axis=0)
         with _growth() as found:
-            batch_latency = _seconds(run, many, _RUNS_OF_A_BATCH)
+            batch_latency = _seconds(run, batch, _RUNS_OF_A_BATCH)
         growth = found[0] // batch
     return Measured(latency, batch, batch_latency, max(growth, _least_memory(geometry)))
 
@@ -195,7 +188,7 @@ def _first(tensor: tf.Tensor) -> bytes:
     return serialized
 
 
-def _seconds(run: Callable[[Array], object], images: Array, runs: int = _RUNS) -> float:
+def _seconds(run: Callable[[int], object], images: int, runs: int = _RUNS) -> float:
     """The shortest of a few runs: what is longer was something else on the machine."""
     shortest = float("inf")
     for _ in range(runs):

@@ -2,13 +2,15 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import export.forward
 import export.model
+import pipelines.measure
 import pipelines.prepared_image
 from export.convert import convert
 from export.random_weights import random_tensor
@@ -16,7 +18,8 @@ from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from pipelines.gate import Gate
 from pipelines.interface import GateError
-from pipelines.prepared_image import prepare_image
+from pipelines.measure import BATCH
+from pipelines.prepared_image import PreparedImage, prepare_image
 from signatures import BOTH, Head, signatures_for
 
 # Small, but wide and deep enough for a small error in every block to add up as in the variants.
@@ -36,11 +39,15 @@ def images(data):
 def gate_of(images, tmp_path) -> Callable[..., Gate]:
     """Converts tensors, as the code is at the moment, and runs the gate on what was written."""
 
-    def run(tensors: Mapping[str, np.ndarray] = TENSORS, head: Head = "classifier") -> Gate:
+    def run(
+        tensors: Mapping[str, np.ndarray] = TENSORS,
+        head: Head = "classifier",
+        compared: Sequence[PreparedImage] = images,
+    ) -> Gate:
         directory = tmp_path / head
         list(convert("gate", CONFIG, tensors, {head: directory}))
         gate = Gate(directory, head, CONFIG)
-        for image in images:
+        for image in compared:
             gate.compare(image)
         return gate
 
@@ -97,6 +104,38 @@ def test_feature_extractor_without_its_last_norm_is_caught(gate_of):
 def test_number_that_is_not_finite_is_caught(gate_of):
     bias = np.full_like(TENSORS["head.bias"], np.nan)
     assert ("logits", "logits") in failing(gate_of({**TENSORS, "head.bias": bias}))
+
+
+@pytest.fixture
+def mixing_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that add to an image's tokens something of its neighbour's."""
+    block = export.forward.self_attention_block
+
+    def mixing(config: CaiTConfig, *arguments, **named):
+        tokens, attention = block(config, *arguments, **named)
+        return tokens + 0.1 * (tf.roll(tokens, config.patches, 0) - tokens), attention
+
+    monkeypatch.setattr(export.forward, "self_attention_block", mixing)
+
+
+@pytest.mark.usefixtures("mixing_images")
+@pytest.mark.parametrize(("count", "slow"), [(1, False), (3, True)])
+def test_a_batch_whose_images_are_mixed_is_caught(gate_of, images, monkeypatch, count, slow):
+    if slow:
+        # No batch is measured then.
+        monkeypatch.setattr(pipelines.measure, "_LONGEST", 0.0)
+    plain = [dataclasses.replace(image, attention=False) for image in images[:count]]
+    gate = gate_of(compared=plain)
+    assert failing(gate) == set()
+    gate.measure("gate")
+    assert failing(gate) >= {("serving_default", "logits")}
+    (worst,) = (f for f in gate.figures if (f.signature, f.output) == ("serving_default", "logits"))
+    assert worst.image.endswith(f"in a batch of {2 if slow else BATCH}")
+
+
+@pytest.mark.usefixtures("mixing_images")
+def test_self_attention_whose_images_are_mixed_is_caught(gate_of):
+    assert ("self_attention", "attention") in failing(gate_of())
 
 
 def test_model_of_the_other_head_is_caught(tmp_path):

@@ -25,8 +25,8 @@ MIB = 2**20
 def test_batches_that_take_long_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    def run(images: Any) -> None:
-        sizes.append(len(images))
+    def run(images: int) -> None:
+        sizes.append(images)
         time.sleep(0.02)
 
     assert measure(run, GEOMETRY).batch == BATCH
@@ -42,8 +42,8 @@ def test_batches_that_take_long_are_not_tried(monkeypatch: pytest.MonkeyPatch) -
 def test_what_was_timed_before_is_not_timed_again() -> None:
     sizes: list[int] = []
 
-    def run(images: Any) -> None:
-        sizes.append(len(images))
+    def run(images: int) -> None:
+        sizes.append(images)
 
     assert measure(run, GEOMETRY, [0.003, 0.002, 0.004]).latency == 0.002
     assert set(sizes) == {BATCH}
@@ -57,8 +57,8 @@ def test_what_was_timed_before_is_not_timed_again() -> None:
 def test_memory_is_what_a_batch_needs_more(tmp_path: pathlib.Path) -> None:
     held: list[Any] = []
 
-    def run(images: Any) -> None:
-        held.append(np.ones((len(images), 32 * MIB), np.uint8))
+    def run(images: int) -> None:
+        held.append(np.ones((images, 32 * MIB), np.uint8))
         # So that it is seen.
         time.sleep(0.1)
         held.clear()
