@@ -87,8 +87,10 @@ class Differences:
 def check_shape(
     signature: str, output: str, found: Array, expected: tuple[int, ...], image: str
 ) -> None:
-    """Raises:
-    GateError: an output has another shape than is expected.
+    """Holds the shape of an output to what is expected.
+
+    Raises:
+        GateError: it is another.
     """
     if found.shape != expected:
         raise GateError(

@@ -1,7 +1,6 @@
 """The gate: a SavedModel, loaded back from disk, held to the reference over sample images."""
 
 import concurrent.futures
-import functools
 import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,8 +68,6 @@ class Gate:
         self._ran: set[str] = set()
         # Seconds of the main signature with one image, which no other ran beside.
         self._timed: list[float] = []
-        # Those compared one at a time that are compared in a batch too.
-        self._for_batch: list[PreparedImage] = []
         self.labelled = self.correct = 0
         check_interface(directory, head, config, trained)
         try:
@@ -99,48 +96,49 @@ class Gate:
             started = time.perf_counter()
             outputs = self._compare_main("serving_default", image)
             self._timed.append(time.perf_counter() - started)
-        if len(self._for_batch) < BATCH:
-            self._for_batch.append(image)
         if image.label is not None and "logits" in outputs:
             self.labelled += 1
             self.correct += int(np.argmax(outputs["logits"])) == image.label
 
-    def measure(self, model: str) -> Measured:
+    def measure(self, model: str, images: Sequence[PreparedImage]) -> Measured:
         """Measures the model for its batching, and tries the warm-up requests that follow from it.
 
-        The batch of the measurement is of the images before, and is compared with the reference.
+        The batch of the measurement is compared with the reference.
 
         Args:
             model: its name.
+            images: the first of them make the batch; where there are none, it is of zeros.
 
         Raises:
             GateError: a request fails; a server would refuse the version.
         """
-        geometry = self._config.geometry
-        # Zeros where no image of the sample could be decoded.
+        geometry, images = self._config.geometry, images[:BATCH]
         shape = (1, geometry.image_size, geometry.image_size, 3)
-        images = [image.images for image in self._for_batch] or [np.zeros(shape, np.float32)]
-        of_size = functools.cache(functools.partial(mixed_batch, images))
+        pixels = [image.images for image in images] or [np.zeros(shape, np.float32)]
+        # Made here, because the time and the memory of a run are measured.
+        largest = mixed_batch(pixels, BATCH)
         answers: dict[int, dict[str, Array]] = {}
 
-        def run(batch: int) -> None:
-            answers[batch] = self._run("serving_default", images=of_size(batch))
+        def run(size: int) -> None:
+            answers[size] = self._run("serving_default", images=largest[:size])
 
         measured = measure(run, geometry, self._timed)
-        if measured.batch == 1:
-            # Too slow for a server's batches, but a request may have several images.
-            run(2)
-        size = max(answers)
-        self._compare_batch(size, answers[size])
+        # Where a batch is too slow for a server, a request may have several images all the same.
+        size = max(measured.batch, 2)
+        if size not in answers:
+            run(size)
+        self._compare_batch(images, size, answers[size])
         try:
             check_warmup(self._model.signatures, model, self._head, geometry, measured)
         except WarmupError as error:
             raise GateError(str(error)) from error
         return measured
 
-    def _compare_batch(self, size: int, outputs: Mapping[str, Array]) -> None:
-        for row, number in rows_of_images(len(self._for_batch), size):
-            image = self._for_batch[number]
+    def _compare_batch(
+        self, images: Sequence[PreparedImage], size: int, outputs: Mapping[str, Array]
+    ) -> None:
+        for row, number in rows_of_images(len(images), size):
+            image = images[number]
             answer = {name: values[row : row + 1] for name, values in outputs.items()}
             where = f"{image.name}, in a batch of {size}"
             self._differences.compare_all("serving_default", answer, _named(image.expected), where)

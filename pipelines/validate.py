@@ -73,7 +73,7 @@ class PreparedShard:
         self._seconds = {}
         measured = None
         if self._measures:
-            measured = gate.measure(staged.model)
+            measured = gate.measure(staged.model, self._images)
             seconds["measure"] = time.perf_counter() - compared
         return ShardResult(
             gate.figures,

@@ -127,7 +127,7 @@ def test_a_batch_whose_images_are_mixed_is_caught(gate_of, images, monkeypatch, 
     plain = [dataclasses.replace(image, attention=False) for image in images[:count]]
     gate = gate_of(compared=plain)
     assert failing(gate) == set()
-    gate.measure("gate")
+    gate.measure("gate", plain)
     assert failing(gate) >= {("serving_default", "logits")}
     (worst,) = (f for f in gate.figures if (f.signature, f.output) == ("serving_default", "logits"))
     assert worst.image.endswith(f"in a batch of {2 if slow else BATCH}")

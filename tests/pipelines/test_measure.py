@@ -88,14 +88,14 @@ def test_the_gate_measures_and_runs_the_warm_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = Gate(tiny_models["features"], "features", tiny_config)
-    measured = gate.measure("m")
+    measured = gate.measure("m", [])
     assert measured.batch == BATCH
     assert measured.latency > 0
     # A request that fails would make a server refuse the version.
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     monkeypatch.setattr(signatures.warmup, "_IMAGE", tmp_path / "broken.jpg")
     with pytest.raises(GateError, match=r"warm-up request \d+ of bytes_features fails: .*image"):
-        gate.measure("m")
+        gate.measure("m", [])
 
 
 @pytest.fixture
