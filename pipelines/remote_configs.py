@@ -70,7 +70,8 @@ def _write(storage: BeamStorage, publisher: str, copy: pathlib.Path, hub_url: st
     root = None if MODELS_CONFIG in names else storage.address("serving")
     write_configs(str(copy), publisher, hub_url, root)
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
-    written = {name for name in written - copied if not name.endswith(".lock")}
+    # What is hidden is of the writing alone: the lock, and the history of files that servers poll.
+    written = {name for name in written - copied if not pathlib.PurePath(name).name.startswith(".")}
     # The config last: it names nothing then that is not there.
     for name in [*sorted(written - {MODELS_CONFIG}), MODELS_CONFIG]:
         storage.put_file(copy / name, name)

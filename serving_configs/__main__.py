@@ -10,15 +10,17 @@ Exit status: 0, or 2 with a line that says what is wrong; then nothing was chang
 """
 
 import argparse
+import math
 import pathlib
 import re
 import sys
 from collections.abc import Sequence
 
-from .edit import Change, edit
+from .deployment import POLL_SECONDS
 from .errors import ConfigError
 from .hub_archive import extract_archive
-from .labels import move_label, promote, rollback
+from .rollout.edit import Change, edit
+from .rollout.history import Polling
 from .write import HUB_URL, Settings, write_all
 
 # The rule of the hub's documentation format.
@@ -67,20 +69,24 @@ def _write(arguments: argparse.Namespace) -> None:
 
 
 def _edit(arguments: argparse.Namespace) -> None:
-    model, version = arguments.model, arguments.version
-    changes: dict[str, Change] = {
-        "promote": lambda config, latest: promote(config, model, version, latest),
-        "rollback": lambda config, latest: rollback(config, model, version, latest),
-        "label": lambda config, latest: move_label(config, model, arguments.label, version, latest),
-    }
+    for name in ("poll_seconds", "load_seconds"):
+        if not 0 <= getattr(arguments, name) < math.inf:
+            raise ConfigError(f"--{name} {getattr(arguments, name)}; expected seconds")
+    change = Change(
+        arguments.command,
+        arguments.model,
+        arguments.version,
+        arguments.label if arguments.command == "label" else "",
+    )
     labels = edit(
         arguments.publish_to,
-        model,
-        changes[arguments.command],
-        arguments.server,
-        arguments.load_seconds,
+        change,
+        Polling(arguments.poll_seconds, arguments.load_seconds),
+        servers=arguments.server,
+        wait=arguments.wait,
+        report=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    print(f"{model}: " + ", ".join(f"{label} {number}" for label, number in labels.items()))
+    print(f"{arguments.model}: " + ", ".join(f"{name} {v}" for name, v in labels.items()))
 
 
 def _extract(arguments: argparse.Namespace) -> None:
@@ -123,7 +129,23 @@ def _parser() -> argparse.ArgumentParser:
             help="gRPC address of a running server to hand the config to; may be repeated",
         )
         command.add_argument(
-            "--load_seconds", type=float, default=600.0, help="how long its loads may take"
+            "--wait",
+            action="store_true",
+            help="wait until servers that read the file can have loaded the version, instead of "
+            "refusing; with --server this is so anyway",
+        )
+        command.add_argument(
+            "--poll_seconds",
+            type=float,
+            default=POLL_SECONDS,
+            help="how often servers read the file, at least; 0 when none does, or all that do are "
+            "named by --server (default: %(default)s, as in the deployment files)",
+        )
+        command.add_argument(
+            "--load_seconds",
+            type=float,
+            default=600.0,
+            help="how long the start of a server or a load takes at most (default: %(default)s)",
         )
         command.set_defaults(run=_edit)
     extract = commands.add_parser("extract", help="unpack an archive of the hub, checking it")

@@ -22,6 +22,9 @@ XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 """Of `TF_XLA_FLAGS`: lets TensorFlow compile clusters of operations. It compiles for each size of
 batch anew, which the warm-up requests of a version do before it is available."""
 
+POLL_SECONDS = 30
+"""How often a server of docker compose looks for another config, and every server for versions."""
+
 ONE_THREAD_AN_OPERATION = "--tensorflow_intra_op_parallelism=1"
 """For a pod, which asks for two processors. A model has two operations to run at most times, and
 a thread for each is faster than both sharing each. Left to itself, TensorFlow shares an operation

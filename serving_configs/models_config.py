@@ -6,7 +6,7 @@ it by hand is kept.
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
@@ -113,6 +113,34 @@ def set_labels(model: ModelConfig, labels: Mapping[str, int]) -> None:
     model.version_labels.clear()
     for label, version in labels.items():
         model.version_labels[label] = version
+
+
+def add_versions(
+    config: ModelServerConfig, versions: Mapping[str, Iterable[int]]
+) -> ModelServerConfig:
+    """A config that has servers load further versions.
+
+    Args:
+        config: the config so far.
+        versions: model -> what to load too.
+    """
+    updated = ModelServerConfig()
+    updated.CopyFrom(config)
+    for model in updated.model_config_list.config:
+        set_versions(model, [*versions_of(model), *versions.get(model.name, ())])
+    return updated
+
+
+def remove_versions(
+    config: ModelServerConfig, model: str, versions: Collection[int]
+) -> ModelServerConfig:
+    """A config that has servers load versions of a model no longer, unless a label names them."""
+    updated = ModelServerConfig()
+    updated.CopyFrom(config)
+    entry = find_model(updated, model)
+    kept = [version for version in versions_of(entry) if version not in versions]
+    set_versions(entry, [*kept, *labels_of(entry).values()])
+    return updated
 
 
 def with_published(

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
@@ -26,6 +27,7 @@ from .hub_pages import (
 from .kaggle import MODEL, instance_metadata, model_metadata, variation
 from .manifest import published_versions
 from .models_config import (
+    add_versions,
     as_text,
     models_config_path,
     read_models_config,
@@ -35,6 +37,7 @@ from .models_config import (
 )
 from .monitoring import MONITORING_CONFIG, monitoring_config_path
 from .published import PublishedModel, read_published
+from .rollout.history import read_history, state_of, write_history
 from .tree import base_path, serving_root
 
 HUB_URL = "http://localhost:8000"
@@ -86,7 +89,11 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         config = read_models_config(path)
         root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
         published = {name: [m.version for m in versions] for name, versions in models.items()}
+        history = read_history(path, config, time.time())
         config = with_published(config, published, root)
+        left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
+        config = add_versions(config, left)
+        write_history(path, history.followed_by(state_of(config), time.time()))
         write_atomically(path, as_text(config))
         write_deployment(publish_to, config, latest)
         measured = [batching_for(model.measured) for model in latest if model.measured]

@@ -7,7 +7,6 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving_configs.errors import ConfigError
-from serving_configs.labels import move_label, moved_to_unloaded, promote, rollback
 from serving_configs.models_config import (
     as_text,
     find_model,
@@ -17,7 +16,7 @@ from serving_configs.models_config import (
     versions_of,
     with_published,
 )
-from serving_configs.reload import steps
+from serving_configs.rollout.labels import move_label, promote, rollback
 
 
 def config(**models: list[int]) -> ModelServerConfig:
@@ -51,7 +50,6 @@ def test_publishing_moves_no_label_that_is_in_use() -> None:
     first = config(m=[1])
     second = with_published(first, {"m": [1, 2], "n": [1]}, "/models")
     assert state(second) == ([1, 2], {"canary": 1, "stable": 1})
-    assert moved_to_unloaded(first, second, "m") is None
     third = with_published(second, {"m": [1, 2, 3]}, "/elsewhere/")
     assert state(third) == ([1, 3], {"canary": 1, "stable": 1})
     assert [model.name for model in third.model_config_list.config] == ["m"]
@@ -74,8 +72,21 @@ def test_promote_remembers_and_rollback_goes_back_and_forth() -> None:
     # Promoting once more changes nothing, above all not what is remembered.
     assert promote(promoted, "m", 2, 2) == promoted
     back = rollback(promoted, "m", None, 2)
-    assert state(back) == ([1, 2], {"canary": 1, "previous": 2, "stable": 1})
-    assert state(rollback(back, "m", None, 2))[1] == {"canary": 2, "previous": 1, "stable": 2}
+    # What was stable stays loaded, and no label names it: it may be what a server could not load.
+    assert state(back) == ([1, 2], {"canary": 1, "stable": 1})
+    forth = rollback(back, "m", None, 2, left=2)
+    assert state(forth) == ([1, 2], {"canary": 2, "stable": 2})
+    assert state(rollback(forth, "m", None, 2, left=1)) == state(back)
+
+
+def test_what_was_moved_goes_back_with_stable() -> None:
+    """A server takes the config whole, so one label on what it can't load would stop it."""
+    one = with_published(config(m=[1]), {"m": [1, 2, 3]}, "/models")
+    promoted = promote(one, "m", 2, 3)
+    for label, version in {"canary": 3, "next": 3, "legacy": 2}.items():
+        promoted = move_label(promoted, "m", label, version, 3)
+    back = rollback(promoted, "m", None, 3, moved={"next", "gone"})
+    assert state(back) == ([1, 2, 3], {"canary": 1, "legacy": 2, "next": 1, "stable": 1})
 
 
 def test_a_later_canary_stays_and_old_versions_are_dropped() -> None:
@@ -102,31 +113,6 @@ def test_nothing_to_go_back_to_and_wrong_names_are_refused() -> None:
         with_published(found, {"m": [1]}, "models")
     with pytest.raises(ConfigError, match="label canary of m names version 1, which is not"):
         with_published(found, {"m": [2]}, "/models")
-
-
-def test_a_label_in_use_does_not_move_to_what_is_not_loaded() -> None:
-    found = with_published(config(m=[1]), {"m": [1, 2, 3]}, "/models")
-    assert moved_to_unloaded(found, move_label(found, "m", "canary", 3, 3), "m") is None
-    assert moved_to_unloaded(found, move_label(found, "m", "stable", 2, 3), "m") == ("stable", 2)
-    # A label that is not in use may name it, and then it is loaded.
-    named = move_label(found, "m", "next", 2, 3)
-    assert moved_to_unloaded(found, named, "m") is None
-    assert moved_to_unloaded(named, move_label(named, "m", "stable", 2, 3), "m") is None
-
-
-def test_steps_load_then_label_then_drop() -> None:
-    old = config(m=[1])
-    new = promote(with_published(old, {"m": [1, 2], "n": [5]}, "/models"), "m", 2, 2)
-    entry = find_model(new, "m")
-    del entry.version_labels["previous"]
-    del entry.model_version_policy.specific.versions[:]
-    entry.model_version_policy.specific.versions.append(2)
-    loaded, labelled, dropped = steps(old, new)
-    assert state(loaded) == ([1, 2], {"canary": 1, "stable": 1})
-    assert state(loaded, "n") == ([5], {})
-    assert state(labelled) == ([1, 2], {"canary": 2, "stable": 2})
-    assert state(labelled, "n") == ([5], {"canary": 5, "stable": 5})
-    assert dropped == new
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 Each takes the model's latest published version too, which servers load beside the labelled ones.
 """
 
+from collections.abc import Iterable
+
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from .errors import ConfigError
-from .models_config import (
+from ..errors import ConfigError
+from ..models_config import (
     CANARY,
     PREVIOUS,
     STABLE,
@@ -14,7 +16,6 @@ from .models_config import (
     labels_of,
     set_labels,
     set_versions,
-    versions_of,
 )
 
 
@@ -32,34 +33,48 @@ def promote(config: ModelServerConfig, model: str, version: int, latest: int) ->
         labels[PREVIOUS] = before
     labels[STABLE] = version
     labels[CANARY] = max(version, labels.get(CANARY, version))
-    return _with_labels(config, model, labels, latest)
+    return _with_labels(config, model, labels, [latest])
 
 
 def rollback(
-    config: ModelServerConfig, model: str, version: int | None, latest: int
+    config: ModelServerConfig,
+    model: str,
+    version: int | None,
+    latest: int,
+    *,
+    left: int | None = None,
+    moved: Iterable[str] = (),
 ) -> ModelServerConfig:
     """Makes the previous version, or the one given, the stable one again.
 
-    What was stable becomes `previous`, so that a second rollback undoes the first. `canary` goes
-    back too when it named what was stable.
+    A server may have refused what is undone here, because a version does not load. It takes this
+    config all the same: no label in it moves to any version but the one that is stable again. So
+    `previous` is dropped; the version that was stable stays loaded, and a second rollback returns
+    to it. `canary` and every other label that was moved before go along.
+
+    Args:
+        config: the config so far.
+        model: the model's name.
+        version: what to go back to; None for `previous`, or for what the last rollback left.
+        latest: the model's latest published version.
+        left: what the last rollback of the model left.
+        moved: the labels that have named more than one version.
 
     Raises:
         ConfigError: the config has no such model, or no version was given and none is remembered.
     """
     labels = labels_of(find_model(config, model))
-    target = labels.get(PREVIOUS) if version is None else version
+    target = labels.get(PREVIOUS, left) if version is None else version
     if target is None:
         raise ConfigError(
             f"{model} has no label {PREVIOUS}, which promote sets; say with --version what to go "
             "back to"
         )
     before = labels.get(STABLE, target)
-    if before != target:
-        labels[PREVIOUS] = before
-    if labels.get(CANARY) == before:
-        labels[CANARY] = target
-    labels[STABLE] = target
-    return _with_labels(config, model, labels, latest)
+    labels.pop(PREVIOUS, None)
+    for label in {*labels} & {CANARY, *moved} | {STABLE}:
+        labels[label] = target
+    return _with_labels(config, model, labels, [latest, before])
 
 
 def move_label(
@@ -74,31 +89,17 @@ def move_label(
         raise ConfigError("an empty label; expected a name such as canary")
     labels = labels_of(find_model(config, model))
     labels[label] = version
-    return _with_labels(config, model, labels, latest)
-
-
-def moved_to_unloaded(
-    old: ModelServerConfig, new: ModelServerConfig, model: str
-) -> tuple[str, int] | None:
-    """A label in use that would move to a version that servers do not load yet, if there is one.
-
-    A server that reads the new config in one step refuses it, and would at every further look.
-    """
-    before = find_model(old, model)
-    loaded, in_use = versions_of(before), labels_of(before)
-    for label, version in labels_of(find_model(new, model)).items():
-        if in_use.get(label, version) != version and version not in loaded:
-            return label, version
-    return None
+    return _with_labels(config, model, labels, [latest])
 
 
 def _with_labels(
-    config: ModelServerConfig, model: str, labels: dict[str, int], latest: int
+    config: ModelServerConfig, model: str, labels: dict[str, int], loaded: Iterable[int]
 ) -> ModelServerConfig:
+    """A config with a model's labels, and the versions that they name beside `loaded`."""
     updated = ModelServerConfig()
     updated.CopyFrom(config)
     entry = find_model(updated, model)
     set_labels(entry, labels)
     # The latest is what those get who ask for no label.
-    set_versions(entry, [latest, *labels.values()])
+    set_versions(entry, [*loaded, *labels.values()])
     return updated

@@ -1,0 +1,260 @@
+"""Editing models.config: under a lock, of checked versions, on running servers too."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+from ..atomic import locked, write_atomically
+from ..errors import ConfigError
+from ..manifest import published_versions, version_problems
+from ..models_config import (
+    PREVIOUS,
+    STABLE,
+    add_versions,
+    as_text,
+    find_model,
+    labels_of,
+    models_config_path,
+    read_models_config,
+    remove_versions,
+    versions_of,
+)
+from ..published import read_published
+from ..tree import base_path
+from ..write import write_deployment
+from .history import History, Move, Polling, read_history, state_of, write_history
+from .labels import move_label, promote, rollback
+
+# Longer than the lag of servers by the clock, so that the next look is not a moment too early.
+_MARGIN = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A change of a model's labels.
+
+    Attributes:
+        command: `promote`, `rollback` or `label`.
+        model: the model's name.
+        version: what the label is to name; None lets `rollback` find it.
+        label: of the command `label`.
+    """
+
+    command: str
+    model: str
+    version: int | None = None
+    label: str = ""
+
+    def of(
+        self, config: ModelServerConfig, latest: int, history: History
+    ) -> tuple[ModelServerConfig, History]:
+        """The config with the change made, and the history with what a rollback left.
+
+        Raises:
+            ConfigError: it can't be made of this config.
+        """
+        left = history.left.get(self.model)
+        if self.command == "rollback":
+            before = labels_of(find_model(config, self.model))
+            moved = history.moved.get(self.model, ())
+            new = rollback(config, self.model, self.version, latest, left=left, moved=moved)
+            stable = labels_of(find_model(new, self.model))[STABLE]
+            if before.get(STABLE, stable) == stable:
+                return new, history.leaving(self.model, before.get(PREVIOUS, left))
+            return new, history.leaving(self.model, before[STABLE])
+        assert self.version is not None
+        if self.command == "promote":
+            new = promote(config, self.model, self.version, latest)
+            return new, history.leaving(self.model, None)
+        new = move_label(config, self.model, self.label, self.version, latest)
+        return add_versions(new, {self.model: [left] if left else []}), history
+
+
+def edit(
+    publish_to: str,
+    change: Change,
+    polling: Polling,
+    *,
+    servers: Sequence[str] = (),
+    wait: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, int]:
+    """Changes a model's labels in models.config and the deployment files.
+
+    A server that reads the file again and again never refuses it for ever: a label moves when no
+    such server can be without the version any longer. Until then the change is refused, or waited
+    for. A rollback to the previous version is always safe, and made at once.
+
+    With servers, each first loads what is new; then the labels move; then the file is written; then
+    what no label names any longer is dropped. A server that fails before the file is written leaves
+    everything as it was.
+
+    Args:
+        publish_to: root of the published tree.
+        change: what to change.
+        polling: of the servers that read the file.
+        servers: HOST:PORT of running servers to hand the config to.
+        wait: whether to wait until the change is safe; with servers it is waited for anyway.
+        report: takes a line that says what is waited for.
+
+    Returns:
+        The model's labels.
+
+    Raises:
+        ConfigError: why not; a line.
+        OSError: a file cannot be written.
+    """
+    path = models_config_path(publish_to)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; write it with: python -m serving_configs write")
+    named: set[int] = set()
+    while True:
+        with locked(path):
+            tree = _Tree.read(publish_to, change)
+            unsafe = tree.unsafe_moves(polling)
+            if not unsafe:
+                return tree.apply(servers, polling, named)
+            move, seconds = max(unsafe.items(), key=lambda item: item[1])
+            if not (wait or servers):
+                raise ConfigError(_refusal(move, seconds, polling))
+            if seconds == math.inf:
+                named |= tree.name_versions()
+                seconds = polling.lag
+        report(
+            f"waiting {math.ceil(seconds)} s: servers that read {path.name} every "
+            f"{polling.seconds:g} s have to know version {move.version} of {move.model} before "
+            f"{move.label} names it (--poll_seconds 0: no server reads it)"
+        )
+        time.sleep(seconds + _MARGIN)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """A published tree under its lock, with the change that is to be made."""
+
+    publish_to: str
+    model: str
+    published: Mapping[str, Sequence[int]]
+    old: ModelServerConfig
+    new: ModelServerConfig
+    history: History
+    after: History
+    always_safe: bool
+
+    @classmethod
+    def read(cls, publish_to: str, change: Change) -> "_Tree":
+        """Reads the tree and checks every version that a label is to name.
+
+        Raises:
+            ConfigError: the change can't be made.
+        """
+        path = models_config_path(publish_to)
+        old, model = read_models_config(path), change.model
+        published = published_versions(publish_to)
+        find_model(old, model)
+        if not published.get(model):
+            raise ConfigError(f"{base_path(publish_to, model)}: no published version")
+        history = read_history(path, old, time.time())
+        new, after = change.of(old, published[model][-1], history)
+        before = labels_of(find_model(old, model))
+        for label, version in labels_of(find_model(new, model)).items():
+            if before.get(label) != version:
+                _check_version(publish_to, model, version, published[model])
+        # Every such server has what was stable: the promotion that left it was safe for them all.
+        safe = change.command == "rollback" and change.version is None and PREVIOUS in before
+        return cls(publish_to, model, published, old, new, history, after, safe)
+
+    def unsafe_moves(self, polling: Polling) -> dict[Move, float]:
+        """The moves that a server could refuse for ever, as `History.unsafe_moves`."""
+        if self.always_safe:
+            return {}
+        return self.history.unsafe_moves(state_of(self.new), time.time(), polling)
+
+    def name_versions(self) -> set[int]:
+        """Writes the file with the versions that the labels are to name, and the old labels.
+
+        Returns:
+            Those that it did not name before.
+        """
+        needed = set(labels_of(find_model(self.new, self.model)).values())
+        new = needed - set(versions_of(find_model(self.old, self.model)))
+        self._write(add_versions(self.old, {self.model: new}), self.history)
+        return new
+
+    def apply(
+        self, servers: Sequence[str], polling: Polling, named: Collection[int]
+    ) -> dict[str, int]:
+        """Makes the change, on servers too.
+
+        Args:
+            servers: HOST:PORT of running servers.
+            polling: says how long their loads may take.
+            named: the versions that the file named for this change alone, and names no longer when
+                a server fails.
+
+        Returns:
+            The model's labels.
+        """
+        with contextlib.ExitStack() as stack:
+            updates = []
+            if servers:
+                # TensorFlow, which the messages need, takes seconds to load.
+                from .servers import Server, update_servers
+
+                connected = [Server(address, polling.load_seconds) for address in servers]
+                for server in connected:
+                    stack.callback(server.close)
+                try:
+                    updates = update_servers(connected, self.old, self.new, self.model)
+                except ConfigError:
+                    if named:
+                        self._write(remove_versions(self.old, self.model, named), self.history)
+                    raise
+            self._write(self.new, self.after)
+            for update in updates:
+                update.drop()
+        return labels_of(find_model(self.new, self.model))
+
+    def _write(self, config: ModelServerConfig, history: History) -> None:
+        path = models_config_path(self.publish_to)
+        write_history(path, history.followed_by(state_of(config), time.time()))
+        write_atomically(path, as_text(config))
+        latest = [
+            read_published(base_path(self.publish_to, name) / str(versions[-1]))
+            for name, versions in self.published.items()
+            if any(entry.name == name for entry in config.model_config_list.config)
+        ]
+        write_deployment(self.publish_to, config, latest)
+
+
+def _refusal(move: Move, seconds: float, polling: Polling) -> str:
+    label, version = move.label, move.version
+    if seconds == math.inf:
+        cause = f"models.config does not name version {version} for servers to load"
+        remedy = f"--wait names it, and moves the label {polling.lag:.0f} s later"
+    else:
+        cause = (
+            f"a server that reads models.config every {polling.seconds:g} s and loads for up to "
+            f"{polling.load_seconds:g} s may not know version {version} yet"
+        )
+        remedy = f"run this again in {math.ceil(seconds)} s, or with --wait"
+    return (
+        f"label {label} of {move.model} can't move to version {version} yet: {cause}, and would "
+        f"refuse the file for ever; {remedy}, or hand it to all such servers with --server "
+        "HOST:PORT --poll_seconds 0"
+    )
+
+
+def _check_version(publish_to: str, model: str, version: int, published: Sequence[int]) -> None:
+    if version not in published:
+        raise ConfigError(
+            f"{base_path(publish_to, model)}: no version {version}; it has "
+            f"{', '.join(map(str, published))}"
+        )
+    problems = version_problems(base_path(publish_to, model) / str(version))
+    if problems:
+        raise ConfigError(f"version {version} of {model} does not verify: {problems[0]}")
