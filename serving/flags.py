@@ -32,6 +32,7 @@ _FLAGS_OF_THE_REAL_ONE = frozenset(
         "tensorflow_session_config_file",
         "thread_pool_factory_config_file",
         "use_alts_credentials",
+        "xla_cpu_compilation_enabled",
         "xla_gpu_compilation_enabled",
     )
 )
@@ -83,7 +84,6 @@ class Options:
     tensorflow_session_parallelism: int = 0
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
-    xla_cpu_compilation_enabled: bool = False
     ssl_config_file: str = ""
     version: bool = False
 

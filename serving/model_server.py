@@ -57,7 +57,7 @@ class ModelServer:
         metrics = Metrics()
         self.core = ServerCore(
             version_loader(
-                SessionSettings(*options.parallelism, options.xla_cpu_compilation_enabled),
+                SessionSettings(*options.parallelism),
                 options.enable_model_warmup,
                 self._batching.wrap if self._batching is not None else None,
                 metrics,
@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    load_tensorflow(options.xla_cpu_compilation_enabled)
+    load_tensorflow()
     return _serve(options, ended)
 
 

@@ -10,9 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 
-XLA_FLAG = "--tf_xla_cpu_global_jit"
-"""Lets XLA compile for the CPU where a session asks for it; on its own it clusters nothing."""
-
 
 def load_messages() -> None:
     """Imports TensorFlow, as the messages of its API do, and leaves its devices alone."""
@@ -21,18 +18,9 @@ def load_messages() -> None:
         importlib.import_module("tensorflow")
 
 
-def load_tensorflow(xla_cpu_compilation: bool = False) -> None:
-    """Imports TensorFlow and sets up its devices.
-
-    Args:
-        xla_cpu_compilation: adds `XLA_FLAG` to `TF_XLA_FLAGS`, which TensorFlow reads only while
-            it loads.
-    """
+def load_tensorflow() -> None:
+    """Imports TensorFlow and sets up its devices."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if xla_cpu_compilation:
-        flags = os.environ.get("TF_XLA_FLAGS", "").split()
-        if XLA_FLAG not in flags:
-            os.environ["TF_XLA_FLAGS"] = " ".join([*flags, XLA_FLAG])
     with native_stderr_hidden():
         tensorflow = importlib.import_module("tensorflow")
         # The devices are set up by the first operation, with notes of their own.

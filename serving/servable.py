@@ -67,12 +67,10 @@ class SessionSettings:
     Attributes:
         intra_op_threads: threads within an operation; 0 leaves the choice to TensorFlow.
         inter_op_threads: threads between operations; 0 leaves the choice to TensorFlow.
-        xla: functions with `jit_compile` may be run; TF Serving refuses them by default.
     """
 
     intra_op_threads: int = 0
     inter_op_threads: int = 0
-    xla: bool = False
 
 
 def load_servable(directory: pathlib.Path, settings: SessionSettings) -> "SessionServable":
@@ -96,8 +94,9 @@ def load_servable(directory: pathlib.Path, settings: SessionSettings) -> "Sessio
     try:
         with session.graph.as_default():
             tf.compat.v1.saved_model.load(session, [TAG], str(directory))
-        refused = None if settings.xla else must_compile(meta_graph.graph_def)
-        return SessionServable(session, meta_graph.signature_def, refused)
+        return SessionServable(
+            session, meta_graph.signature_def, must_compile(meta_graph.graph_def)
+        )
     except Exception as error:
         session.close()
         raise error_from(error) from error
@@ -109,14 +108,14 @@ class SessionServable:
     Args:
         session: with the graph loaded and initialised.
         signatures: name -> signature of the graph.
-        refused: whether a tensor cannot be computed without XLA, which is switched off.
+        refused: whether a tensor cannot be computed without XLA, which TF Serving switches off.
     """
 
     def __init__(
         self,
         session: tf.compat.v1.Session,
         signatures: Mapping[str, meta_graph_pb2.SignatureDef],
-        refused: Callable[[str], bool] | None = None,
+        refused: Callable[[str], bool],
     ) -> None:
         self._signatures = {name: _copy(signature) for name, signature in signatures.items()}
         self._session: tf.compat.v1.Session | None = session
@@ -179,7 +178,7 @@ class SessionServable:
         with self._lock:
             output = self._outputs.get(name)
             if output is None:
-                if fetched and self._refused is not None and self._refused(name):
+                if fetched and self._refused(name):
                     raise ServingError(Code.INTERNAL, "XLA compilation disabled")
                 try:
                     output = self._graph.get_tensor_by_name(name)._as_tf_output()

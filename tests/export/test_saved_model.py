@@ -68,7 +68,7 @@ def test_methods_are_the_contract_s(head: Head, tiny_models: Models) -> None:
 
 @pytest.mark.parametrize("head", BOTH)
 def test_nothing_needs_a_compiler_or_python(head: Head, tiny_models: Models) -> None:
-    # TF Serving's binaries have no XLA for CPUs, and no Python at all.
+    # TF Serving's binaries have XLA for CPUs switched off, and no Python at all.
     graph = meta_graph(tiny_models[head]).graph_def
     functions = list(graph.library.function)
     assert len(functions) > 10

@@ -62,6 +62,11 @@ def test_parallelism(flags: list[str], parallelism: tuple[int, int]) -> None:
             ["--saved_model_tags=serve"],
             "--saved_model_tags: a flag of tensorflow_model_server that this server does not have",
         ),
+        (
+            ["--xla_cpu_compilation_enabled=true"],
+            "--xla_cpu_compilation_enabled: a flag of tensorflow_model_server that this server "
+            "does not have",
+        ),
         (["--port=x"], "argument --port: not a number: 'x'"),
         (["--port=70000"], "--port=70000: not a port"),
         (

@@ -20,7 +20,6 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from serving.errors import Code, ServingError
 from serving.flags import Options
 from serving.model_server import ModelServer
-from serving.quiet import load_tensorflow
 from tests.serving.conftest import predict_request, publish, running
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -193,15 +192,6 @@ def test_channel_arguments_are_grpcs(base: pathlib.Path) -> None:
             server.predict("m", {"x": np.arange(1000, dtype=np.float32)})
         error: Any = caught.value
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-
-
-def test_enabling_xla_keeps_the_flags_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=2")
-    load_tensorflow()
-    assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_auto_jit=2"
-    for _ in range(2):
-        load_tensorflow(xla_cpu_compilation=True)
-        assert os.environ["TF_XLA_FLAGS"] == "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 
 
 def test_health(base: pathlib.Path) -> None:
