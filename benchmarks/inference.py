@@ -37,7 +37,8 @@ from .speed import (
 from .table import machine, results_table
 
 PARTS = ("speed", "attention", "files")
-# What a default TF Serving is given, to let it compile: nothing in the model asks for it.
+# Lets a session compile: nothing in the model asks for it. A server needs
+# --xla_cpu_compilation_enabled=true beside it. The column says why no deployment file has them.
 XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 # Eight images of these take minutes in the slower competitors.
 LARGEST = ("cait_m36_384", "cait_m48_448")

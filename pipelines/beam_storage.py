@@ -88,6 +88,14 @@ class BeamStorage:
             while block := file.read(_BLOCK_BYTES):
                 target.write(block)
 
+    def remove_file(self, path: str) -> None:
+        """Removes a file of the tree; it may be gone already.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self._delete([path])
+
     def put_version(self, directory: pathlib.Path, path: str, manifest: bytes) -> bool:
         claim = self._claim(path)
         if claim is None:

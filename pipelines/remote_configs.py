@@ -10,6 +10,7 @@ import shutil
 
 from export.errors import UserError, one_line
 from serving_configs import MANIFEST
+from serving_configs.deployment import deployment_root, withdrawn_name
 from serving_configs.errors import ConfigError
 from serving_configs.hub_archive import archive_name, hub_root, write_archive
 from serving_configs.models_config import MODELS_CONFIG
@@ -75,6 +76,10 @@ def _write(storage: BeamStorage, publisher: str, copy: pathlib.Path, hub_url: st
     # The config last: it names nothing then that is not there.
     for name in [*sorted(written - {MODELS_CONFIG}), MODELS_CONFIG]:
         storage.put_file(copy / name, name)
+    for model in {found[2] for found in versions}:
+        withdrawn = deployment_root(str(copy)) / withdrawn_name(model)
+        if (name := withdrawn.relative_to(copy).as_posix()) in names:
+            storage.remove_file(name)
 
 
 def _put_archive(

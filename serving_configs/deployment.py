@@ -18,10 +18,6 @@ IMAGE = "tensorflow/serving:2.20.0"
 MODELS_ROOT = "/models"
 """Where a pod finds the base paths."""
 
-XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
-"""Of `TF_XLA_FLAGS`: lets TensorFlow compile clusters of operations. It compiles for each size of
-batch anew, which the warm-up requests of a version do before it is available."""
-
 POLL_SECONDS = 30
 """How often a server of docker compose looks for another config, and every server for versions."""
 
@@ -74,21 +70,17 @@ def compose_file(models: Iterable[PublishedModel], versions: Mapping[str, int], 
         root=root,
         models=[model.model for model in ordered],
         memory_mib=-(-memory // _MIB),
-        xla_flags=XLA_FLAGS,
         flags=_flags(root),
     )
 
 
-def kubernetes_manifests(
-    model: PublishedModel, config: ModelServerConfig, xla: bool = False
-) -> str:
+def kubernetes_manifests(model: PublishedModel, config: ModelServerConfig) -> str:
     """One model's ConfigMap, Deployment, Service and HorizontalPodAutoscaler.
 
     Args:
         model: its latest version.
         config: of the tree; the pod's has this model alone, under `MODELS_ROOT` or where a URL
             in it says.
-        xla: lets the server compile with XLA.
     """
     entry = find_model(config, model.model)
     own = ModelServerConfig()
@@ -111,14 +103,22 @@ def kubernetes_manifests(
         monitoring=MONITORING_CONFIG,
         metrics_path=METRICS_PATH,
         memory_mib=-(-memory // _MIB),
-        xla_flags=XLA_FLAGS if xla else "",
         flags=(*_flags("/config"), ONE_THREAD_AN_OPERATION),
     )
 
 
-def kubernetes_name(model: str, xla: bool = False) -> str:
+def kubernetes_name(model: str) -> str:
     """Path of a model's manifests under `deployment_root`."""
-    return f"kubernetes{'-xla' if xla else ''}/{model}.yaml"
+    return f"kubernetes/{model}.yaml"
+
+
+def withdrawn_name(model: str) -> str:
+    """Path under `deployment_root` of manifests that are no longer written, and are removed.
+
+    They had XLA compile without `--xla_cpu_compilation_enabled=true`, so that a version with
+    warm-up requests never loaded.
+    """
+    return f"kubernetes-xla/{model}.yaml"
 
 
 def _flags(config: str) -> Sequence[str]:

@@ -1,6 +1,7 @@
 """Everything that is written around the versions of a published tree."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -11,7 +12,13 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from .atomic import locked, write_atomically
 from .batching import batching_for, batching_parameters_path, common_parameters
-from .deployment import compose_file, deployment_root, kubernetes_manifests, kubernetes_name
+from .deployment import (
+    compose_file,
+    deployment_root,
+    kubernetes_manifests,
+    kubernetes_name,
+    withdrawn_name,
+)
 from .errors import ConfigError
 from .evaluation import read_evaluations
 from .hub_archive import archive_name, hub_root, write_archive
@@ -123,7 +130,7 @@ def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
 def write_deployment(
     publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel]
 ) -> None:
-    """Writes the deployment files, which have the config in them.
+    """Writes the deployment files, which have the config in them, and removes withdrawn ones.
 
     Args:
         publish_to: root of the published tree.
@@ -131,7 +138,7 @@ def write_deployment(
         latest: the latest version of each model.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: a file cannot be written or removed.
     """
     root = deployment_root(publish_to)
     loaded = {m.name: len(versions_of(m)) for m in config.model_config_list.config}
@@ -139,9 +146,13 @@ def write_deployment(
     assert base is not None
     write_atomically(root / "docker-compose.yaml", compose_file(latest, loaded, base))
     for model in latest:
-        for xla in (False, True):
-            name = kubernetes_name(model.model, xla)
-            write_atomically(root / name, kubernetes_manifests(model, config, xla))
+        write_atomically(root / kubernetes_name(model.model), kubernetes_manifests(model, config))
+    for model_name in loaded:
+        withdrawn = root / withdrawn_name(model_name)
+        withdrawn.unlink(missing_ok=True)
+        # What else somebody has put there stays, and so does the directory then.
+        with contextlib.suppress(OSError):
+            withdrawn.parent.rmdir()
 
 
 def write_hub(

@@ -118,6 +118,13 @@ def test_configs_of_a_bucket_keep_labels_and_what_they_name(tiny_tree, tmp_path)
         assert archive.size_in_bytes == archives[1].size_in_bytes > 0
         assert remove_versions(storage, name, 1, tmp_path) == []
 
+        # Manifests that are no longer written go; what has another name stays.
+        profiles = {f"deployment/kubernetes-xla/{of}.yaml" for of in (name, "somebody_elses")}
+        for path in profiles:
+            storage.write(path, b"kind: Deployment\n")
+        assert write() == {"canary": 1, "stable": 1}
+        assert profiles & names_below(root) == {"deployment/kubernetes-xla/somebody_elses.yaml"}
+
         text = storage.open(MODELS_CONFIG).read().decode()
         storage.write(MODELS_CONFIG, text.replace("value: 1", "value: 2").encode())
         assert write() == {"canary": 2, "stable": 2}

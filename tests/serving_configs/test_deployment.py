@@ -54,8 +54,8 @@ def compose() -> dict[str, Any]:
     return content
 
 
-def kubernetes(of: PublishedModel, xla: bool = False) -> dict[str, Any]:
-    documents = list(yaml.safe_load_all(kubernetes_manifests(of, CONFIG, xla)))
+def kubernetes(of: PublishedModel) -> dict[str, Any]:
+    documents = list(yaml.safe_load_all(kubernetes_manifests(of, CONFIG)))
     assert len(documents) == 4
     return {document["kind"]: document for document in documents}
 
@@ -75,10 +75,9 @@ def test_compose_file_holds_to_the_schema() -> None:
     assert list(validator.iter_errors(wrong))
 
 
-@pytest.mark.parametrize("xla", [False, True])
 @pytest.mark.parametrize("which", MODELS, ids=lambda m: m.model)
-def test_kubernetes_manifests_hold_to_the_schemas(which: PublishedModel, xla: bool) -> None:
-    documents = kubernetes(which, xla)
+def test_kubernetes_manifests_hold_to_the_schemas(which: PublishedModel) -> None:
+    documents = kubernetes(which)
     for document in documents.values():
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
     container(documents)["resources"]["requests"]["memory"] = [1]
@@ -187,14 +186,9 @@ def test_memory_is_that_of_the_weights_twice_and_of_a_batch() -> None:
     assert int(reserved[:-1]) * 2**20 > bytes_requested
 
 
-def test_xla_is_a_profile_of_its_own() -> None:
-    flags = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
-    assert "env" not in container(kubernetes(MODELS[0]))
-    assert container(kubernetes(MODELS[0], xla=True))["env"] == [
-        {"name": "TF_XLA_FLAGS", "value": flags}
-    ]
-    services = compose()["services"]
-    assert "environment" not in services["serving"]
-    assert services["serving-xla"]["environment"] == {"TF_XLA_FLAGS": flags}
-    assert services["serving-xla"]["profiles"] == ["xla"]
-    assert services["serving-xla"]["command"] == services["serving"]["command"]
+def test_nothing_asks_for_xla() -> None:
+    # A real server that is not told --xla_cpu_compilation_enabled=true never loads a version then.
+    assert list(compose()["services"]) == ["serving"]
+    texts = [kubernetes_manifests(which, CONFIG) for which in MODELS]
+    for text in (yaml.safe_dump(compose()), *texts):
+        assert "xla" not in text.lower()

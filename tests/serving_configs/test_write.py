@@ -29,11 +29,14 @@ def test_publishing_writes_everything_around_the_models(published_tree: pathlib.
         "serving/monitoring.config",
         "deployment/docker-compose.yaml",
         *(f"deployment/kubernetes/{model}.yaml" for model in MODELS),
-        *(f"deployment/kubernetes-xla/{model}.yaml" for model in MODELS),
         *(f"serving/{model}/1/batching_params.pbtxt" for model in MODELS),
         *(f"serving/{model}/1/assets.extra/tf_serving_warmup_requests" for model in MODELS),
     }
     assert TINY in (published_tree / "serving" / "models.config").read_text()
+    assert {path.name for path in (published_tree / "deployment").iterdir()} == {
+        "docker-compose.yaml",
+        "kubernetes",
+    }
 
 
 def test_writing_again_changes_nothing(tree: pathlib.Path) -> None:
@@ -41,6 +44,18 @@ def test_writing_again_changes_nothing(tree: pathlib.Path) -> None:
     before = {name: (tree / name).read_bytes() for name in files_of(tree)}
     assert main(["write", str(tree)]) == 0
     assert {name: (tree / name).read_bytes() for name in files_of(tree)} == before
+
+
+def test_manifests_that_are_no_longer_written_are_removed(tree: pathlib.Path) -> None:
+    withdrawn = tree / "deployment" / "kubernetes-xla"
+    withdrawn.mkdir()
+    for model in (*MODELS, "somebody_elses"):
+        (withdrawn / f"{model}.yaml").write_text("kind: Deployment\n")
+    assert main(["write", str(tree)]) == 0
+    assert [path.name for path in withdrawn.iterdir()] == ["somebody_elses.yaml"]
+    (withdrawn / "somebody_elses.yaml").unlink()
+    assert main(["write", str(tree)]) == 0
+    assert not withdrawn.exists()
 
 
 def test_a_container_has_base_paths_of_its_own(
