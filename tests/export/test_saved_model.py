@@ -81,6 +81,28 @@ def test_nothing_needs_a_compiler_or_python(head: Head, tiny_models: Models) -> 
 
 
 @pytest.mark.parametrize("head", BOTH)
+def test_xla_leaves_self_attention_alone(head: Head, tiny_models: Models) -> None:
+    # Where a server lets it compile: it would do so for every number of images in a block.
+    graph = meta_graph(tiny_models[head])
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    output = graph.signature_def["self_attention"].outputs["attention"].name.partition(":")[0]
+    (call,) = (node for node in graph.graph_def.node if node.name == output)
+    left, seen, alone = [call], set(), 0
+    while left:
+        for name in {value.func.name for value in left.pop().attr.values()} & functions.keys():
+            if name in seen:
+                continue
+            seen.add(name)
+            left += functions[name].node_def
+            for node in functions[name].node_def:
+                if "MatMul" in node.op or "Einsum" in node.op:
+                    assert "_XlaCompile" in node.attr, (name, node.name)
+                    assert not node.attr["_XlaCompile"].b, (name, node.name)
+                    alone += 1
+    assert alone
+
+
+@pytest.mark.parametrize("head", BOTH)
 def test_blocks_of_a_kind_share_one_function(head: Head, tiny_models: Models) -> None:
     # The loading time and the size of a model would grow with each copy of a block.
     functions = meta_graph(tiny_models[head]).graph_def.library.function
