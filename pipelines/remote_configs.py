@@ -10,7 +10,7 @@ import shutil
 
 from export.errors import UserError, one_line
 from serving_configs import MANIFEST
-from serving_configs.deployment import deployment_root, withdrawn_name
+from serving_configs.deployment import SETTINGS, deployment_root, withdrawn_name
 from serving_configs.errors import ConfigError
 from serving_configs.hub_archive import archive_name, hub_root, write_archive
 from serving_configs.models_config import MODELS_CONFIG
@@ -19,6 +19,7 @@ from .beam_storage import BeamStorage
 from .configs import write_configs
 
 _EVALUATION = "evaluation/evaluation.json"
+_SETTINGS = f"deployment/{SETTINGS}"
 # The manifest of a version: the version, its model and its number.
 _VERSION = re.compile(rf"(serving/([^/]+)/(\d+))/{re.escape(str(MANIFEST))}")
 
@@ -55,7 +56,9 @@ def write_remote_configs(
 def _write(storage: BeamStorage, publisher: str, copy: pathlib.Path, hub_url: str | None) -> None:
     names = storage.sizes("")
     versions = [found for found in map(_VERSION.fullmatch, names) if found]
-    copied = {found[0] for found in versions} | ({MODELS_CONFIG, _EVALUATION} & names.keys())
+    copied = {found[0] for found in versions} | (
+        {MODELS_CONFIG, _EVALUATION, _SETTINGS} & names.keys()
+    )
     for name in copied:
         _fetch(storage, name, copy)
     for _, version, model, number in (found.group(0, 1, 2, 3) for found in versions):

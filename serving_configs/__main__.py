@@ -63,7 +63,9 @@ def _write(arguments: argparse.Namespace) -> None:
             f"--hub_publisher {arguments.hub_publisher!r}; expected lower-case letters, digits "
             "and hyphens"
         )
-    settings = Settings(arguments.hub_publisher, arguments.hub_url, arguments.base_path)
+    settings = Settings(
+        arguments.hub_publisher, arguments.hub_url, arguments.base_path, arguments.batching
+    )
     for archive in write_all(arguments.publish_to, settings):
         print(archive)
 
@@ -108,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--hub_publisher", default="cait", help="publisher's name in hub handles")
     write.add_argument(
         "--hub_url", default=HUB_URL, help="where the hub's directory can be read, for the pages"
+    )
+    write.add_argument(
+        "--batching",
+        action=argparse.BooleanOptionalAction,
+        help="let servers join requests to batches, for GPUs: on processors it gains nothing, and "
+        "an image that cannot be decoded fails the others of its batch, so clients should send "
+        "tensors or check images first (default: as the deployment files are, at first not)",
     )
     write.set_defaults(run=_write)
     for name, help_text in {

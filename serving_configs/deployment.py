@@ -3,16 +3,20 @@
 All are rendered from templates, and from what was measured of the models.
 """
 
+import hashlib
+import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from .batching import batching_for, common_parameters
-from .models_config import STABLE, as_text, find_model, root_of
+from .errors import ConfigError
+from .models_config import STABLE, as_text, find_model, root_of, versions_of
 from .monitoring import METRICS_PATH, MONITORING_CONFIG
 from .published import PublishedModel
 from .rendering import render
+from .server_memory import server_memory
 
 IMAGE = "tensorflow/serving:2.20.0"
 MODELS_ROOT = "/models"
@@ -21,15 +25,15 @@ MODELS_ROOT = "/models"
 POLL_SECONDS = 30
 """How often a server of docker compose looks for another config, and every server for versions."""
 
+SETTINGS = "settings.json"
+"""Beside the deployment files: what `serving_configs write` was told, for whoever writes next."""
+
+_MIB = 2**20
+
 ONE_THREAD_AN_OPERATION = "--tensorflow_intra_op_parallelism=1"
 """For a pod, which asks for two processors. A model has two operations to run at most times, and
 a thread for each is faster than both sharing each. Left to itself, TensorFlow shares an operation
 among as many threads as the node has processors."""
-
-# What a server needs without any model, and how much more than its size a model's weights take.
-_BASE_MEMORY = 512 * 2**20
-_WEIGHTS_FACTOR = 1.25
-_MIB = 2**20
 
 
 def deployment_root(publish_to: str) -> pathlib.Path:
@@ -37,22 +41,39 @@ def deployment_root(publish_to: str) -> pathlib.Path:
     return pathlib.Path(publish_to) / "deployment"
 
 
-def memory_of(model: PublishedModel, versions: int) -> int:
-    """Bytes that serving a model takes: its weights by version, and one full batch.
+def read_batching(publish_to: str) -> bool:
+    """Whether the deployment files of a tree have servers join requests to batches.
 
-    Args:
-        model: its latest version.
-        versions: versions that are loaded at a time.
+    Raises:
+        ConfigError: the file that says so cannot be read.
     """
-    weights = int(_WEIGHTS_FACTOR * 4 * model.parameters * versions)
-    batch = 0
-    if model.measured is not None:
-        size = batching_for(model.measured).max_batch_size
-        batch = size * model.measured.memory_per_image
-    return weights + batch
+    path = deployment_root(publish_to) / SETTINGS
+    try:
+        settings = json.loads(path.read_bytes())
+        batching = settings["batching"]
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError, KeyError):
+        batching = None
+    if not isinstance(batching, bool):
+        raise ConfigError(
+            f"{path}: expected {settings_text(False).strip()} or {settings_text(True).strip()}; "
+            "write it with: python -m serving_configs write --batching or --no-batching"
+        )
+    return batching
 
 
-def compose_file(models: Iterable[PublishedModel], versions: Mapping[str, int], root: str) -> str:
+def settings_text(batching: bool) -> str:
+    """The text of the file that keeps the choice of batching between runs."""
+    return json.dumps({"batching": batching}) + "\n"
+
+
+def compose_file(
+    models: Iterable[PublishedModel],
+    versions: Mapping[str, int],
+    root: str,
+    batching: bool = False,
+) -> str:
     """`docker-compose.yaml`: one server with every model, over the tree's `serving` directory.
 
     Args:
@@ -60,27 +81,36 @@ def compose_file(models: Iterable[PublishedModel], versions: Mapping[str, int], 
         versions: model -> how many versions of it are loaded.
         root: directory of the base paths, as models.config has it; the tree is mounted there,
             unless it is a URL that the server reads itself.
+        batching: whether the server joins requests to batches.
     """
     ordered = sorted(models, key=lambda model: model.model)
     # One more version than are served: a new one is loaded beside the old.
-    memory = _BASE_MEMORY + sum(memory_of(m, versions[m.model] + 1) for m in ordered)
+    memory = server_memory([(m, versions[m.model] + 1) for m in ordered], batching)
     return render(
         "docker-compose.yaml.j2",
         image=IMAGE,
         root=root,
         models=[model.model for model in ordered],
         memory_mib=-(-memory // _MIB),
-        flags=_flags(root),
+        poll_seconds=POLL_SECONDS,
+        batching=batching,
+        flags=(
+            *_flags(root, batching),
+            f"--model_config_file_poll_wait_seconds={POLL_SECONDS}",
+        ),
     )
 
 
-def kubernetes_manifests(model: PublishedModel, config: ModelServerConfig) -> str:
+def kubernetes_manifests(
+    model: PublishedModel, config: ModelServerConfig, batching: bool = False
+) -> str:
     """One model's ConfigMap, Deployment, Service and HorizontalPodAutoscaler.
 
     Args:
         model: its latest version.
         config: of the tree; the pod's has this model alone, under `MODELS_ROOT` or where a URL
             in it says.
+        batching: whether the server joins requests to batches.
     """
     entry = find_model(config, model.model)
     own = ModelServerConfig()
@@ -89,21 +119,28 @@ def kubernetes_manifests(model: PublishedModel, config: ModelServerConfig) -> st
     if "://" not in root:
         root = MODELS_ROOT
         own.model_config_list.config[0].base_path = f"{root}/{model.model}"
-    loaded = len(entry.model_version_policy.specific.versions)
-    memory = _BASE_MEMORY + memory_of(model, loaded + 1)
+    # A pod has one config for its life, so it loads no further version beside these.
+    memory = server_memory([(model, len(versions_of(entry)))], batching)
+    files = {"models.config": as_text(own), "monitoring.config": MONITORING_CONFIG}
+    if batching:
+        files["batching_parameters.txt"] = common_parameters(
+            [batching_for(model.measured)] if model.measured else []
+        )
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    name = model.model.replace("_", "-")
     return render(
         "kubernetes.yaml.j2",
         image=IMAGE,
-        name=model.model.replace("_", "-"),
+        name=name,
+        config_map=f"{name}-{digest[:10]}",
+        digest=digest,
         model=model.model,
         stable=STABLE,
         root=root,
-        config=as_text(own),
-        batching=common_parameters([batching_for(model.measured)] if model.measured else []),
-        monitoring=MONITORING_CONFIG,
+        files=files,
         metrics_path=METRICS_PATH,
         memory_mib=-(-memory // _MIB),
-        flags=(*_flags("/config"), ONE_THREAD_AN_OPERATION),
+        flags=(*_flags("/config", batching), ONE_THREAD_AN_OPERATION),
     )
 
 
@@ -121,18 +158,22 @@ def withdrawn_name(model: str) -> str:
     return f"kubernetes-xla/{model}.yaml"
 
 
-def _flags(config: str) -> Sequence[str]:
+def _flags(config: str, batching: bool) -> Sequence[str]:
     """Flags of tensorflow_model_server; `config` is the directory of the configs."""
-    return (
+    flags = (
         "--port=8500",
         "--rest_api_port=8501",
         f"--model_config_file={config}/models.config",
-        "--model_config_file_poll_wait_seconds=30",
         # A server that starts takes a config whose labels name versions that it has yet to load.
         "--allow_version_labels_for_unavailable_models=true",
-        "--file_system_poll_wait_seconds=30",
+        f"--file_system_poll_wait_seconds={POLL_SECONDS}",
+        f"--monitoring_config_file={config}/monitoring.config",
+    )
+    if not batching:
+        return flags
+    return (
+        *flags,
         "--enable_batching=true",
         f"--batching_parameters_file={config}/batching_parameters.txt",
         "--enable_per_model_batching_parameters=true",
-        f"--monitoring_config_file={config}/monitoring.config",
     )

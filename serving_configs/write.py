@@ -13,10 +13,13 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from .atomic import locked, write_atomically
 from .batching import batching_for, batching_parameters_path, common_parameters
 from .deployment import (
+    SETTINGS,
     compose_file,
     deployment_root,
     kubernetes_manifests,
     kubernetes_name,
+    read_batching,
+    settings_text,
     withdrawn_name,
 )
 from .errors import ConfigError
@@ -60,11 +63,14 @@ class Settings:
         hub_url: where the hub's directory can be read.
         base_path: directory of the base paths as servers see it; None keeps what models.config
             has, at first the tree's own.
+        batching: whether servers are to join requests to batches; None keeps what the deployment
+            files have, at first not.
     """
 
     publisher: str = "cait"
     hub_url: str = HUB_URL
     base_path: str | None = None
+    batching: bool | None = None
 
 
 def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
@@ -94,6 +100,9 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         models = _read_models(publish_to)
         latest = [versions[-1] for versions in models.values()]
         config = read_models_config(path)
+        batching = settings.batching
+        if batching is None:
+            batching = read_batching(publish_to)
         root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
         published = {name: [m.version for m in versions] for name, versions in models.items()}
         history = read_history(path, config, time.time())
@@ -102,7 +111,7 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         config = add_versions(config, left)
         write_history(path, history.followed_by(state_of(config), time.time()))
         write_atomically(path, as_text(config))
-        write_deployment(publish_to, config, latest)
+        write_deployment(publish_to, config, latest, batching)
         measured = [batching_for(model.measured) for model in latest if model.measured]
         write_atomically(batching_parameters_path(publish_to), common_parameters(measured))
         write_atomically(monitoring_config_path(publish_to), MONITORING_CONFIG)
@@ -128,7 +137,7 @@ def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
 
 
 def write_deployment(
-    publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel]
+    publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel], batching: bool
 ) -> None:
     """Writes the deployment files, which have the config in them, and removes withdrawn ones.
 
@@ -136,6 +145,7 @@ def write_deployment(
         publish_to: root of the published tree.
         config: its models.config.
         latest: the latest version of each model.
+        batching: whether servers are to join requests to batches.
 
     Raises:
         OSError: a file cannot be written or removed.
@@ -144,9 +154,11 @@ def write_deployment(
     loaded = {m.name: len(versions_of(m)) for m in config.model_config_list.config}
     base = root_of(config)
     assert base is not None
-    write_atomically(root / "docker-compose.yaml", compose_file(latest, loaded, base))
+    write_atomically(root / "docker-compose.yaml", compose_file(latest, loaded, base, batching))
     for model in latest:
-        write_atomically(root / kubernetes_name(model.model), kubernetes_manifests(model, config))
+        manifests = kubernetes_manifests(model, config, batching)
+        write_atomically(root / kubernetes_name(model.model), manifests)
+    write_atomically(root / SETTINGS, settings_text(batching))
     for model_name in loaded:
         withdrawn = root / withdrawn_name(model_name)
         withdrawn.unlink(missing_ok=True)

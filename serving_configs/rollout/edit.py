@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from ..atomic import locked, write_atomically
+from ..deployment import read_batching
 from ..errors import ConfigError
 from ..manifest import published_versions, version_problems
 from ..models_config import (
@@ -144,6 +145,7 @@ class _Tree:
     history: History
     after: History
     always_safe: bool
+    batching: bool
 
     @classmethod
     def read(cls, publish_to: str, change: Change) -> "_Tree":
@@ -166,7 +168,17 @@ class _Tree:
                 _check_version(publish_to, model, version, published[model])
         # Every such server has what was stable: the promotion that left it was safe for them all.
         safe = change.command == "rollback" and change.version is None and PREVIOUS in before
-        return cls(publish_to, model, published, old, new, history, after, safe)
+        return cls(
+            publish_to=publish_to,
+            model=model,
+            published=published,
+            old=old,
+            new=new,
+            history=history,
+            after=after,
+            always_safe=safe,
+            batching=read_batching(publish_to),
+        )
 
     def unsafe_moves(self, polling: Polling) -> dict[Move, float]:
         """The moves that a server could refuse for ever, as `History.unsafe_moves`."""
@@ -228,7 +240,7 @@ class _Tree:
             for name, versions in self.published.items()
             if any(entry.name == name for entry in config.model_config_list.config)
         ]
-        write_deployment(self.publish_to, config, latest)
+        write_deployment(self.publish_to, config, latest, self.batching)
 
 
 def _refusal(move: Move, seconds: float, polling: Polling) -> str:

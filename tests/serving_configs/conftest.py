@@ -3,12 +3,15 @@
 import dataclasses
 import pathlib
 import shutil
+import time
 
 import pytest
 
 from export.variants import VARIANTS, CaiTConfig, Variant
 from serving_configs import MANIFEST, base_path
 from serving_configs.manifest import load_manifest, render_manifest
+from serving_configs.models_config import models_config_path, read_models_config
+from serving_configs.rollout.history import read_history, write_history
 
 TINY = "cait_tiny_32"
 MODELS = (TINY, f"{TINY}_fe")
@@ -50,3 +53,14 @@ def add_version(tree: pathlib.Path, model: str, version: int) -> pathlib.Path:
     manifest = dataclasses.replace(load_manifest(staged), version=version)
     (staged / MANIFEST).write_text(render_manifest(manifest))
     return staged.rename(source.with_name(str(version)))
+
+
+def settle(tree: pathlib.Path) -> None:
+    """Makes the files so far a day old: every server that polls has read the last one."""
+    path = models_config_path(str(tree))
+    history = read_history(path, read_models_config(path), time.time())
+    entries = [
+        dataclasses.replace(entry, replaced=entry.replaced and entry.replaced - 86400)
+        for entry in history.entries
+    ]
+    write_history(path, dataclasses.replace(history, entries=tuple(entries)))

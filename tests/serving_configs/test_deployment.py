@@ -14,10 +14,16 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.flags import Options, parse_flags
 from serving_configs.batching import Measured
-from serving_configs.deployment import IMAGE, compose_file, kubernetes_manifests, memory_of
+from serving_configs.deployment import (
+    IMAGE,
+    POLL_SECONDS,
+    compose_file,
+    kubernetes_manifests,
+)
 from serving_configs.models_config import with_published
 from serving_configs.monitoring import MONITORING_CONFIG
 from serving_configs.published import PublishedModel
+from serving_configs.rollout.labels import promote
 from signatures import Geometry
 
 SCHEMAS = pathlib.Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor"
@@ -48,14 +54,16 @@ MODELS = [model(), model("cait_m48_448_fe", Measured(0.1, 8, 0.2, 64 * 2**20))]
 CONFIG = with_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, "/published")
 
 
-def compose() -> dict[str, Any]:
-    text = compose_file(MODELS, {m.model: 1 for m in MODELS}, "/published")
+def compose(batching: bool = False) -> dict[str, Any]:
+    text = compose_file(MODELS, {m.model: 1 for m in MODELS}, "/published", batching)
     content: dict[str, Any] = yaml.safe_load(text)
     return content
 
 
-def kubernetes(of: PublishedModel) -> dict[str, Any]:
-    documents = list(yaml.safe_load_all(kubernetes_manifests(of, CONFIG)))
+def kubernetes(
+    of: PublishedModel, batching: bool = False, config: ModelServerConfig = CONFIG
+) -> dict[str, Any]:
+    documents = list(yaml.safe_load_all(kubernetes_manifests(of, config, batching)))
     assert len(documents) == 4
     return {document["kind"]: document for document in documents}
 
@@ -88,7 +96,7 @@ def test_kubernetes_manifests_hold_to_the_schemas(which: PublishedModel) -> None
 def test_the_parts_of_a_model_fit_each_other() -> None:
     documents = kubernetes(MODELS[1])
     name = "cait-m48-448-fe"
-    assert {document["metadata"]["name"] for document in documents.values()} == {name}
+    assert {d["metadata"]["name"] for kind, d in documents.items() if kind != "ConfigMap"} == {name}
     deployment = documents["Deployment"]["spec"]
     labels = deployment["template"]["metadata"]["labels"]
     for selector in (
@@ -111,28 +119,60 @@ def test_a_pod_is_ready_when_the_stable_version_is() -> None:
     assert probe == {"path": "/v1/models/cait_m48_448/labels/stable/metadata", "port": "rest"}
 
 
-def test_the_config_map_has_what_the_server_reads() -> None:
-    data = kubernetes(MODELS[1])["ConfigMap"]["data"]
+def test_a_changed_config_becomes_new_pods() -> None:
+    """A running server refuses labels of versions that it has yet to load, one that starts none."""
+    promoted = with_published(CONFIG, {m.model: [1, 2] for m in MODELS}, "/published")
+    names, templates = [], []
+    for config in (CONFIG, CONFIG, promoted, promote(promoted, MODELS[0].model, 2, 2)):
+        documents = kubernetes(MODELS[0], config=config)
+        names.append(documents["ConfigMap"]["metadata"]["name"])
+        templates.append(documents["Deployment"]["spec"]["template"])
+        assert documents["ConfigMap"]["immutable"]
+        (volume,) = (v for v in templates[-1]["spec"]["volumes"] if v["name"] == "config")
+        assert volume["configMap"] == {"name": names[-1]}
+        # It is not read again.
+        assert not [arg for arg in container(documents)["args"] if "config_file_poll" in arg]
+    assert names[0] == names[1]
+    assert templates[0] == templates[1]
+    assert len(set(names)) == 3
+    assert len({t["metadata"]["annotations"]["checksum/config"] for t in templates}) == 3
+    # The other model's pods stay: their config is the same.
+    other = [
+        kubernetes(MODELS[1], config=c)
+        for c in (promoted, promote(promoted, MODELS[0].model, 2, 2))
+    ]
+    assert other[0] == other[1]
+
+
+@pytest.mark.parametrize("batching", [False, True])
+def test_the_config_map_has_what_the_server_reads(batching: bool) -> None:
+    data = kubernetes(MODELS[1], batching)["ConfigMap"]["data"]
     found = text_format.Parse(data["models.config"], ModelServerConfig())
     (entry,) = found.model_config_list.config
     assert (entry.name, entry.base_path) == ("cait_m48_448_fe", "/models/cait_m48_448_fe")
     assert dict(entry.version_labels) == {"stable": 1, "canary": 1}
     assert data["monitoring.config"] == MONITORING_CONFIG
-    assert "max_batch_size { value: 16 }" in data["batching_parameters.txt"]
+    assert ("batching_parameters.txt" in data) == batching
+    assert "max_batch_size { value: 16 }" in data.get("batching_parameters.txt", "") or not batching
     mounted = {f"/config/{name}" for name in data}
-    named = {arg.partition("=")[2] for arg in container(kubernetes(MODELS[1]))["args"]}
+    named = {arg.partition("=")[2] for arg in container(kubernetes(MODELS[1], batching))["args"]}
     assert mounted <= named
 
 
-def test_flags_are_the_servers() -> None:
-    command = compose()["services"]["serving"]["command"]
+@pytest.mark.parametrize("batching", [False, True])
+def test_flags_are_the_servers(batching: bool) -> None:
+    command = compose(batching)["services"]["serving"]["command"]
     assert command[:2] == ["--port=8500", "--rest_api_port=8501"]
+    assert f"--model_config_file_poll_wait_seconds={POLL_SECONDS}" in command
     known = {field for field in Options.__dataclass_fields__}
-    for arguments in (command, container(kubernetes(MODELS[0]))["args"]):
+    for arguments in (command, container(kubernetes(MODELS[0], batching))["args"]):
         assert {argument.removeprefix("--").partition("=")[0] for argument in arguments} <= known
         # Each value is of the flag's type; what this server lacks is refused by other tests.
         flags = [a for a in arguments if "monitoring" not in a and "rest_api" not in a]
-        assert parse_flags(flags).enable_per_model_batching_parameters
+        options = parse_flags(flags)
+        # Joined to a batch, an image that cannot be decoded fails the requests of others.
+        assert options.enable_batching == batching
+        assert options.enable_per_model_batching_parameters == batching
 
 
 def test_a_pod_gives_each_operation_one_of_its_two_processors() -> None:
@@ -171,24 +211,3 @@ def test_a_server_reads_a_url_itself() -> None:
     pod = documents[1]["spec"]["template"]["spec"]
     assert [volume["name"] for volume in pod["volumes"]] == ["config"]
     assert [m["name"] for m in pod["containers"][0]["volumeMounts"]] == ["config"]
-
-
-def test_memory_is_that_of_the_weights_twice_and_of_a_batch() -> None:
-    one = memory_of(MODELS[0], 1)
-    assert one == pytest.approx(1.25 * 4 * MODELS[0].parameters, rel=1e-6)
-    assert memory_of(MODELS[1], 1) == one + 16 * 64 * 2**20
-    request = container(kubernetes(MODELS[1]))["resources"]["requests"]["memory"]
-    assert request.endswith("Mi")
-    bytes_requested = int(request[:-2]) * 2**20
-    # A new version is loaded beside the old one.
-    assert bytes_requested == pytest.approx(memory_of(MODELS[1], 2) + GIB / 2, abs=2**20)
-    reserved = compose()["services"]["serving"]["deploy"]["resources"]["reservations"]["memory"]
-    assert int(reserved[:-1]) * 2**20 > bytes_requested
-
-
-def test_nothing_asks_for_xla() -> None:
-    # A real server that is not told --xla_cpu_compilation_enabled=true never loads a version then.
-    assert list(compose()["services"]) == ["serving"]
-    texts = [kubernetes_manifests(which, CONFIG) for which in MODELS]
-    for text in (yaml.safe_dump(compose()), *texts):
-        assert "xla" not in text.lower()

@@ -36,6 +36,7 @@ def test_publishing_writes_everything_around_the_models(published_tree: pathlib.
     assert {path.name for path in (published_tree / "deployment").iterdir()} == {
         "docker-compose.yaml",
         "kubernetes",
+        "settings.json",
     }
 
 
@@ -56,6 +57,42 @@ def test_manifests_that_are_no_longer_written_are_removed(tree: pathlib.Path) ->
     (withdrawn / "somebody_elses.yaml").unlink()
     assert main(["write", str(tree)]) == 0
     assert not withdrawn.exists()
+
+
+def test_batching_is_asked_for_and_kept(
+    tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it nobody's image fails the calls of others; earlier files had it."""
+    deployment = tree / "deployment"
+    files = [deployment / "docker-compose.yaml", deployment / "kubernetes" / f"{TINY}.yaml"]
+    (deployment / "settings.json").unlink()
+    for path in files:
+        path.write_text("    - --enable_batching=true\n")
+
+    def batching() -> set[bool]:
+        return {"--enable_batching=true" in path.read_text() for path in files}
+
+    promote = ["promote", "--publish_to", str(tree), "--model", TINY, "--version", "1"]
+    for flags, expected in (([], False), (["--batching"], True), (["--no-batching"], False)):
+        assert main(["write", str(tree), *flags]) == 0
+        assert batching() == {expected}
+        # Whoever writes next keeps it.
+        for command in (["write", str(tree)], promote):
+            assert main(command) == 0
+            assert batching() == {expected}
+    before = {name: (tree / name).read_bytes() for name in files_of(tree)}
+    for damaged in ("", "{}", "[]", '{"batching": 1}'):
+        (deployment / "settings.json").write_text(damaged)
+        capsys.readouterr()
+        for command in (["write", str(tree)], [*promote[:-2], "--version", "1"]):
+            assert main(command) == 2
+            error = capsys.readouterr().err
+            assert "settings.json: expected" in error
+            assert error.count("\n") == 1
+    (deployment / "settings.json").write_bytes(before["deployment/settings.json"])
+    assert {name: (tree / name).read_bytes() for name in files_of(tree)} == before
+    (deployment / "settings.json").write_text("{}")
+    assert main(["write", str(tree), "--batching"]) == 0
 
 
 def test_a_container_has_base_paths_of_its_own(

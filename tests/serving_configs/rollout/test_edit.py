@@ -27,11 +27,11 @@ from serving_configs.models_config import (
     set_versions,
     versions_of,
 )
-from serving_configs.rollout.history import history_path, read_history, write_history
+from serving_configs.rollout.history import history_path
 from serving_configs.rollout.servers import Server
 from tests.conftest import REPOSITORY
 from tests.serving.conftest import Running, running
-from tests.serving_configs.conftest import MODELS, TINY, add_version
+from tests.serving_configs.conftest import MODELS, TINY, add_version, settle
 
 
 def state(tree: pathlib.Path, model: str = TINY) -> tuple[list[int], dict[str, int]]:
@@ -41,17 +41,6 @@ def state(tree: pathlib.Path, model: str = TINY) -> tuple[list[int], dict[str, i
 
 def run(command: str, tree: pathlib.Path, *flags: str, model: str = TINY) -> int:
     return main([command, "--publish_to", str(tree), "--model", model, *flags])
-
-
-def settle(tree: pathlib.Path) -> None:
-    """Makes the files so far a day old: every server that polls has read the last one."""
-    path = models_config_path(str(tree))
-    history = read_history(path, read_models_config(path), time.time())
-    entries = [
-        dataclasses.replace(entry, replaced=entry.replaced and entry.replaced - 86400)
-        for entry in history.entries
-    ]
-    write_history(path, dataclasses.replace(history, entries=tuple(entries)))
 
 
 def files(tree: pathlib.Path) -> dict[str, bytes]:
