@@ -294,7 +294,7 @@ def test_a_running_server_is_never_asked_for_what_it_has_not(
         assert server.server.core.labels(TINY) == state(tree)[1]
         server.until(TINY, {1: "END", 2: "AVAILABLE", 3: "AVAILABLE", 4: "END"}, 120.0)
     with refused(tree, capsys, f"server {address}", "UNAVAILABLE"):
-        assert run("rollback", tree, "--server", address) == 2
+        assert run("rollback", tree, *alone) == 2
 
 
 def test_a_server_that_refused_the_file_is_freed_by_every_command(tree: pathlib.Path) -> None:
