@@ -26,18 +26,15 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from .image_header import JPEG_MAGIC, MAX_IMAGE_PIXELS, PNG_MAGIC
+
 IMAGENET_MEAN: tuple[float, float, float] = (0.485, 0.456, 0.406)
 """Mean of each RGB channel, for values scaled to [0, 1]."""
 
 IMAGENET_STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
 """Standard deviation of each RGB channel, for values scaled to [0, 1]."""
 
-MAX_IMAGE_PIXELS: int = 50_000_000
-"""Most pixels (width times height) that an image header may claim and still be decoded."""
-
-_JPEG_START = b"\xff\xd8"
-_JPEG_MAGIC = _JPEG_START + b"\xff"
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = JPEG_MAGIC[:2]
 _PNG_HEADER_BYTES = 26  # magic, then the IHDR chunk as far as its colour type
 
 # An APP14 "Adobe" segment with colour transform 0: version 100, two empty flag words.
@@ -130,8 +127,8 @@ def _decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
     """Decode a JPEG or PNG (scalar string) to uint8 (height, width, 3), or fail clearly."""
     # Padded, so that taking bytes out of a short string is not an error of another kind.
     header = tf.strings.substr(encoded, 0, _PNG_HEADER_BYTES) + b"\0" * _PNG_HEADER_BYTES
-    is_jpeg = tf.equal(tf.strings.substr(header, 0, len(_JPEG_MAGIC)), _JPEG_MAGIC)
-    is_png = tf.equal(tf.strings.substr(header, 0, len(_PNG_MAGIC)), _PNG_MAGIC)
+    is_jpeg = tf.equal(tf.strings.substr(header, 0, len(JPEG_MAGIC)), JPEG_MAGIC)
+    is_png = tf.equal(tf.strings.substr(header, 0, len(PNG_MAGIC)), PNG_MAGIC)
     found = tf.where(
         tf.equal(tf.strings.length(encoded), 0), "Input is empty.", "Unknown image file format."
     )
