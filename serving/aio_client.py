@@ -6,6 +6,8 @@
 It reads an image's file where it is called; whoever cannot wait for a disk gives bytes.
 """
 
+import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -13,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import grpc
 
 from .channels import SERVER, TIMEOUT, Tls, channel_options, client_error
+from .client_calls import Call, attempts
 from .client_types import Images, Label, Metadata, ModelSpec, VersionStatus
 from .quiet import load_messages
 
 if TYPE_CHECKING:
-    from .client_messages import Call
     from .tensors import Array
 
 __all__ = ["AsyncClient"]
@@ -109,10 +111,22 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _run(self, call: "Call[T]", timeout: float | None) -> T:
-        seconds = self._timeout if timeout is None else timeout
-        try:
-            reply = await self._methods[call.method](call.request, timeout=seconds)
-        except grpc.RpcError as error:
-            raise client_error(error, self._server, self._model.name) from error
-        return call.read(reply)
+    async def _run(self, call: Call[T], timeout: float | None) -> T:
+        end = time.monotonic() + (self._timeout if timeout is None else timeout)
+        steps = attempts(call)
+        attempt = next(steps)
+        while True:
+            if attempt.wait:
+                await asyncio.sleep(max(0.0, min(attempt.wait, end - time.monotonic())))
+            left = max(0.0, end - time.monotonic())
+            outcome: Any
+            try:
+                outcome = await self._methods[call.method](attempt.request, timeout=left)
+            except grpc.RpcError as error:
+                outcome = client_error(error, self._server, self._model.name)
+                outcome.__cause__ = error
+            try:
+                attempt = steps.send(outcome)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NoReturn
 
+from signatures.image_header import ImageHeaderError, check_image_header
+
 from .channels import SERVER
 from .quiet import load_tensorflow
 
@@ -89,8 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         flags = _parse(sys.argv[1:] if argv is None else argv)
         encoded = flags.photograph.read_bytes()
+        check_image_header(encoded)
     except _UsageError as error:
         return _refuse(str(error))
+    except ImageHeaderError as error:
+        return _refuse(f"{flags.photograph}: {error}")
     except OSError as error:
         return _refuse(f"{flags.photograph}: {error.strerror}")
     # Decoders in native code say on their own what is wrong with an image; so does this program.

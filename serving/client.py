@@ -8,6 +8,7 @@ messages of TF Serving's API load TensorFlow, which takes seconds; that is when 
 """
 
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -15,14 +16,24 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import grpc
 
 from .channels import SERVER, TIMEOUT, ClientError, Tls, channel_options, client_error
+from .client_calls import Call, FailedImagesError, attempts
+from .client_images import InvalidImagesError
 from .client_types import Images, Label, Metadata, ModelSpec, VersionStatus
 from .quiet import load_messages
 
 if TYPE_CHECKING:
-    from .client_messages import Call
     from .tensors import Array
 
-__all__ = ["Client", "ClientError", "Label", "Metadata", "Tls", "VersionStatus"]
+__all__ = [
+    "Client",
+    "ClientError",
+    "FailedImagesError",
+    "InvalidImagesError",
+    "Label",
+    "Metadata",
+    "Tls",
+    "VersionStatus",
+]
 
 T = TypeVar("T")
 
@@ -33,12 +44,20 @@ class Client:
     Images are normalised arrays, float32 (B, S, S, 3), or encoded ones as bytes or paths, where a
     signature takes them. Every call takes a `timeout` in seconds of its own.
 
+    The header of every encoded image is read before a call is sent: an InvalidImagesError, which
+    is a ValueError, names each that no model takes. A server refuses a call as a whole for one
+    image that it cannot decode, and one that batches also refuses a good image that was in a batch
+    with someone else's. So a call for encoded images that is refused for them is sent again for
+    fewer and fewer of them, up to three times for one by itself, all within the call's time. If
+    all of them are answered then, the caller sees nothing of it; otherwise a FailedImagesError,
+    which is a ClientError, names each image at fault and has the answers for the others.
+
     Args:
         server: address of its gRPC port.
         model: name of the model.
         version: its number; the latest if neither this nor `label` is given.
         label: its label.
-        timeout: seconds that a call has, its retries included.
+        timeout: seconds that a call has, with all that is sent again.
         tls: for servers that have TLS; without it the connection is plain.
         retries: whether calls that ended UNAVAILABLE are sent again; see `serving.channels`.
 
@@ -85,6 +104,7 @@ class Client:
         Args:
             inputs: arrays by name, sent with the dtype that they have; bytes and paths are images.
                 Images alone are the input `images` or `image_bytes`, whichever form they have.
+                Encoded ones are those alone, and `image_bytes` of a signature `bytes_...`.
             signature: its name.
             outputs: those to be sent; all if there are none.
             timeout: seconds for this call.
@@ -93,7 +113,9 @@ class Client:
             The outputs by name; strings are bytes in an object array.
 
         Raises:
+            FailedImagesError: encoded images were refused; it has the outputs for the others.
             ClientError: the call failed.
+            InvalidImagesError: encoded images that no model takes; nothing was sent.
             ValueError: an input is no tensor.
             OSError: an image's file cannot be read.
         """
@@ -103,7 +125,9 @@ class Client:
         """The best classes of encoded images, best first.
 
         Raises:
+            FailedImagesError: images were refused; it has the classes of the others.
             ClientError: the call failed.
+            InvalidImagesError: images that no model takes; nothing was sent.
             ValueError: they are not encoded images.
             OSError: an image's file cannot be read.
         """
@@ -113,7 +137,9 @@ class Client:
         """Class attention of every block, float32 (B, H, 1, N+1), by the block's number.
 
         Raises:
+            FailedImagesError: encoded images were refused; it has the attention of the others.
             ClientError: the call failed.
+            InvalidImagesError: encoded images that no model takes; nothing was sent.
             ValueError: they are no images.
             OSError: an image's file cannot be read.
         """
@@ -166,13 +192,25 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, call: "Call[T]", timeout: float | None) -> T:
-        seconds = self._timeout if timeout is None else timeout
-        try:
-            reply = self._methods[call.method](call.request, seconds)
-        except grpc.RpcError as error:
-            raise client_error(error, self._server, self._model.name) from error
-        return call.read(reply)
+    def _run(self, call: Call[T], timeout: float | None) -> T:
+        end = time.monotonic() + (self._timeout if timeout is None else timeout)
+        steps = attempts(call)
+        attempt = next(steps)
+        while True:
+            if attempt.wait:
+                time.sleep(max(0.0, min(attempt.wait, end - time.monotonic())))
+            left = max(0.0, end - time.monotonic())
+            outcome: Any
+            try:
+                outcome = self._methods[call.method](attempt.request, left)
+            except grpc.RpcError as error:
+                outcome = client_error(error, self._server, self._model.name)
+                outcome.__cause__ = error
+            try:
+                attempt = steps.send(outcome)
+            except StopIteration as done:
+                answer: T = done.value
+                return answer
 
 
 if __name__ == "__main__":

@@ -6,14 +6,34 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from signatures.image_header import ImageHeaderError, check_image_header
 
 from .channels import SERVER, TIMEOUT, ClientError, Tls
-from .client import Client
+from .client import Client, FailedImagesError
+from .client_calls import blames_inputs
+from .client_types import Label
 from .errors import Code
 
-Photos = list[tuple[str, bytes]]
-"""Names of files and what they hold."""
+
+@dataclasses.dataclass
+class _Photo:
+    """A file, and what became of it: its data, then its classes, or what is wrong with it."""
+
+    name: str
+    data: bytes = b""
+    classes: tuple[Label, ...] = ()
+    problem: str | None = None
+
+
+@dataclasses.dataclass
+class _Report:
+    """What is to be printed, and a line for each photo that has no answer."""
+
+    text: str
+    problems: list[str] = dataclasses.field(default_factory=list)
+
 
 _USERS = (
     Code.INVALID_ARGUMENT,
@@ -33,23 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its arguments; those of the process when None.
 
     Returns:
-        The exit status: 2 for what the user can put right, 1 if the server failed.
+        The exit status: 2 for what the user can put right, 1 if the server failed. With 2 the
+        answers for the other photos are printed, if only photos are wrong.
     """
     try:
         options = _parser().parse_args(argv)
-        text = _run(options)
+        report = _run(options)
     except ClientError as error:
         return _failed(error, 2 if error.code in _USERS else 1)
     except (OSError, ValueError) as error:
         return _failed(error, 2)
-    print(text)
-    return 0
+    if report.text:
+        print(report.text)
+    for problem in report.problems:
+        print(f"client: {_one_line(problem)}", file=sys.stderr)
+    return 2 if report.problems else 0
 
 
-def _run(options: argparse.Namespace) -> str:
+def _run(options: argparse.Namespace) -> _Report:
     """All that is to be printed, so that nothing is before all is known."""
     tls = _tls(options)
-    photos = [(name, pathlib.Path(name).read_bytes()) for name in getattr(options, "photos", ())]
+    photos = [_read(name) for name in getattr(options, "photos", ())]
+    if photos and all(photo.problem for photo in photos):
+        return _classified(photos, options.json)
     with Client(
         options.server,
         options.model,
@@ -58,50 +84,72 @@ def _run(options: argparse.Namespace) -> str:
         timeout=options.timeout,
         tls=tls,
     ) as client:
-        command: Callable[[Client, Photos, bool], str] = options.command
+        command: Callable[[Client, list[_Photo], bool], _Report] = options.command
         return command(client, photos, options.json)
 
 
-def _classify(client: Client, photos: Photos, as_json: bool) -> str:
-    found = []
-    for name, data in photos:
+def _read(name: str) -> _Photo:
+    try:
+        data = pathlib.Path(name).read_bytes()
+        check_image_header(data)
+    except OSError as error:
+        return _Photo(name, problem=str(error.strerror))
+    except ImageHeaderError as error:
+        return _Photo(name, problem=str(error))
+    return _Photo(name, data)
+
+
+def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
+    for photo in photos:
+        if photo.problem is not None:
+            continue
         try:
-            (labels,) = client.classify(data)
+            # One at a time: each has all of the timeout, and no request is larger than a photo.
+            (photo.classes,) = client.classify(photo.data)
+        except FailedImagesError as error:
+            photo.problem = _first_line(error.failures[0])
         except ClientError as error:
-            if error.code != Code.INVALID_ARGUMENT:
+            if not blames_inputs(error):
                 raise
-            message = f"{name}: {error.message}"
-            raise ClientError(error.code, message, error.server, error.model) from error
-        found.append((name, labels))
+            photo.problem = _first_line(error)
+    return _classified(photos, as_json)
+
+
+def _classified(photos: list[_Photo], as_json: bool) -> _Report:
+    problems = [f"{photo.name}: {photo.problem}" for photo in photos if photo.problem is not None]
     if as_json:
-        return json.dumps(
-            [
-                {"image": name, "classes": [label._asdict() for label in labels]}
-                for name, labels in found
-            ],
-            indent=2,
-        )
+        entries: list[dict[str, Any]] = [
+            {"image": photo.name, "classes": [label._asdict() for label in photo.classes]}
+            if photo.problem is None
+            else {"image": photo.name, "error": photo.problem}
+            for photo in photos
+        ]
+        return _Report(json.dumps(entries, indent=2), problems)
     lines = []
-    for name, labels in found:
-        lines.append(name)
-        lines += [f"  {label.probability:8.4f}  {label.label}" for label in labels]
-    return "\n".join(lines)
+    for photo in photos:
+        if photo.problem is None:
+            lines.append(photo.name)
+            lines += [f"  {label.probability:8.4f}  {label.label}" for label in photo.classes]
+    return _Report("\n".join(lines), problems)
 
 
-def _status(client: Client, _: Photos, as_json: bool) -> str:
+def _status(client: Client, _: list[_Photo], as_json: bool) -> _Report:
     versions = client.status()
     if as_json:
-        return json.dumps([dataclasses.asdict(version) for version in versions], indent=2)
-    return "\n".join(
-        f"{entry.version}  {entry.state}" + (f"  {_one_line(entry.error)}" if entry.error else "")
-        for entry in versions
+        return _Report(json.dumps([dataclasses.asdict(version) for version in versions], indent=2))
+    return _Report(
+        "\n".join(
+            f"{entry.version}  {entry.state}"
+            + (f"  {_one_line(entry.error)}" if entry.error else "")
+            for entry in versions
+        )
     )
 
 
-def _metadata(client: Client, _: Photos, as_json: bool) -> str:
+def _metadata(client: Client, _: list[_Photo], as_json: bool) -> _Report:
     found = client.metadata()
     if as_json:
-        return json.dumps(dataclasses.asdict(found), indent=2)
+        return _Report(json.dumps(dataclasses.asdict(found), indent=2))
     untrained = ", not trained" if found.untrained else ""
     lines = [f"{found.model} version {found.version}{untrained}"]
     for name, signature in found.signatures.items():
@@ -109,7 +157,7 @@ def _metadata(client: Client, _: Photos, as_json: bool) -> str:
         for way, tensors in (("in ", signature.inputs), ("out", signature.outputs)):
             for key, tensor in tensors.items():
                 lines.append(f"    {way} {key}  {tensor.dtype} {_shape(tensor.shape)}")
-    return "\n".join(lines)
+    return _Report("\n".join(lines))
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:
@@ -124,6 +172,11 @@ def _failed(error: Exception, status: int) -> int:
         text = f"{error.filename}: {error.strerror}"
     print(f"client: {_one_line(text)}", file=sys.stderr)
     return status
+
+
+def _first_line(error: ClientError) -> str:
+    # The others name the nodes of the graph that failed.
+    return str(error).partition("\n")[0]
 
 
 def _one_line(text: str) -> str:

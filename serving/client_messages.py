@@ -4,16 +4,12 @@ Each call is a `Call`: which method of which service, the request, and how its r
 clients only send it.
 """
 
-import dataclasses
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tensorflow.core.example import example_pb2
-from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -24,37 +20,15 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from signatures.untrained import is_marked_untrained
+from . import client_replies
+from .client_calls import ByImage, Call
+from .client_images import EncodedImage, check_images, images_in, read_images
+from .client_types import Images, Label, Metadata, ModelSpec, VersionStatus
+from .tensors import Array, to_proto
 
-from .client_types import (
-    Images,
-    Label,
-    Metadata,
-    ModelSpec,
-    SignatureMetadata,
-    TensorMetadata,
-    VersionStatus,
-)
-from .tensors import Array, to_array, to_proto
-
-T = TypeVar("T")
-
-SIGNATURE_DEF = "signature_def"
-
-
-@dataclasses.dataclass(frozen=True)
-class Call(Generic[T]):
-    """A call that has not been made.
-
-    Attributes:
-        method: name of the method, a key of `methods`.
-        request: what is sent.
-        read: what the reply means.
-    """
-
-    method: str
-    request: Any
-    read: Callable[[Any], T]
+ENCODED = "bytes_"
+"""How the names of the signatures begin that take encoded images, as their input `IMAGE_BYTES`."""
+IMAGE_BYTES = "image_bytes"
 
 
 def methods(channel: Any) -> dict[str, Callable[..., Any]]:
@@ -78,44 +52,67 @@ def predict(
     """Any signature of the method predict; images alone are the input that has their form.
 
     Raises:
+        InvalidImagesError: encoded images that no model takes.
         ValueError: an input is no tensor.
         OSError: an image's file cannot be read.
     """
-    if not isinstance(inputs, Mapping):
-        _, inputs = image_inputs(inputs)
-    request = predict_pb2.PredictRequest(
+    template = predict_pb2.PredictRequest(
         model_spec=_model_spec(model, signature), output_filter=outputs
     )
+    images = None
+    if not isinstance(inputs, Mapping):
+        arrays = _normalised(inputs)
+        if arrays is None:
+            images = read_images(inputs, "images")
+        inputs = {"images": arrays}
+    elif signature.startswith(ENCODED) and inputs.keys() == {IMAGE_BYTES}:
+        images = images_in(inputs[IMAGE_BYTES], IMAGE_BYTES)
+    if images is not None:
+        return _predict_encoded(template, images)
     for name, value in inputs.items():
-        to_proto(_tensor(name, value), request.inputs[name])
-    return Call("Predict", request, _arrays)
+        to_proto(_tensor(name, value), template.inputs[name])
+    return Call("Predict", template, client_replies.arrays)
 
 
 def classify(model: ModelSpec, images: Images) -> Call[list[tuple[Label, ...]]]:
     """The best classes of encoded images.
 
     Raises:
+        InvalidImagesError: some are none that a model takes.
         ValueError: they are not encoded images.
         OSError: an image's file cannot be read.
     """
-    request = classification_pb2.ClassificationRequest(model_spec=_model_spec(model, "classify"))
-    for data in encoded(images, "classify"):
-        example = example_pb2.Example()
-        example.features.feature["image/encoded"].bytes_list.value.append(data)
-        request.input.example_list.examples.append(example)
-    return Call("Classify", request, _labels)
+    read = read_images(images, "classify")
+    check_images(read)
+
+    def request(places: Iterable[int]) -> classification_pb2.ClassificationRequest:
+        request = classification_pb2.ClassificationRequest(
+            model_spec=_model_spec(model, "classify")
+        )
+        for place in places:
+            example = request.input.example_list.examples.add()
+            example.features.feature["image/encoded"].bytes_list.value.append(read[place].data)
+        return request
+
+    everything = range(len(read))
+    by_image = ByImage(tuple(image.path for image in read), request, client_replies.join_labels)
+    return Call("Classify", request(everything), client_replies.labels, by_image)
 
 
 def class_attention(model: ModelSpec, images: Images) -> Call[dict[int, Array]]:
     """Class attention by block, of images in either form.
 
     Raises:
+        InvalidImagesError: encoded images that no model takes.
         ValueError: they are no images.
         OSError: an image's file cannot be read.
     """
-    form, inputs = image_inputs(images)
-    call = predict(model, inputs, f"{form}class_attention")
-    return Call(call.method, call.request, lambda reply: _blocks(_arrays(reply)))
+    form = ENCODED if _normalised(images) is None else ""
+    call = predict(model, images, f"{form}class_attention")
+    by_image: ByImage[dict[int, Array]] | None = None
+    if call.by_image is not None:
+        by_image = ByImage(call.by_image.paths, call.by_image.request, client_replies.join_arrays)
+    return Call(call.method, call.request, client_replies.class_attention, by_image)
 
 
 def self_attention(model: ModelSpec, images: Images, block: int | Sequence[int]) -> Call[Array]:
@@ -124,69 +121,60 @@ def self_attention(model: ModelSpec, images: Images, block: int | Sequence[int])
     Raises:
         ValueError: the images are not normalised ones, or there is another number of blocks.
     """
-    form, inputs = image_inputs(images)
-    if form:
+    arrays = _normalised(images)
+    if arrays is None:
         raise ValueError("self_attention takes normalised images (B, S, S, 3), not encoded ones")
-    count = len(inputs["images"])
+    count = len(arrays)
     blocks = np.asarray(block, np.int32)
     if blocks.shape not in ((), (count,)):
         raise ValueError(f"{len(np.atleast_1d(blocks))} blocks for {count} images")
-    inputs["block"] = np.broadcast_to(blocks, (count,))
+    inputs = {"images": arrays, "block": np.broadcast_to(blocks, (count,))}
     call = predict(model, inputs, "self_attention")
-    return Call(call.method, call.request, lambda reply: _arrays(reply)["attention"])
+    return Call(call.method, call.request, lambda reply: client_replies.arrays(reply)["attention"])
 
 
 def metadata(model: ModelSpec) -> Call[Metadata]:
     """The signatures of a version."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(
-        model_spec=_model_spec(model), metadata_field=[SIGNATURE_DEF]
+        model_spec=_model_spec(model), metadata_field=[client_replies.SIGNATURE_DEF]
     )
-    return Call("GetModelMetadata", request, _metadata)
+    return Call("GetModelMetadata", request, client_replies.metadata)
 
 
 def status(model: ModelSpec) -> Call[list[VersionStatus]]:
     """The versions of a model, the latest first."""
     request = get_model_status_pb2.GetModelStatusRequest(model_spec=_model_spec(model))
-    return Call("GetModelStatus", request, _statuses)
+    return Call("GetModelStatus", request, client_replies.statuses)
 
 
-def image_inputs(images: Images) -> tuple[str, dict[str, Any]]:
-    """The signature's prefix and the inputs for images in either form.
-
-    Raises:
-        ValueError: they are no images.
-        OSError: an image's file cannot be read.
-    """
+def _normalised(images: Images) -> Array | None:
+    """The images (B, S, S, 3) as they are sent; None for encoded ones, or what is meant to be."""
     if not isinstance(images, np.ndarray) or images.dtype.kind in "OSU":
-        return "bytes_", {"image_bytes": _strings(encoded(images, "images"))}
+        return None
     if images.ndim != 4 or images.dtype.kind != "f":
         raise ValueError(
             f"images: {images.dtype} of shape {images.shape}; expected float32 (B, S, S, 3), "
             "normalised with ImageNet's mean and deviation"
         )
-    return "", {"images": images.astype(np.float32, copy=False)}
+    return images.astype(np.float32, copy=False)
 
 
-def encoded(images: Images, what: str) -> list[bytes]:
-    """Encoded images as bytes; one image is a batch of one.
+def _predict_encoded(
+    template: predict_pb2.PredictRequest, images: Sequence[EncodedImage]
+) -> Call[dict[str, Array]]:
+    check_images(images)
 
-    Raises:
-        ValueError: something is neither bytes nor a path.
-        OSError: a file cannot be read.
-    """
-    if isinstance(images, bytes | str | os.PathLike):
-        images = [images]
-    data = []
-    for image in images:
-        if isinstance(image, bytes):
-            data.append(image)
-        elif isinstance(image, str | os.PathLike):
-            data.append(pathlib.Path(image).read_bytes())
-        else:
-            raise ValueError(
-                f"{what}: {type(image).__name__}; expected the bytes or the path of a JPEG or PNG"
-            )
-    return data
+    def request(places: Iterable[int]) -> predict_pb2.PredictRequest:
+        request = predict_pb2.PredictRequest()
+        request.CopyFrom(template)
+        to_proto(_strings([images[place].data for place in places]), request.inputs[IMAGE_BYTES])
+        return request
+
+    everything = range(len(images))
+    by_image: ByImage[dict[str, Array]] = ByImage(
+        tuple(image.path for image in images), request, client_replies.join_arrays
+    )
+    return Call("Predict", request(everything), client_replies.arrays, by_image)
 
 
 def _model_spec(model: ModelSpec, signature: str = "") -> model_pb2.ModelSpec:
@@ -203,7 +191,7 @@ def _tensor(name: str, value: Any) -> Array:
     if isinstance(value, bytes | os.PathLike) or (
         isinstance(value, list | tuple) and value and isinstance(value[0], bytes | os.PathLike)
     ):
-        return _strings(encoded(value, name))
+        return _strings([image.data for image in read_images(value, name)])
     array: Array = np.asarray(value)
     if array.dtype.kind in "SU":
         strings = [text if isinstance(text, bytes) else text.encode() for text in array.flat]
@@ -218,62 +206,3 @@ def _strings(data: Sequence[bytes]) -> npt.NDArray[np.object_]:
     array = np.empty(len(data), object)
     array[:] = data
     return array
-
-
-def _arrays(reply: predict_pb2.PredictResponse) -> dict[str, Array]:
-    return {name: to_array(proto) for name, proto in reply.outputs.items()}
-
-
-def _blocks(arrays: dict[str, Array]) -> dict[int, Array]:
-    """`ca_ffn_block_<i>_att` by i, in order."""
-    numbers = {
-        int(name.removeprefix("ca_ffn_block_").removesuffix("_att")): array
-        for name, array in arrays.items()
-        if name.startswith("ca_ffn_block_")
-    }
-    return dict(sorted(numbers.items()))
-
-
-def _labels(reply: classification_pb2.ClassificationResponse) -> list[tuple[Label, ...]]:
-    return [
-        tuple(Label(entry.label, entry.score) for entry in image.classes)
-        for image in reply.result.classifications
-    ]
-
-
-def _metadata(reply: get_model_metadata_pb2.GetModelMetadataResponse) -> Metadata:
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    reply.metadata[SIGNATURE_DEF].Unpack(signatures)
-    return Metadata(
-        reply.model_spec.name,
-        reply.model_spec.version.value,
-        {
-            name: SignatureMetadata(
-                definition.method_name, _tensors(definition.inputs), _tensors(definition.outputs)
-            )
-            for name, definition in sorted(signatures.signature_def.items())
-            # Of the loader, for TensorFlow itself.
-            if not name.startswith("__saved_model")
-        },
-        is_marked_untrained(signatures.signature_def),
-    )
-
-
-def _tensors(tensors: Mapping[str, Any]) -> dict[str, TensorMetadata]:
-    return {
-        name: TensorMetadata(
-            types_pb2.DataType.Name(info.dtype).removeprefix("DT_").lower(),
-            None
-            if info.tensor_shape.unknown_rank
-            else tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim),
-        )
-        for name, info in sorted(tensors.items())
-    }
-
-
-def _statuses(reply: get_model_status_pb2.GetModelStatusResponse) -> list[VersionStatus]:
-    state = get_model_status_pb2.ModelVersionStatus.State
-    return [
-        VersionStatus(entry.version, state.Name(entry.state), entry.status.error_message)
-        for entry in reply.model_version_status
-    ]

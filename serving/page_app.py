@@ -93,6 +93,7 @@ class _Page:
         self._address = address
         self._names = names
         self._timeout = timeout
+        self._blocks: dict[tuple[str, str, int], int] = {}
         self._kept: collections.OrderedDict[tuple[Any, ...], Array] = collections.OrderedDict()
         self._lock = threading.Lock()
 
@@ -113,10 +114,13 @@ class _Page:
 
     def _look(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
         name, version = _model(query)
-        with served_model(self._address(), name, version, self._timeout) as model:
+        address = self._address()
+        with served_model(address, name, version, self._timeout) as model:
             photograph = _photograph(encoded, model.image_size)
             look = model.look(photograph)
-            blocks = model.self_attention_blocks()
+            blocks = self._blocks.get((address, name, version))
+            if blocks is None:
+                blocks = self._blocks[address, name, version] = model.self_attention_blocks()
         height, width = photograph.shown.shape[:2]
         return {
             "photograph": {

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from signatures.image_header import ImageHeaderError, check_image_header
+
 Pixels = npt.NDArray[np.uint8]
 
 MOST_AROUND = 1.0
@@ -103,7 +105,10 @@ def read_photograph(encoded: bytes, size: int) -> Photograph:
     import tensorflow as tf
 
     try:
+        check_image_header(encoded)
         pixels: Pixels = _preprocessing(size)(tf.constant(encoded)).numpy()
+    except ImageHeaderError as error:
+        raise UnreadableImageError(str(error)) from error
     except tf.errors.InvalidArgumentError as error:
         raise UnreadableImageError(_reason(str(error.message))) from error
     shown, left, top = _with_surroundings(encoded, pixels)

@@ -16,9 +16,11 @@ from serving import Code
 from serving.aio_client import AsyncClient
 from serving.channels import RETRIES
 from serving.client import Client, ClientError
+from tests.conftest import REPOSITORY
 from tests.serving.conftest import Running
 
 ATTEMPTS = RETRIES["methodConfig"][0]["retryPolicy"]["maxAttempts"]
+PHOTO = REPOSITORY / "tests" / "data" / "photos" / "cat.jpg"
 X = {"x": np.float32([2.0])}
 SLOW = {**X, "seconds": np.float32([20.0])}
 
@@ -76,7 +78,7 @@ def test_a_call_that_ended_unavailable_is_sent_again(size: int) -> None:
 @pytest.mark.parametrize(
     ("call", "method"),
     [
-        (lambda c: c.classify(b"jpeg"), "Classify"),
+        (lambda c: c.classify(PHOTO), "Classify"),
         (lambda c: c.metadata(), "GetModelMetadata"),
         (lambda c: c.status(), "GetModelStatus"),
     ],

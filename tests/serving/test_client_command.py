@@ -86,22 +86,67 @@ def test_metadata(run: Run) -> None:
     }
 
 
-def test_what_the_server_refuses_is_one_line(
-    run: Run, photos: list[str], served: Running, tmp_path: pathlib.Path
-) -> None:
+def test_what_the_server_refuses_is_one_line(run: Run, photos: list[str], served: Running) -> None:
     address = f"localhost:{served.port}"
     assert run("classify", photos[0], model="none") == (
         2,
         "",
         f"client: {address}, model none: NOT_FOUND: Servable not found for request: Latest(none)\n",
     )
-    text = tmp_path / "text.jpg"
+
+
+@pytest.fixture
+def bad(photos: list[str], tmp_path: pathlib.Path) -> tuple[str, str, str]:
+    """No image, one whose data ends too early, which only decoding tells, and one not there."""
+    text, short = tmp_path / "text.jpg", tmp_path / "short.jpg"
     text.write_text("no image")
-    # The good one before it is not printed.
-    status, out, err = run("classify", photos[0], str(text))
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith(f"client: {address}, model cait: INVALID_ARGUMENT: {text}: ")
-    assert "Unknown image file format" in err
+    short.write_bytes(pathlib.Path(photos[0]).read_bytes()[:20_000])
+    return str(text), str(short), str(tmp_path / "none.jpg")
+
+
+def test_photos_beside_bad_ones_are_answered(
+    run: Run, photos: list[str], bad: tuple[str, str, str], served: Running
+) -> None:
+    _, alone, _ = run("classify", *photos)
+    text, short, none = bad
+    status, out, err = run("classify", text, photos[0], short, none, photos[1])
+    assert (status, out) == (2, alone)
+    server = f"localhost:{served.port}, model cait: INVALID_ARGUMENT: "
+    first, second, third = err.splitlines()
+    assert first == (f"client: {text}: a file that begins with b'no image'; expected a JPEG or PNG")
+    assert second.startswith(f"client: {short}: {server}")
+    assert "Invalid JPEG data" in second
+    assert "node" not in second
+    assert third == f"client: {none}: No such file or directory"
+
+
+def test_photos_beside_bad_ones_as_json(
+    run: Run, photos: list[str], bad: tuple[str, str, str]
+) -> None:
+    text, short, _ = bad
+    status, out, err = run("classify", "--json", text, photos[0], short)
+    assert (status, err.count("\n")) == (2, 2)
+    one, two, three = json.loads(out)
+    assert [entry["image"] for entry in (one, two, three)] == [text, photos[0], short]
+    assert [list(entry) for entry in (one, two, three)] == [
+        ["image", "error"],
+        ["image", "classes"],
+        ["image", "error"],
+    ]
+    assert one["error"] == "a file that begins with b'no image'; expected a JPEG or PNG"
+    assert "Invalid JPEG data" in three["error"]
+
+
+def test_photos_that_are_all_bad_need_no_server(
+    bad: tuple[str, str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, _, none = bad
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    assert main(["classify", "--server", address, "--model", "m", text, none]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(": ")[1] for line in err.splitlines()] == [text, none]
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "localhost:99999", "http://localhost:8500"])

@@ -136,8 +136,8 @@ def test_at_the_limit_the_rest_is_the_models_to_refuse() -> None:
 
 
 REFUSED: dict[str, tuple[bytes, str]] = {
-    "nothing": (b"", "empty; expected a JPEG or PNG"),
-    "text": (b"certainly no image", "begins with b'certainl'; expected a JPEG or PNG"),
+    "nothing": (b"", "an empty file; expected a JPEG or PNG"),
+    "text": (b"certainly no image", "a file that begins with b'certainl'; expected a JPEG or PNG"),
     "GIF": (saved("RGB", "GIF"), "a GIF; expected a JPEG or PNG"),
     "BMP": (saved("RGB", "BMP"), "a BMP; expected a JPEG or PNG"),
     "WebP": (saved("RGB", "WEBP"), "a WebP; expected a JPEG or PNG"),
