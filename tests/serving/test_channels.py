@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any
@@ -50,15 +51,28 @@ class Failing:
 @contextlib.contextmanager
 def failing(code: grpc.StatusCode, failures: int) -> Iterator[Failing]:
     state = Failing(code, failures)
-    handler = type("Handler", (grpc.GenericRpcHandler,), {"service": lambda _, d: state.service(d)})
+    with serving(state.service) as state.port:
+        yield state
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[bytes, Any], bytes]) -> Iterator[int]:
+    """A server that answers every call in the same way -> its port."""
+    with serving(lambda _: grpc.unary_unary_rpc_method_handler(answer)) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def serving(service: Callable[[Any], Any]) -> Iterator[int]:
+    handler = type("Handler", (grpc.GenericRpcHandler,), {"service": lambda _, d: service(d)})
     server = grpc.server(
         futures.ThreadPoolExecutor(2), options=[("grpc.max_receive_message_length", -1)]
     )
     server.add_generic_rpc_handlers((handler(),))
-    state.port = server.add_insecure_port("localhost:0")
+    port = server.add_insecure_port("localhost:0")
     server.start()
     try:
-        yield state
+        yield port
     finally:
         server.stop(None).wait()
 
@@ -159,3 +173,29 @@ def test_deadlines(served: Running) -> None:
     ):
         client.predict(SLOW, "slow", timeout=0.5)
     assert caught.value.code == Code.DEADLINE_EXCEEDED
+
+
+def test_what_is_sent_again_shares_the_time_of_the_call() -> None:
+    left: list[float] = []
+
+    def answer(_: bytes, context: Any) -> bytes:
+        left.append(context.time_remaining())
+        # The first takes half of the time; the next one would take more than all.
+        while context.is_active() and (len(left) > 1 or context.time_remaining() > 1):
+            time.sleep(0.01)
+        return context.abort(
+            grpc.StatusCode.INVALID_ARGUMENT, "no image\n\t [[{{node map/while}}]]"
+        )
+
+    with answering(answer) as port, Client(f"localhost:{port}", "m") as client:
+        for images in (PHOTO, [PHOTO, PHOTO]):
+            left.clear()
+            with pytest.raises(ClientError) as caught:
+                client.classify(images, timeout=2)
+            # Nothing has been found out: it is the error of the call itself.
+            assert caught.value.message.startswith("no image")
+            cause: Any = caught.value.__cause__
+            assert cause.code == Code.DEADLINE_EXCEEDED
+            first, second = left
+            assert 1 < first <= 2
+            assert second <= 1

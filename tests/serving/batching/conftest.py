@@ -137,6 +137,14 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def waiting(server: Running) -> int:
+    """How many requests wait in the queues."""
+    batching = server.server._batching
+    assert batching is not None
+    queues = list(batching._scheduler._queues)
+    return sum(len(batch.tasks) for queue in queues for batch in list(queue._batches))
+
+
 def batch_threads(prefix: str) -> list[str]:
     names = [thread.name for thread in threading.enumerate()]
     return sorted(name for name in names if name.startswith(prefix))

@@ -20,16 +20,8 @@ from serving.flags import Options
 from serving.model_server import ModelServer
 from serving.predict import predict
 from serving.servable import SessionSettings, load_servable
-from tests.serving.batching.conftest import NEVER, Batched, batch_threads, until, x
-from tests.serving.conftest import Running, predict_request, publish, refused, running
-
-
-def waiting(server: Running) -> int:
-    """How many requests wait in the queues."""
-    batching = server.server._batching
-    assert batching is not None
-    queues = list(batching._scheduler._queues)
-    return sum(len(batch.tasks) for queue in queues for batch in list(queue._batches))
+from tests.serving.batching.conftest import NEVER, Batched, batch_threads, until, waiting, x
+from tests.serving.conftest import predict_request, publish, refused, running
 
 
 def test_a_full_queue_is_unavailable(batched: Batched) -> None:
