@@ -48,7 +48,7 @@ class Client:
     is a ValueError, names each that no model takes. A server refuses a call as a whole for one
     image that it cannot decode, and one that batches also refuses a good image that was in a batch
     with someone else's. So a call for encoded images that is refused for them is sent again for
-    fewer and fewer of them, up to three times for one by itself, all within the call's time. If
+    fewer and fewer of them, up to four times for one by itself, all within the call's time. If
     all of them are answered then, the caller sees nothing of it; otherwise a FailedImagesError,
     which is a ClientError, names each image at fault and has the answers for the others.
 

@@ -103,8 +103,8 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
 
 def _other(encoded: bytes) -> str:
     if not encoded:
-        return "empty"
+        return "an empty file"
     for name, place, magic in _OTHERS:
         if encoded.startswith(magic, place):
             return name
-    return f"begins with {encoded[:8]!r}"
+    return f"a file that begins with {encoded[:8]!r}"

@@ -91,7 +91,7 @@ def other_client(server: Running, path: pathlib.Path) -> Any:
     return server.predictions.Predict.future(predict_request("m", inputs, "bytes_logits"), 60)
 
 
-@pytest.mark.parametrize("times", range(1, client_calls.TRIES))
+@pytest.mark.parametrize("times", [1, client_calls.TRIES - 1])
 def test_a_good_image_beside_anothers_bad_one_is_answered(
     batched: Batched,
     ask_of: Callable[..., Ask],

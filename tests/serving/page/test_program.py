@@ -1,6 +1,7 @@
 """The page's program without a browser: its requests, its own server, its flags."""
 
 import io
+import json
 import os
 import pathlib
 import signal
@@ -9,14 +10,16 @@ import stat
 import time
 import urllib.error
 import urllib.request
+from concurrent import futures
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from serving import page
 from serving.page_models import names_from
-from tests.serving.conftest import Running, publish
+from tests.serving.conftest import Running, predict_request, publish, running
 from tests.serving.page.conftest import page_process
 
 
@@ -63,6 +66,55 @@ def test_a_tall_photograph_keeps_its_surroundings(
     status, text = answer(f"{url}/look?model=cait&version=1", file.getvalue())
     assert status == 200
     assert '"width":32,"height":80,"left":0,"top":24,"size":32' in text
+
+
+@pytest.mark.parametrize("batching", [True, False], ids=["batching", "no batching"])
+def test_a_bad_image_beside_good_ones(
+    url: str,
+    port: int,
+    config: pathlib.Path,
+    photo: pathlib.Path,
+    tmp_path: pathlib.Path,
+    batching: bool,
+) -> None:
+    flags: dict[str, Any] = {}
+    if batching:
+        # Long enough for what is sent together to be one batch.
+        (tmp_path / "batching.txt").write_text(
+            "max_batch_size { value: 8 } batch_timeout_micros { value: 300000 }"
+        )
+        flags = {
+            "enable_batching": True,
+            "batching_parameters_file": str(tmp_path / "batching.txt"),
+        }
+    good = photo.read_bytes()
+    short = good[:20_000]
+    flags |= {"enable_model_warmup": False, "grpc_max_threads": 32}
+    with (
+        running(port=port, model_config_file=str(config), **flags) as server,
+        futures.ThreadPoolExecutor(8) as pool,
+    ):
+        look = f"{url}/look?model=cait&version=1"
+        # Another one each time, as the page keeps those that it was asked for.
+        block = f"{url}/self_attention?model=cait&version=1&block={int(batching)}"
+        posts = [(look, good), (block, good), (look, short), (look, b"no image"), (look, good)]
+        found = [pool.submit(answer, *post) for post in posts]
+        # Of somebody else, who sends whatever there is.
+        inputs = {"image_bytes": np.array([short], object)}
+        request = predict_request("cait", inputs, "bytes_class_attention")
+        other = server.predictions.Predict.future(request, 60)
+        assert "Invalid JPEG data" in other.exception().details()
+        one, of_block, cut, text, two = [each.result(120) for each in found]
+        assert one[0] == of_block[0] == two[0] == 200, (one, of_block, two)
+        first, second = (json.loads(look[1]) for look in (one, two))
+        assert first["photograph"] == second["photograph"]
+        assert [entry["label"] for entry in first["best"]] == [
+            entry["label"] for entry in second["best"]
+        ]
+        assert first["self_attention_blocks"] == second["self_attention_blocks"] == 2
+        for status, told in (cut, text):
+            assert status == 422
+            assert "The image cannot be read: " in told
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
