@@ -31,7 +31,7 @@ class CoreSettings:
     """What holds for all models.
 
     Attributes:
-        poll_wait: seconds between looks at the base paths; 0 looks only when a config comes.
+        poll_wait: seconds between looks at the base paths; 0 looks once, at the first config.
         retries: of a load that fails.
         labels_for_unavailable_models: a label may be new and name a version that is not there.
     """
@@ -75,7 +75,9 @@ class ServerCore:
     ) -> None:
         """Takes a config, the first or another, and waits until the models new in it are there.
 
-        Labels are checked before anything is loaded. When a check fails, nothing changes.
+        Labels are checked before anything is loaded. When a check fails, nothing changes. Where
+        base paths are looked at once only, another config drops models and moves labels; nothing
+        that is new in it is ever loaded, and the wait for that is in vain, as in TF Serving.
 
         Args:
             config: which models, where, which of their versions, and labels.
@@ -92,8 +94,10 @@ class ServerCore:
         try:
             check_config(config, self._config)
             labels = self._checked_labels(config)
+            first = self._config is None
             new = self._replace(config, labels)
-            self.poll()
+            if first or self._settings.poll_wait > 0:
+                self.poll()
             self._wait_for(new, end, cancelled)
         finally:
             self._config_lock.release()
@@ -224,6 +228,8 @@ class ServerCore:
                     raise ServingError(
                         Code.DEADLINE_EXCEEDED, f"Model {name} has no version that is available yet"
                     )
+            # Of versions that load at the same time, the first one that is there or has failed
+            # decides, as in TF Serving.
             if versions.available():
                 continue
             failed += [

@@ -56,7 +56,8 @@ class Options:
         enable_per_model_batching_parameters: without `enable_batching` it does nothing.
         model_config_file_poll_wait_seconds: 0 reads the file once. On the command line it is a
             whole number, as is the next.
-        file_system_poll_wait_seconds: 0 looks at the base paths only when a config comes.
+        file_system_poll_wait_seconds: 0 looks at the base paths once, at the start, and at no
+            config that comes later.
     """
 
     host: str = "127.0.0.1"

@@ -208,15 +208,25 @@ def _read_meta_graph(directory: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
     try:
         saved_model = saved_model_pb2.SavedModel.FromString(data)
     except Exception as error:
-        raise ServingError(Code.DATA_LOSS, f"Can't parse {path} as binary proto") from error
+        raise _broken_off() from error
     return _tagged(saved_model)
 
 
 def _parse_text(path: pathlib.Path) -> saved_model_pb2.SavedModel:
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), saved_model_pb2.SavedModel())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise ServingError(Code.DATA_LOSS, f"Can't parse {path} as text proto") from error
+    except (UnicodeDecodeError, text_format.ParseError) as error:
+        raise _broken_off() from error
+
+
+def _broken_off() -> ServingError:
+    """The error of a file that is no `SavedModel`, as one is that was broken off.
+
+    TensorFlow reads half a megabyte at a time, and says that the last part was short wherever it
+    had to go on to it. Nonsense in an earlier part of a larger file is DATA_LOSS there; a parser
+    in Python does not tell where it stopped.
+    """
+    return ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested")
 
 
 def _tagged(saved_model: saved_model_pb2.SavedModel) -> meta_graph_pb2.MetaGraphDef:

@@ -3,6 +3,11 @@
 As TF Serving's `AspiredVersionsManager` with `AvailabilityPreservingPolicy`: a new version is
 loaded before the old one is dropped, one that fails to load leaves the old one serving, and one
 that is dropped is unloaded when the last request on it has been answered.
+
+A version that is wanted again while it is on its way out has to be gone first, and until then
+nothing of what is wanted is done. So where version 2 fails to load and is withdrawn, and version 1,
+which is to go and serves on for want of 2, is wanted again, that waits without end: 2 counts as
+wanted still, and is not tried again when it comes back whole. One of another number ends that.
 """
 
 import contextlib
@@ -81,7 +86,8 @@ class ModelVersions:
         self._loader = loader
         self._retries = retries
         self._changed = threading.Condition()
-        self._wanted: dict[int, pathlib.Path] = {}
+        # What is wanted by the last call of `want`, if that waits.
+        self._pending: dict[int, pathlib.Path] | None = None
         self._live: dict[int, _Version] = {}
         self._statuses: dict[int, Status] = {}
         self._stopping = False
@@ -91,7 +97,7 @@ class ModelVersions:
     def want(self, versions: Mapping[int, pathlib.Path]) -> None:
         """Says which versions are to be served. Returns at once."""
         with self._changed:
-            self._wanted = dict(versions)
+            self._pending = dict(versions)
             self._compare()
 
     @contextlib.contextmanager
@@ -124,7 +130,7 @@ class ModelVersions:
             return dict(sorted(self._statuses.items(), reverse=True))
 
     def wait(self, timeout: float | None) -> bool:
-        """Waits until a version that is wanted is available, or all of them have failed.
+        """Waits until a version that is wanted is available, or one has failed.
 
         Returns:
             Whether it came to that within `timeout` seconds. Without any version it does not.
@@ -145,7 +151,7 @@ class ModelVersions:
         """
         end = time.monotonic() + timeout
         with self._changed:
-            self._wanted = {}
+            self._pending = {}
             self._compare()
             self._stopping = True
             self._changed.notify_all()
@@ -157,24 +163,30 @@ class ModelVersions:
         return max(available, default=None)
 
     def _settled(self) -> bool:
-        wanted = [self._live[number] for number in self._wanted if number in self._live]
-        if any(version.state == State.AVAILABLE for version in wanted):
-            return True
-        return bool(wanted) and all(version.failed for version in wanted)
+        if self._pending is not None:
+            return False
+        return any(
+            version.aspired and (version.failed or version.state == State.AVAILABLE)
+            for version in self._live.values()
+        )
 
     def _compare(self) -> None:
-        """Brings what is there into line with what is wanted. Holds the lock."""
+        """Takes what is wanted over, unless a version has to go first. Holds the lock."""
+        wanted = self._pending
+        if wanted is None or any(
+            number in wanted and not live.aspired for number, live in self._live.items()
+        ):
+            return
+        self._pending = None
         for live in list(self._live.values()):
-            live.aspired = live.number in self._wanted
-            if live.aspired:
-                live.unwanted.clear()
+            if live.number in wanted:
                 continue
+            live.aspired = False
             live.unwanted.set()
             if live.state == State.START or live.failed:
                 self._set(live, State.END, self._statuses[live.number].error)
                 del self._live[live.number]
-        for number, path in self._wanted.items():
-            # One that is being unloaded is taken up again when it has been.
+        for number, path in wanted.items():
             if number not in self._live:
                 live = self._live[number] = _Version(number, path)
                 self._set(live, State.START)

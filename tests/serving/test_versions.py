@@ -15,7 +15,7 @@ from tensorflow_serving.apis import model_management_pb2
 
 from serving.errors import Code, ServingError
 from serving.storage import version_number
-from tests.serving.conftest import Running, publish, refused, running, server_binary
+from tests.serving.conftest import Running, publish, refused, running
 
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -123,68 +123,6 @@ def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
         server.until("m", {2: "AVAILABLE", 1: "END"})
 
 
-@pytest.mark.parametrize(
-    ("lost", "message"),
-    [
-        ("saved_model.pb", "Could not find SavedModel .pb or .pbtxt at supplied export"),
-        ("variables/variables.index", "variables.index; No such file or directory"),
-        ("variables/variables.data-00000-of-00001", "00000-of-00001; No such file or directory"),
-    ],
-)
-@pytest.mark.parametrize("style", ["tf1", "tf2"])
-def test_an_incomplete_version_leaves_the_one_before(
-    base: pathlib.Path, half_plus: Models, lost: str, message: str, style: str
-) -> None:
-    if lost == "variables/variables.index" and server_binary is not None:
-        pytest.skip("the real server finds that at the first request")
-    publish(base / "1", half_plus(1.0))
-    with running(model_name="m", model_base_path=str(base)) as server:
-        broken = base.parent / "broken"
-        shutil.copytree(half_plus(2.0, style), broken)
-        (broken / lost).unlink()
-        publish(base / "2", broken)
-        server.until("m", {2: "END", 1: "AVAILABLE"})
-        assert answer(server) == 2.0
-        failed, serving = server.status("m").model_version_status
-        assert (failed.version, failed.status.error_code) == (2, 5)
-        assert message in failed.status.error_message
-        assert (serving.version, serving.status.error_code) == (1, 0)
-        # Withdrawn and published again, whole, it is tried again.
-        shutil.rmtree(base / "2")
-        server.polled()
-        publish(base / "2", half_plus(2.0, style))
-        server.until("m", {2: "AVAILABLE", 1: "END"})
-
-
-def test_a_broken_graph_file(base: pathlib.Path, half_plus: Models) -> None:
-    publish(base / "1", half_plus(1.0))
-    with running(model_name="m", model_base_path=str(base)) as server:
-        broken = base.parent / "broken"
-        shutil.copytree(half_plus(2.0), broken)
-        data = (broken / "saved_model.pb").read_bytes()
-        (broken / "saved_model.pb").write_bytes(data[: len(data) // 2])
-        publish(base / "2", broken)
-        server.until("m", {2: "END", 1: "AVAILABLE"})
-        assert server.status("m").model_version_status[0].status.error_code == 15
-        assert answer(server) == 2.0
-
-
-def test_a_failed_load_is_tried_again(base: pathlib.Path, half_plus: Models) -> None:
-    publish(base / "1", half_plus(1.0))
-    with running(
-        model_name="m",
-        model_base_path=str(base),
-        max_num_load_retries=50,
-        load_retry_interval_micros=200_000,
-    ) as server:
-        source = half_plus(2.0)
-        shutil.copytree(source, base / "2", ignore=shutil.ignore_patterns("variables.index"))
-        server.until("m", {2: "LOADING", 1: "AVAILABLE"})
-        shutil.copy(source / "variables/variables.index", base / "2/variables/variables.index")
-        server.until("m", {2: "AVAILABLE", 1: "END"})
-        assert answer(server) == 3.0
-
-
 def test_an_empty_base_path_unloads_all(base: pathlib.Path, half_plus: Models) -> None:
     publish(base / "1", half_plus(1.0))
     with running(model_name="m", model_base_path=str(base)) as server:
@@ -282,18 +220,29 @@ def test_labels_in_a_first_config(
         assert answer(server, label="stable") == 2.0
 
 
-def test_without_polling_a_config_is_what_is_waited_for(
-    base: pathlib.Path, half_plus: Models
+@pytest.mark.parametrize("policy", ["", "model_version_policy { all {} }"])
+def test_without_polling_base_paths_are_looked_at_once(
+    base: pathlib.Path, half_plus: Models, tmp_path: pathlib.Path, policy: str
 ) -> None:
     publish(base / "1", half_plus(1.0))
+    (tmp_path / "other").mkdir()
+    publish(tmp_path / "other" / "1", half_plus(1.0))
     with running(
         model_name="m", model_base_path=str(base), file_system_poll_wait_seconds=0
     ) as server:
         publish(base / "2", half_plus(2.0))
-        time.sleep(0.5)
+        # Neither the same config nor another one makes the server look again.
+        reload(server, one_model(base, policy))
+        server.polled()
         assert server.states("m") == {1: "AVAILABLE"}
-        reload(server, one_model(base))
-        server.until("m", {2: "AVAILABLE", 1: "END"})
+        # So what is new is waited for in vain. What a config no longer has goes all the same.
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, one_model(tmp_path / "other", name="new"), timeout=2)
+        error: Any = caught.value
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        server.until("m", {1: "END"})
+        with refused(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model new"):
+            server.states("new")
 
 
 def test_models_come_and_go_with_the_config(
@@ -347,10 +296,10 @@ def test_configs_that_are_refused(
             "ModelServerConfig::model_platform.",
         ):
             reload(server, one_model(base).replace('model_platform: "tensorflow"', ""))
-        broken = tmp_path / "broken"
-        (broken / "4").mkdir(parents=True)
+        empty = tmp_path / "broken"
+        (empty / "4").mkdir(parents=True)
         with pytest.raises(grpc.RpcError) as caught:
-            reload(server, one_model(base), one_model(broken, name="broken"))
+            reload(server, one_model(base), one_model(empty, name="broken"))
         error: Any = caught.value
         assert error.code() == grpc.StatusCode.UNKNOWN
         assert error.details().startswith(
