@@ -11,8 +11,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2
 
 from .core import ServerCore
-from .errors import failed_precondition, invalid_argument
-from .examples import INPUTS, run_on_examples, shape_text
+from .errors import invalid_argument
+from .examples import INPUTS, run_on_examples, shape_text, signature_text
 from .on_version import on_version
 from .servable import Servable
 from .tensors import Array, dtype_number
@@ -54,7 +54,7 @@ def classification_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str,
     """The tensor to feed and those to fetch.
 
     Raises:
-        ServingError: the signature is none for Classify.
+        ServingError: INVALID_ARGUMENT, the signature is none for Classify.
     """
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
@@ -63,14 +63,16 @@ def classification_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str,
             f"Expected one or two output Tensors, found {len(signature.outputs)}"
         )
     if INPUTS not in signature.inputs:
-        raise failed_precondition(f"No classification inputs found in SignatureDef: {signature}")
+        raise invalid_argument(
+            f"No classification inputs found in SignatureDef: {signature_text(signature)}"
+        )
     fetches = [
         signature.outputs[alias].name for alias in (_CLASSES, _SCORES) if alias in signature.outputs
     ]
     if not fetches:
-        raise failed_precondition(
+        raise invalid_argument(
             f'Expected classification signature outputs to contain at least one of "{_CLASSES}" or '
-            f'"{_SCORES}". Signature was: {signature}'
+            f'"{_SCORES}". Signature was: {signature_text(signature)}'
         )
     return signature.inputs[INPUTS].name, fetches
 

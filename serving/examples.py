@@ -72,6 +72,15 @@ def run_on_examples(
     write(signature, len(examples), by_name, response.result)
 
 
+def signature_text(signature: meta_graph_pb2.SignatureDef) -> str:
+    """A signature as `DebugString` of protobuf writes it, with the mark of text for people.
+
+    Behind the mark are one to some spaces, as many as a process has drawn by lot, so that nobody
+    parses the text; here it is one.
+    """
+    return f"goo.gle/debugonly \n{signature}"
+
+
 def shape_text(array: Array) -> str:
     """As `TensorShape::DebugString` writes it."""
     return f"[{','.join(map(str, array.shape))}]"

@@ -36,11 +36,14 @@ def run_multi_inference(
 ) -> inference_pb2.MultiInferenceResponse:
     """Several Classify and Regress signatures on the same input, in one run of the graph.
 
+    Signatures that read the examples from tensors of their own are all fed the same ones.
+
     Raises:
         ServingError: what TF Serving answers.
     """
     signatures: dict[str, meta_graph_pb2.SignatureDef] = {}
-    model, feed = "", ""
+    model = ""
+    feeds: set[str] = set()
     fetches: set[str] = set()
     for task in request.tasks:
         if not task.model_spec.name:
@@ -64,13 +67,12 @@ def run_multi_inference(
             raise ServingError(
                 Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}"
             )
-        if feed and feed != input_name:
-            raise invalid_argument("Input tensor must be the same for all Signatures.")
-        feed = input_name
+        feeds.add(input_name)
         fetches.update(names)
     examples = serialised_examples(request.input)
     ordered = sorted(fetches)
-    by_name = dict(zip(ordered, servable.run({feed: examples}, ordered, timeout), strict=True))
+    values = servable.run(dict.fromkeys(feeds, examples), ordered, timeout)
+    by_name = dict(zip(ordered, values, strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task, (name, signature) in zip(request.tasks, signatures.items(), strict=True):
         result = response.results.add()

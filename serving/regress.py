@@ -11,8 +11,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import regression_pb2
 
 from .core import ServerCore
-from .errors import failed_precondition, invalid_argument
-from .examples import INPUTS, run_on_examples, shape_text
+from .errors import invalid_argument
+from .examples import INPUTS, run_on_examples, shape_text, signature_text
 from .on_version import on_version
 from .servable import Servable
 from .tensors import Array, dtype_number
@@ -52,16 +52,20 @@ def regression_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str, lis
     """The tensor to feed and the one to fetch.
 
     Raises:
-        ServingError: the signature is none for Regress.
+        ServingError: INVALID_ARGUMENT, the signature is none for Regress.
     """
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
     if len(signature.outputs) != 1:
         raise invalid_argument("Expected one output Tensor.")
     if INPUTS not in signature.inputs:
-        raise failed_precondition(f"No regression inputs found in SignatureDef: {signature}")
+        raise invalid_argument(
+            f"No regression inputs found in SignatureDef: {signature_text(signature)}"
+        )
     if _OUTPUTS not in signature.outputs:
-        raise failed_precondition(f"No regression outputs found in SignatureDef: {signature}")
+        raise invalid_argument(
+            f"No regression outputs found in SignatureDef: {signature_text(signature)}"
+        )
     return signature.inputs[INPUTS].name, [signature.outputs[_OUTPUTS].name]
 
 

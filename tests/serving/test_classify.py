@@ -111,6 +111,16 @@ def test_multi_inference(served: Running) -> None:
     assert {result.model_spec.version.value for result in response.results} == {1}
 
 
+def test_signatures_with_inputs_of_their_own_are_fed_the_same_examples(served: Running) -> None:
+    response = served.predictions.MultiInference(
+        tasks(("classify", CLASSIFY), ("regress", REGRESS), model="tf2"), 30
+    )
+    first, second = response.results
+    (row,) = first.classification_result.classifications
+    assert [item.score for item in row.classes] == [-3.0, 3.0]
+    assert second.regression_result.regressions[0].value == 3.0
+
+
 def test_what_is_wrong_with_a_classification(served: Running) -> None:
     classify = served.predictions.Classify
     with refused(INVALID, "Missing ModelSpec"):
@@ -123,13 +133,24 @@ def test_what_is_wrong_with_a_classification(served: Running) -> None:
         classify(classification("tf1", "classify", []), 30)
     with refused(INVALID, "Expected one input Tensor."):
         classify(classification("cait", "self_attention", [1.0]), 30)
-    with pytest.raises(grpc.RpcError, match="No classification inputs found in SignatureDef: "):
+    with pytest.raises(grpc.RpcError) as caught:
         classify(classification("tf1", "", [1.0]), 30)
+    error: Any = caught.value
+    assert error.code() == INVALID
+    assert error.details().startswith("No classification inputs found in SignatureDef: goo.gle/de")
+    with pytest.raises(grpc.RpcError) as caught:
+        classify(classification("tf1", "regress", [1.0]), 30)
+    error = caught.value
+    assert error.code() == INVALID
+    assert error.details().startswith(
+        "Expected classification signature outputs to contain at least one of "
+        '"classes" or "scores". Signature was: goo.gle/debugonly '
+    )
     wrong = classification("tf1", "classify", [1.0])
     wrong.input.example_list.examples.add().CopyFrom(example(other=1.0))
     with pytest.raises(grpc.RpcError) as caught:
         classify(wrong, 30)
-    error: Any = caught.value
+    error = caught.value
     assert error.code() == INVALID
     assert "Feature: x (data type: float) is required but could not be found." in error.details()
 
@@ -142,6 +163,14 @@ def test_what_is_wrong_with_a_regression(served: Running) -> None:
         regress(regression("tf1", "x", [1.0]), 30)
     with refused(INVALID, "Expected one output Tensor."):
         regress(regression("tf2", "classify", [1.0]), 30)
+    for signature, missing in (("", "inputs"), ("classify", "outputs")):
+        with pytest.raises(grpc.RpcError) as caught:
+            regress(regression("tf1", signature, [1.0]), 30)
+        error: Any = caught.value
+        assert error.code() == INVALID
+        assert error.details().startswith(
+            f"No regression {missing} found in SignatureDef: goo.gle/debugonly "
+        )
 
 
 def test_what_is_wrong_with_several(served: Running) -> None:
@@ -157,8 +186,11 @@ def test_what_is_wrong_with_several(served: Running) -> None:
         "Unsupported signature method_name: tensorflow/serving/predict",
     ):
         call(tasks(("regress", "tensorflow/serving/predict")), 30)
-    with refused(INVALID, "Input tensor must be the same for all Signatures."):
-        call(tasks(("classify", CLASSIFY), ("regress", REGRESS), model="tf2"), 30)
+    with pytest.raises(grpc.RpcError) as caught:
+        call(tasks(("regress", CLASSIFY)), 30)
+    error: Any = caught.value
+    assert error.code() == INVALID
+    assert error.details().startswith("Expected classification signature outputs to contain ")
     other = tasks(("classify", CLASSIFY), ("regress", REGRESS))
     other.tasks[1].model_spec.name = "tf2"
     with refused(
