@@ -57,17 +57,16 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
 
     Content decides if there is any: it has to be exactly as long as the shape needs. Otherwise the
     typed field does: none of its values are zeros, too few are continued with the last, what is
-    too much is not read.
+    too much is not read. A mark that the rank is unknown counts for nothing, as
+    `TensorShape::IsValid` passes it over: the sizes that are there are the shape.
 
     Raises:
-        TensorError: an unknown dtype, a shape with an unknown rank or a negative or absurd size,
-            or content of the wrong length.
+        TensorError: an unknown dtype, a shape with a negative or absurd size, or content of the
+            wrong length.
     """
     field = _FIELDS.get(proto.dtype)
     if field is None:
         raise TensorError(f"dtype {proto.dtype}")
-    if proto.tensor_shape.unknown_rank:
-        raise TensorError("unknown rank")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     dtype = _NUMPY[proto.dtype]
     count = math.prod(shape)

@@ -114,6 +114,14 @@ def test_values_in_other_fields_do_not_matter(dtype: Any) -> None:
     np.testing.assert_array_equal(to_array(proto), array)
 
 
+def test_a_mark_of_an_unknown_rank_is_passed_over() -> None:
+    proto = tf.make_tensor_proto(array_of(np.float32))
+    proto.tensor_shape.unknown_rank = True
+    expected = tf.io.parse_tensor(proto.SerializeToString(), tf.float32).numpy()
+    np.testing.assert_array_equal(to_array(proto), expected)
+    np.testing.assert_array_equal(expected, array_of(np.float32))
+
+
 def test_what_is_no_tensor() -> None:
     proto = tf.make_tensor_proto(np.zeros(3, np.float32))
     for dims in ([-1], [2**40, 2**40], [1] * 200):
