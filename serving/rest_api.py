@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
 
 from .classify import classify
 from .core import ServerCore
-from .errors import Code, cut, error_from, invalid_argument
+from .errors import Code, error_from, invalid_argument
 from .metadata import SIGNATURE_DEF, get_model_metadata
 from .model_service import get_model_status
 from .predict import predict_arrays
@@ -71,7 +71,10 @@ HTTP_STATUS = {
 """What each code is in HTTP."""
 
 Observer = Callable[[str, str, Code, float], None]
-"""Told of every call that was answered: the model, what was asked, its code and its seconds."""
+"""Told of every call that was answered: the model, the way it was to be run, the code, seconds.
+
+The model is "" where the path names none, and so is the way where it is not to be run.
+"""
 
 _CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
 _PATHS = {
@@ -79,11 +82,12 @@ _PATHS = {
     "GET": rf"/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?:/(?P<what>(?-i:metadata)))?",
 }
 _MOST_VERSION = 2**63 - 1
+_WEB_ORIGIN = re.compile("https?://")
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """A reply: its status in HTTP, and JSON."""
+    """A reply: its status in HTTP, and JSON, or nothing."""
 
     status: int
     body: bytes
@@ -115,18 +119,22 @@ class RestApi:
             compressed: the body is compressed with gzip.
         """
         start = time.perf_counter()
-        model, what, code = "", "", Code.OK
+        model, api, code = "", "", Code.OK
         try:
             match = re.fullmatch(_PATHS.get(method, "$^"), path, re.ASCII | re.IGNORECASE)
             if match is None:
                 raise invalid_argument(f"Malformed request: {method} {path}")
-            spec, what = _model_spec(match), match["what"] or ""
-            model = spec.name
-            if method == "POST":
+            model = urllib.parse.unquote(match["model"] or "")
+            api = match["what"] if method == "POST" else ""
+            spec = _model_spec(model, match)
+            if spec is None:
+                # The real server knows what is wrong and does not say it.
+                code, text = Code.INVALID_ARGUMENT, ""
+            elif method == "POST":
                 document = parse_document(_uncompressed(body) if compressed else body)
-                text = self._run(what, spec, document)
+                text = self._run(api, spec, document)
             else:
-                text = self._describe(what, spec)
+                text = self._describe(match["what"] or "", spec)
         except RecursionError:
             # The real server has no limit, and overflows its stack.
             code = Code.INVALID_ARGUMENT
@@ -135,10 +143,23 @@ class RestApi:
             error = error_from(failure)
             if error is not failure:
                 _log.exception("%s %s failed", method, path)
-            code, text = error.code, error_json(cut(error.message))
-        if self._observer is not None:
-            self._observer(model, what, code, time.perf_counter() - start)
+            code, text = error.code, error_json(error.message)
+        self._observe(model, api, code, time.perf_counter() - start)
         return Reply(HTTP_STATUS[code], _encoded(text))
+
+    def preflight(self, origin: str) -> Reply:
+        """Answers an OPTIONS call, which a browser makes before it posts JSON to another origin.
+
+        Args:
+            origin: the header of that name; one that is no page's is refused, without a word.
+        """
+        code = Code.OK if _WEB_ORIGIN.search(origin) else Code.FAILED_PRECONDITION
+        self._observe("", "", code, 0.0)
+        return Reply(HTTP_STATUS[code], b"")
+
+    def _observe(self, model: str, api: str, code: Code, seconds: float) -> None:
+        if self._observer is not None:
+            self._observer(model, api, code, seconds)
 
     def _run(self, what: str, spec: model_pb2.ModelSpec, document: Document) -> str:
         signature = document.get("signature_name", "")
@@ -193,12 +214,14 @@ class RestApi:
         )
 
 
-def _model_spec(match: re.Match[str]) -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=urllib.parse.unquote(match["model"] or ""))
+def _model_spec(name: str, match: re.Match[str]) -> model_pb2.ModelSpec | None:
+    """What a path names, or None if its version is a number that no version has."""
+    spec = model_pb2.ModelSpec(name=name)
     if match["version"]:
-        version = int(match["version"]) if len(match["version"]) < 20 else _MOST_VERSION + 1
+        # Python refuses thousands of digits.
+        version = int(match["version"]) if len(match["version"]) < 1000 else _MOST_VERSION + 1
         if version > _MOST_VERSION:
-            raise invalid_argument(f"Failed to convert version: {match['version']} to numeric.")
+            return None
         spec.version.value = version
     if match["label"]:
         spec.version_label = urllib.parse.unquote(match["label"])

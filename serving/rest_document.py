@@ -1,11 +1,13 @@
 """The JSON of a request: read as the real server reads it, and shown as its messages show it.
 
-Source: `ParseJson` and `JsonValueToString` in util/json_tensor.cc of tensorflow/serving, and the
-messages of RapidJSON, which it reads with.
+What is said of a body that is no JSON is Python's own.
+
+Source: `ParseJson` and `JsonValueToDebugString` in util/json_tensor.cc of tensorflow/serving.
 """
 
+import itertools
 import json
-import re
+from collections.abc import Iterator
 from typing import Any
 
 from .errors import MESSAGE_LIMIT, ServingError, invalid_argument
@@ -13,38 +15,31 @@ from .errors import MESSAGE_LIMIT, ServingError, invalid_argument
 Document = dict[str, Any]
 
 _BYTE_ORDER_MARK = "\ufeff"
-# What Python's parser says -> what RapidJSON says.
-_MESSAGES = {
-    "Expecting value": "Invalid value.",
-    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
-    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
-    "Extra data": "The document root must not be followed by other values.",
-    "Unterminated string starting at": "Missing a closing quotation mark in string.",
-    "Invalid control character at": "Invalid encoding in string.",
-    "Invalid \\escape": "Invalid escape character in string.",
-    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
-}
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_WHITE_SPACE = " \t\n\r"
+_INDENT = "    "
+# Characters of a value in a message, after which it is broken off.
+_SHOWN = 256
 _TYPES = {int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
 
 
 def parse_document(body: bytes) -> Document:
-    """The object that a body is. `NaN`, `Infinity` and `-Infinity` are numbers in it.
+    """The object that a body begins with. `NaN`, `Infinity` and `-Infinity` are numbers in it.
 
-    Of a key that comes twice, the first counts. Bytes of a string that are no UTF-8 are kept, as
-    lone surrogates (`to_bytes` makes them bytes again).
+    What comes after the object is not looked at. Of a key that comes twice, the first counts. Bytes
+    of a string that are no UTF-8 are kept, as lone surrogates (`to_bytes` makes them bytes again).
 
     Raises:
         ServingError: INVALID_ARGUMENT, it is no JSON, or not an object.
         RecursionError: it is nested too deeply.
     """
-    text = body.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
+    text = body.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
+    start = len(text) - len(text.lstrip(_WHITE_SPACE))
     try:
-        document = json.loads(text, object_pairs_hook=_first_of_each)
+        document, _ = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        raise _parse_error(text, error) from None
+        raise invalid_argument(f"JSON Parse error: {error}") from None
     except ValueError:
         # Of an integer with thousands of digits.
         raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from None
@@ -75,14 +70,17 @@ def type_name(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as it stands in messages, cut to what a message can hold."""
+    """A value as it stands in messages: objects over lines, lists on one, broken off when long.
+
+    A single string is cut as well, which the real server shows to its end.
+    """
     parts, length = [], 0
-    for part in json.JSONEncoder(indent=4, ensure_ascii=False).iterencode(value):
+    for part in _parts(value, 0):
         parts.append(part)
         length += len(part)
-        if length > MESSAGE_LIMIT:
+        if length >= _SHOWN:
             break
-    return "".join(parts)[: MESSAGE_LIMIT + 1]
+    return "".join(parts)[:MESSAGE_LIMIT]
 
 
 def format_error(value: object, message: str) -> ServingError:
@@ -97,28 +95,27 @@ def _first_of_each(pairs: list[tuple[str, Any]]) -> Document:
     return members
 
 
-def _parse_error(text: str, error: json.JSONDecodeError) -> ServingError:
-    before = text[: error.pos]
-    if not text.strip():
-        message = "The document is empty."
-    elif error.msg == "Expecting ',' delimiter":
-        message = (
-            "Missing a comma or } after an object member."
-            if _innermost(before) == "{"
-            else "Missing a comma or ] after an array element."
-        )
+_DECODER = json.JSONDecoder(object_pairs_hook=_first_of_each)
+
+
+def _parts(value: object, level: int) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        inner = "\n" + _INDENT * (level + 1)
+        for start, (name, member) in zip(
+            itertools.chain("{", itertools.repeat(",")), value.items(), strict=False
+        ):
+            yield f"{start}{inner}{_scalar(name)}"
+            yield ": "
+            yield from _parts(member, level + 1)
+        yield "\n" + _INDENT * level + "}"
+    elif isinstance(value, list) and value:
+        for start, item in zip(itertools.chain("[", itertools.repeat(", ")), value, strict=False):
+            yield start
+            yield from _parts(item, level + 1)
+        yield "]"
     else:
-        message = _MESSAGES.get(error.msg, f"{error.msg}.")
-    offset = len(before.encode("utf-8", "surrogateescape"))
-    return invalid_argument(f"JSON Parse error: {message} at offset: {offset}")
+        yield _scalar(value)
 
 
-def _innermost(text: str) -> str:
-    """The last bracket that is open at the end of a text, which is no value yet."""
-    stack = []
-    for match in _STRING_OR_BRACKET.finditer(text):
-        if match[0] in "[{":
-            stack.append(match[0])
-        elif match[0] in "]}" and stack:
-            stack.pop()
-    return stack[-1] if stack else ""
+def _scalar(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import input_pb2
 
 from .errors import ServingError, invalid_argument
 from .rest_document import Document, format_error, to_bytes, type_name
-from .rest_values import base64_bytes, check_lossless, is_base64
+from .rest_values import as_floats, base64_bytes, is_base64
 
 EXAMPLES, CONTEXT = "examples", "context"
 
@@ -65,12 +65,13 @@ def _add(value: Any, name: str, feature: feature_pb2.Feature) -> None:
         _values(feature, "bytes_list", name).append(base64_bytes(value))
     elif isinstance(value, float) or (isinstance(value, int) and not -(2**63) <= value < 2**64):
         values = _values(feature, "float_list", name)
-        check_lossless(value, types_pb2.DT_FLOAT)
-        values.append(value)
+        values.extend(as_floats([value], types_pb2.DT_FLOAT).tolist())
     elif isinstance(value, int):
         values = _values(feature, "int64_list", name)
         if value >= 2**63:
-            raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
+            raise invalid_argument(
+                f"Feature: {name} has uint64_t element. Only int64_t is supported."
+            )
         values.append(value)
     else:
         raise invalid_argument(

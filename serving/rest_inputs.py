@@ -20,10 +20,10 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from .errors import ServingError, invalid_argument
 from .rest_document import Document, format_error, shown, to_bytes
 from .rest_values import (
-    EXACT,
+    FLOATS,
     INTEGERS,
+    as_floats,
     base64_bytes,
-    check_lossless,
     check_value,
     is_base64,
 )
@@ -61,7 +61,7 @@ def input_arrays(document: Document, inputs: Inputs) -> tuple[dict[str, Array], 
     if ROWS in document:
         rows = document[ROWS]
         if not isinstance(rows, list):
-            raise format_error(document, f"Excepting '{ROWS}' to be an list/array")
+            raise format_error(document, f"Expecting '{ROWS}' to be an list/array")
         if not rows:
             raise format_error(document, f"No values in '{ROWS}' array")
         arrays = _from_rows(rows, inputs)
@@ -136,8 +136,8 @@ def _array(value: Any, dtype: int) -> Array | None:
 
 
 def _flat_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None:
-    if dtype in EXACT and types <= {int, float}:
-        return _float_array(leaves, types, dtype)
+    if dtype in FLOATS and types <= {int, float}:
+        return as_floats(leaves, dtype)
     if dtype in INTEGERS and types == {int}:
         least, most = INTEGERS[dtype]
         if min(leaves) < least or max(leaves) > most:
@@ -156,22 +156,6 @@ def _flat_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None
             return None
         return strings
     return None
-
-
-def _float_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None:
-    try:
-        wide = np.array(leaves, np.float64)
-    except OverflowError:
-        return None
-    largest = np.abs(wide[np.isfinite(wide)]).max(initial=0)
-    # Above this an integer may be inexact, and a number too large.
-    if largest > EXACT[dtype]:
-        try:
-            for leaf in leaves:
-                check_lossless(leaf, dtype)
-        except ServingError:
-            return None
-    return wide.astype(tf.as_dtype(dtype).as_numpy_dtype)
 
 
 def _explain_rows(rows: list[Any], inputs: Inputs) -> None:

@@ -143,9 +143,9 @@ class RestServer:
             return self._metrics_page(whole)
         if not PREFIX.match(path):
             return Response(_NOT_FOUND, 404, media_type="text/html")
-        if self._headers and request.method == "OPTIONS":
-            # What a browser asks before it posts JSON to another origin.
-            return Response(b"", 200, self._headers)
+        if request.method == "OPTIONS":
+            reply = self._api.preflight(request.headers.get("origin", ""))
+            return Response(reply.body, reply.status, self._headers)
         body = await _body(request)
         if body is None:
             return Response(b"", 413)

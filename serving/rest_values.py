@@ -1,12 +1,12 @@
 """Single values of JSON: which of them a dtype takes, and what is said of the others.
 
-Source: `AddValueToTensor`, `IsLosslessDecimal` and `JsonDecodeBase64Object` in
-util/json_tensor.cc of tensorflow/serving.
+Source: `AddValueToTensor` and `JsonDecodeBase64Object` in util/json_tensor.cc of
+tensorflow/serving.
 """
 
 import base64
 import binascii
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,10 @@ from tensorflow.core.framework import types_pb2
 
 from .errors import Code, ServingError, invalid_argument
 from .rest_document import Document, format_error, shown, to_bytes, type_name
+from .tensors import Array
 
 _BASE64 = "b64"
-# The most that an integer may be to be a float of this type without loss.
-EXACT = {types_pb2.DT_FLOAT: 2**24 - 1, types_pb2.DT_DOUBLE: 2**53 - 1}
-_MOST = {
-    types_pb2.DT_FLOAT: float(np.finfo(np.float32).max),
-    types_pb2.DT_DOUBLE: float(np.finfo(np.float64).max),
-}
+FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
 _INT32 = (-(2**31), 2**31 - 1)
 # What is taken for the type; what is then too large for it loses its upper bits, as in C++.
 INTEGERS = {
@@ -65,27 +61,20 @@ def base64_bytes(value: Document) -> bytes:
         raise invalid_argument("Unable to base64 decode") from None
 
 
-def check_lossless(value: float, dtype: int) -> None:
-    """Whether a number is one of this floating type; fractions are rounded to it.
+def as_floats(numbers: Sequence[float], dtype: int) -> Array:
+    """Numbers as an array of a floating type, each rounded to the nearest of its values.
+
+    One that is too large for the type is infinite.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, it is too large for the type, or an integer that is not
-            exact in it.
+        ServingError: INVALID_ARGUMENT, an integer is too large for every type.
     """
-    if isinstance(value, int) and -(2**63) <= value < 2**64:
-        lossless = abs(value) <= EXACT[dtype]
-    else:
-        try:
-            lossless = not math.isfinite(value) or abs(value) <= _MOST[dtype]
-        except OverflowError:
-            raise invalid_argument(
-                "JSON Parse error: Number too big to be stored in double."
-            ) from None
-    if not lossless:
-        raise invalid_argument(
-            f"Cannot convert JSON value: {shown(value)} to {_dtype_name(dtype)} "
-            "without loss of precision."
-        )
+    try:
+        wide = np.array(numbers, np.float64)
+    except OverflowError:
+        raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from None
+    with np.errstate(over="ignore"):
+        return wide.astype(tf.as_dtype(dtype).as_numpy_dtype)
 
 
 def check_value(value: Any, dtype: int) -> None:
@@ -99,10 +88,9 @@ def check_value(value: Any, dtype: int) -> None:
         return
     if isinstance(value, dict):
         raise _type_error(value, dtype)
-    if dtype in EXACT:
+    if dtype in FLOATS:
         if type(value) not in (int, float):
             raise _type_error(value, dtype)
-        check_lossless(value, dtype)
     elif dtype in INTEGERS:
         least, most = INTEGERS[dtype]
         if type(value) is not int or not least <= value <= most:

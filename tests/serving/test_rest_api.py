@@ -48,6 +48,18 @@ def test_predict_by_columns(served: Running) -> None:
         }
 
 
+def test_numbers_that_no_float_is(served: Running) -> None:
+    body = '{"instances": [1e39, -1e39, 16777217]}'
+    reply = call(served.rest_port, "POST", "/v1/models/tf1:predict", body)
+    assert (reply.status, reply.text) == (
+        200,
+        '{\n    "predictions": [Infinity, -Infinity, 8.38861e+06\n    ]\n}',
+    )
+    examples = '{"signature_name": "regress", "examples": [{"x": 1e39}, {"x": -1e39}]}'
+    reply = call(served.rest_port, "POST", "/v1/models/tf1:regress", examples)
+    assert (reply.status, reply.text) == (200, '{\n    "results": [Infinity, -Infinity]\n}')
+
+
 def test_several_inputs(served: Running) -> None:
     path = "/v1/models/tf2:predict"
     rows = [{"x": 2.0, "seconds": 0}, {"seconds": 0, "x": 4.0}]
@@ -213,21 +225,27 @@ PREDICT = "/v1/models/tf1:predict"
             400,
             "No signature was found with the name: x",
         ),
-        ("/v1/models/tf1:classify", {"examples": [{"x": 1.0}]}, 400, None),
-        (
-            "/v1/models/tf1/versions/9223372036854775808:predict",
-            HALF_PLUS_TWO,
-            400,
-            "Failed to convert version: 9223372036854775808 to numeric.",
-        ),
     ],
 )
-def test_refusals(served: Running, path: str, body: Any, status: int, message: str | None) -> None:
-    reply = call(served.rest_port, "POST", path, body)
-    if message is None:
-        assert (reply.status, list(reply.json)) == (status, ["error"])
-    else:
-        refused(reply, status, message)
+def test_refusals(served: Running, path: str, body: Any, status: int, message: str) -> None:
+    refused(call(served.rest_port, "POST", path, body), status, message)
+
+
+@pytest.mark.parametrize(
+    ("what", "noun"), [("classify", "classification"), ("regress", "regression")]
+)
+def test_signatures_of_other_calls(served: Running, what: str, noun: str) -> None:
+    reply = call(served.rest_port, "POST", f"/v1/models/tf1:{what}", {"examples": [{"x": 1.0}]})
+    assert reply.status == 400
+    text = reply.json["error"]
+    assert text.startswith(f"No {noun} inputs found in SignatureDef: goo.gle/debugonly ")
+    assert 'name: "x:0"' in text
+
+
+def test_long_messages_are_whole(served: Running) -> None:
+    body = {**HALF_PLUS_TWO, "signature_name": "n" * 2000}
+    message = f'Serving signature name: "{"n" * 2000}" not found in signature def'
+    refused(call(served.rest_port, "POST", PREDICT, body), 400, message)
 
 
 @pytest.mark.parametrize(
