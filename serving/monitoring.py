@@ -90,11 +90,11 @@ class Metrics:
         ]
 
     def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
-        """A request to run a model was answered. The time of one that failed is not kept.
+        """A request was answered. The time of one that failed is not kept.
 
         Args:
             model: its name, as the client gave it.
-            api: which call, as the entrypoint names it.
+            api: which call, as the entrypoint names it; "" for one that runs no model.
             entrypoint: `GRPC` or `REST`.
             code: of the answer.
             seconds: from the request to the answer.
@@ -139,7 +139,7 @@ class Metrics:
 
 
 def grpc_observer(metrics: Metrics) -> Callable[[str, Any, Code, float], None]:
-    """What tells the metrics of gRPC calls. As in the real server, they have three of them."""
+    """What tells the metrics of gRPC calls: of three that run a model, as in the real server."""
 
     def observe(name: str, request: Any, code: Code, seconds: float) -> None:
         if name in _COUNTED:
@@ -150,11 +150,10 @@ def grpc_observer(metrics: Metrics) -> Callable[[str, Any, Code, float], None]:
 
 
 def rest_observer(metrics: Metrics) -> Callable[[str, str, Code, float], None]:
-    """What tells the metrics of REST calls: of those that run a model."""
+    """What tells the metrics of REST calls: of all, those that run no model with an API of ""."""
 
-    def observe(model: str, what: str, code: Code, seconds: float) -> None:
-        if what.capitalize() in _COUNTED:
-            metrics.request(model, what, "REST", code, seconds)
+    def observe(model: str, api: str, code: Code, seconds: float) -> None:
+        metrics.request(model, api, "REST", code, seconds)
 
     return observe
 

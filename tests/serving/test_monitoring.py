@@ -44,6 +44,8 @@ def test_requests_are_counted_and_timed(served: Running) -> None:
     call(served.rest_port, "POST", "/v1/models/tf1:predict", "{")
     call(served.rest_port, "POST", "/v1/models/none:predict", {"instances": [1.0]})
     call(served.rest_port, "GET", "/v1/models/tf1")
+    call(served.rest_port, "GET", "/v1/nothing")
+    served.states("tf1")
     served.predict("tf1", {"x": np.float32([2])})
     with pytest.raises(grpc.RpcError):
         served.predict("tf1", {})
@@ -52,10 +54,12 @@ def test_requests_are_counted_and_timed(served: Running) -> None:
     def grown(name: str, **labels: str) -> float:
         return value(after, name, **labels) - value(before, name, **labels)
 
-    assert grown(count, model_name="tf1", status="OK") == 2
+    # REST calls count whatever they ask, gRPC calls that run a model alone.
+    assert grown(count, model_name="tf1", status="OK") == 3
     assert grown(count, model_name="tf1", status="INVALID_ARGUMENT") == 2
     assert grown(count, model_name="none", status="NOT_FOUND") == 1
-    for api, entrypoint in (("predict", "REST"), ("Predict", "GRPC")):
+    assert grown(count, model_name="", status="INVALID_ARGUMENT") == 1
+    for api, entrypoint in (("predict", "REST"), ("", "REST"), ("Predict", "GRPC")):
         labels = {"model_name": "tf1", "API": api, "entrypoint": entrypoint}
         assert grown(f"{latency}_count", **labels) == 1
         assert grown(f"{latency}_bucket", **labels, le="+Inf") == 1
@@ -82,7 +86,6 @@ def test_the_text_is_that_of_the_real_server(served: Running) -> None:
 def test_loads_and_warm_up(tmp_path: pathlib.Path, half_plus: Callable[..., pathlib.Path]) -> None:
     base = tmp_path / "m"
     base.mkdir()
-    (base / "1").mkdir()
     source = shutil.copytree(half_plus(2.0, "tf2"), tmp_path / "source")
     write_requests(source, predict_log())
     publish(base / "2", source)
@@ -98,6 +101,8 @@ def test_loads_and_warm_up(tmp_path: pathlib.Path, half_plus: Callable[..., path
         rest_api_port=free_port(),
         monitoring_config_file=str(config),
     ) as server:
+        # Later: a server does not come up with a version that fails.
+        (base / "1").mkdir()
         server.until("m", {2: "AVAILABLE", 1: "END"})
         page = values(server, "/numbers")
         assert call(server.rest_port, "GET", METRICS_PATH).status == 404
