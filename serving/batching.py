@@ -70,7 +70,8 @@ class BatchedServable:
     """A `Servable` that joins runs before it hands them to another one.
 
     Every set of fed and fetched tensors has a queue of its own. A run without any rows goes past
-    the queues: TF Serving's do not come to an end with one.
+    the queues and is answered at once. TF Serving lets it wait until another one comes, and fail
+    with that one, which nobody can want.
 
     Args:
         servable: runs the batches; closed with this one.

@@ -142,7 +142,10 @@ class ServerCore:
             return dict(self._labels.get(model, {}))
 
     def poll(self) -> None:
-        """Looks at every base path once. One that cannot be read keeps its versions."""
+        """Looks at every base path once. One that cannot be read keeps its versions.
+
+        It is no other model's matter, whereas TF Serving then takes over nothing of what it saw.
+        """
         with self._poll_lock:
             with self._lock:
                 models = [(self._models[name], config) for name, config in self._configs.items()]

@@ -16,7 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from serving_configs.monitoring import METRICS_PATH
 
-from .errors import Code, ServingError, invalid_argument
+from .errors import Code, error_from, invalid_argument
 from .text_proto import read_text_proto
 
 _BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
@@ -111,9 +111,9 @@ class Metrics:
             self._load_latency.labels(directory).inc(int(seconds * 1e6))
 
     def warm_up(self, directory: str, error: Exception | None, seconds: float) -> None:
-        """The warm-up requests of a version were run."""
-        status = error.code.name if isinstance(error, ServingError) else "UNKNOWN"
-        self._warm_up.labels(directory, status if error else "OK").observe(seconds * 1e6)
+        """The warm-up requests of a version were run; the status has the message, as there."""
+        status = "OK" if error is None else str(error_from(error))
+        self._warm_up.labels(directory, status).observe(seconds * 1e6)
 
     def page(self) -> str:
         """All of it, as text.

@@ -157,6 +157,13 @@ def test_configs_that_are_none(tmp_path: pathlib.Path, text: str | None) -> None
     assert "\n" not in caught.value.message
 
 
+def test_a_warm_up_that_failed() -> None:
+    metrics = Metrics()
+    metrics.warm_up("/m/1", ServingError(Code.NOT_FOUND, "no signature"), 1.0)
+    labels = 'model_path="/m/1",status="NOT_FOUND: no signature"'
+    assert f":tensorflow:serving:model_warmup_latency_count{{{labels}}} 1\n" in metrics.page()
+
+
 def test_names_that_clients_choose() -> None:
     metrics = Metrics()
     metrics.request('a"\\\nb' + "x" * 10_000, "predict", "REST", Code.NOT_FOUND, 1.0)
