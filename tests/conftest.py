@@ -22,6 +22,7 @@ from export.random_weights import random_tensor
 from export.variants import CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
+from tests.programs import require_program
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 DATA = pathlib.Path(__file__).parent / "data"
@@ -57,6 +58,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shares = "published" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("published" if shares else item.location[0]))
+
+
+# Before any fixture is made for the test.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs_program"):
+        require_program(*mark.args)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,19 +14,21 @@ from serving.attention_figure import COLOURS
 from serving.attention_maps import patch_attention_maps, scaled
 from serving.attention_models import loaded_model
 from serving.photograph import read_photograph
+from tests.programs import require_program
 from tests.serving.conftest import Running, running
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = ("chromium", "chromium-browser")
 SLOW = 120_000  # milliseconds; nothing here waits that long unless it fails
 
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+pytestmark = pytest.mark.needs_program(*CHROMIUM)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
+        # Without windows, a sandbox, which root has none of, and calls home: Playwright's defaults.
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
+            executable_path=require_program(*CHROMIUM), args=["--disable-gpu"]
         )
         yield browser
         browser.close()
@@ -71,7 +72,6 @@ def choose(tab: Page, photo: pathlib.Path | dict[str, Any]) -> None:
     tab.get_by_label("Photograph (JPEG or PNG)").set_input_files(photo)  # type: ignore[arg-type]
 
 
-@needs_chromium
 def test_a_photograph_shows_labels_and_maps(
     server: Running, opened: Page, photo: pathlib.Path, tiny_models: dict[Any, pathlib.Path]
 ) -> None:
@@ -137,7 +137,6 @@ def test_a_photograph_shows_labels_and_maps(
     expect(shown).to_contain_text("Saliency")
 
 
-@needs_chromium
 def test_another_model_is_chosen(server: Running, opened: Page, photo: pathlib.Path) -> None:
     choose(opened, photo)
     expect(opened.get_by_role("listitem")).to_have_count(5)
@@ -152,7 +151,6 @@ def test_another_model_is_chosen(server: Running, opened: Page, photo: pathlib.P
     expect(opened.get_by_text("it names no classes")).to_be_hidden()
 
 
-@needs_chromium
 def test_a_version_that_is_loading_is_not_to_be_chosen(
     server: Running, opened: Page, config: pathlib.Path
 ) -> None:
@@ -171,7 +169,6 @@ def test_a_version_that_is_loading_is_not_to_be_chosen(
         broken.rmdir()
 
 
-@needs_chromium
 def test_the_server_goes_and_comes_back(
     port: int, config: pathlib.Path, opened: Page, photo: pathlib.Path
 ) -> None:
@@ -191,7 +188,6 @@ def test_the_server_goes_and_comes_back(
         expect(opened.get_by_text("it names no classes")).to_be_visible()
 
 
-@needs_chromium
 def test_a_broken_image_is_named_and_the_next_one_is_shown(
     server: Running, opened: Page, photo: pathlib.Path
 ) -> None:
@@ -211,7 +207,6 @@ def test_a_broken_image_is_named_and_the_next_one_is_shown(
     expect(problem).to_be_hidden()
 
 
-@needs_chromium
 def test_a_photograph_is_dropped(server: Running, opened: Page, photo: pathlib.Path) -> None:
     expect(opened.get_by_label("Model and version")).to_be_enabled()
     dropped = opened.evaluate_handle(
@@ -226,7 +221,6 @@ def test_a_photograph_is_dropped(server: Running, opened: Page, photo: pathlib.P
     expect(opened.get_by_role("listitem")).to_have_count(5)
 
 
-@needs_chromium
 def test_it_can_be_used_by_keyboard_alone_in_light_and_dark(
     server: Running, opened: Page, photo: pathlib.Path
 ) -> None:
