@@ -128,18 +128,28 @@ def machine(every_version: pathlib.Path) -> type[RuleBasedStateMachine]:
             if write:
                 self.write()
 
-        @rule(model=models, number=st.integers(0, 2), label=st.sampled_from(["canary", "next", ""]))
-        def publish_what_a_server_cannot_load(self, model: str, number: int, label: str) -> None:
+        @rule(
+            model=models,
+            number=st.integers(0, 2),
+            labels=st.lists(st.sampled_from(["canary", "next", "stable"]), max_size=2),
+            undo=st.booleans(),
+        )
+        def publish_what_a_server_cannot_load(
+            self, model: str, number: int, labels: list[str], undo: bool
+        ) -> None:
             """A version that the gate and its manifest find nothing wrong with."""
             self.publish(model, False)
             latest = self.version(model, 0)
             self.cannot_load(number, model, int(latest[1]))
             self.write()
             self.pass_time(LOAD + 2 * POLL)
-            if label:
-                self.edit("label", model, *latest, "--label", label)
-            else:
-                self.edit("promote", model, *latest)
+            for label in labels:
+                if label == "stable":
+                    self.edit("promote", model, *latest)
+                else:
+                    self.edit("label", model, *latest, "--label", label)
+            if undo:
+                self.roll_back(model)
 
         @rule()
         def write(self) -> None:

@@ -352,14 +352,15 @@ def test_the_file_no_longer_names_what_a_server_does_not_load(
     add_version(tree, TINY, 3)
     assert main(["write", str(tree)]) == 0
     with serving(tree) as server:
-        quick = ["--poll_seconds", "0.1", "--load_seconds", "60"]
         settle(tree)
-        address = f"127.0.0.1:{server.port}"
-        # Not waited for: the file names version 2 for a moment, and a minute would go by.
-        quick[3] = "1"
-        with refused(tree, capsys, "version 2 does not load"):
-            assert run("promote", tree, "--version", "2", "--server", address, *quick) == 2
-        assert state(tree)[0] == [1, 3]
+        before = files(tree)
+        flags = ["--server", f"127.0.0.1:{server.port}", "--poll_seconds", "0.1"]
+        assert run("promote", tree, "--version", "2", *flags, "--load_seconds", "2") == 2
+        waiting, error = capsys.readouterr().err.splitlines()
+        # It was named meanwhile, for servers that read the file.
+        assert waiting.startswith("waiting 3 s: servers that read models.config every 0.1 s")
+        assert "version 2 does not load" in error
+        assert files(tree) == before
 
 
 def _break(version: pathlib.Path) -> None:
