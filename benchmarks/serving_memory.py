@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         versions = published_versions(options.published)[name]
         model = read_published(directory / str(versions[-1]))
         figures = list(_measured(model, binary))
-        limit = server_memory([(model, 2)], batching=False)
+        limit = server_memory([(model, 2)])
         holds = holds and max(figures) <= limit
         row = (4 * model.parameters, *figures, limit)
         rows.append((name, *(f"{figure / _MIB:.0f}" for figure in row)))

@@ -85,7 +85,7 @@ def compose_file(
     """
     ordered = sorted(models, key=lambda model: model.model)
     # One more version than are served: a new one is loaded beside the old.
-    memory = server_memory([(m, versions[m.model] + 1) for m in ordered], batching)
+    memory = server_memory([(m, versions[m.model] + 1) for m in ordered])
     return render(
         "docker-compose.yaml.j2",
         image=IMAGE,
@@ -120,7 +120,7 @@ def kubernetes_manifests(
         root = MODELS_ROOT
         own.model_config_list.config[0].base_path = f"{root}/{model.model}"
     # A pod has one config for its life, so it loads no further version beside these.
-    memory = server_memory([(model, len(versions_of(entry)))], batching)
+    memory = server_memory([(model, len(versions_of(entry)))])
     files = {"models.config": as_text(own), "monitoring.config": MONITORING_CONFIG}
     if batching:
         files["batching_parameters.txt"] = common_parameters(

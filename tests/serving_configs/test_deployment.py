@@ -1,5 +1,6 @@
 """Deployment files, held to their schemas and to the server's flags."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -24,11 +25,11 @@ from serving_configs.models_config import with_published
 from serving_configs.monitoring import MONITORING_CONFIG
 from serving_configs.published import PublishedModel
 from serving_configs.rollout.labels import promote
+from serving_configs.server_memory import server_memory
 from signatures import Geometry
 
 SCHEMAS = pathlib.Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor"
 KUBERNETES = "1.30"
-GIB = 2**30
 
 
 def model(name: str = "cait_m48_448", measured: Measured | None = None) -> PublishedModel:
@@ -211,3 +212,41 @@ def test_a_server_reads_a_url_itself() -> None:
     pod = documents[1]["spec"]["template"]["spec"]
     assert [volume["name"] for volume in pod["volumes"]] == ["config"]
     assert [m["name"] for m in pod["containers"][0]["volumeMounts"]] == ["config"]
+
+
+def test_memory_is_what_servers_were_measured_to_take() -> None:
+    """In MiB, of `benchmarks.serving_memory`, and of a real server with its warm-up."""
+    small = dataclasses.replace(
+        MODELS[0], parameters=11_956_264, geometry=Geometry(224, 196, 4, 192, 1000, 24, 2)
+    )
+    large = dataclasses.replace(
+        MODELS[0], parameters=47_062_120, geometry=Geometry(384, 576, 8, 384, 1000, 24, 2)
+    )
+    for models, taken in (
+        ([(small, 1)], 891),
+        ([(small, 2)], 1152),
+        ([(large, 1)], 1072),
+        ([(large, 2)], 1598),
+        ([(small, 2), (small, 2)], 1335),
+    ):
+        assert taken <= server_memory(models) / 2**20 <= 1.5 * taken
+    # Four requests as large as the largest batch.
+    assert server_memory([(MODELS[1], 1)]) - server_memory([(MODELS[0], 1)]) == 4 * 16 * 64 * 2**20
+
+
+def test_memory_is_of_the_versions_that_are_loaded() -> None:
+    pod = container(kubernetes(MODELS[1]))["resources"]
+    # A pod's config stays as it is, and so do its versions.
+    assert pod["limits"]["memory"] == f"{-(-server_memory([(MODELS[1], 1)]) // 2**20)}Mi"
+    assert pod["requests"]["memory"] == pod["limits"]["memory"]
+    reserved = compose()["services"]["serving"]["deploy"]["resources"]["reservations"]["memory"]
+    # docker compose's server loads a new version beside each old one.
+    assert reserved == f"{-(-server_memory([(m, 2) for m in MODELS]) // 2**20)}M"
+
+
+def test_nothing_asks_for_xla() -> None:
+    # A real server that is not told --xla_cpu_compilation_enabled=true never loads a version then.
+    assert list(compose()["services"]) == ["serving"]
+    texts = [kubernetes_manifests(which, CONFIG) for which in MODELS]
+    for text in (yaml.safe_dump(compose()), *texts):
+        assert "xla" not in text.lower()
