@@ -91,6 +91,6 @@ def _digest(sources: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for source in sources:
         path = _REPOSITORY / source
-        for file in [path] if path.is_file() else sorted(path.glob("*.py")):
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines.storage import LocalStorage, is_remote
+from pipelines.store.storage import LocalStorage, is_remote
 from pipelines.verify import tree_problems
 
 from .publishing import (

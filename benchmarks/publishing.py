@@ -22,9 +22,9 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.release import release
-from pipelines.staging import staging_area
-from pipelines.storage import LocalStorage, Storage, open_storage
+from pipelines.store.release import release
+from pipelines.store.staging import staging_area
+from pipelines.store.storage import LocalStorage, Storage, open_storage
 from pipelines.verify import version_problems
 from serving_configs import Manifest, Weights, contract_digest
 from signatures import Geometry
@@ -32,7 +32,7 @@ from signatures import Geometry
 MODELS = ("cait_one", "cait_two")
 _STORE_SECONDS = 1.0
 GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
-_MODULES = ("benchmarks.publishing", "pipelines.beam_storage")
+_MODULES = ("benchmarks.publishing", "pipelines.store.beam")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from serving.launch import find_binary
+from serving.model_server.launch import find_binary
 
 from .models import converted
 from .serving_load import batching, mixed_load

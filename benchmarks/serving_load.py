@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.launch import server_process
+from serving.model_server.launch import server_process
 
 from .serving_local import UNLIMITED, predict_request
 

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.core import ServerCore
-from serving.flags import Options
-from serving.model_server import ModelServer
+from serving.model_server.flags import Options
+from serving.model_server.servables.core import ServerCore
+from serving.model_server.server import ModelServer
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 

@@ -3,7 +3,7 @@
 Each model of a published tree is served by a server of its own, with its warm-up requests and the
 flags of the deployment files. One version is loaded, then a second one beside it, then a third one
 takes the place of the first; at last clients send it calls of every signature at the same time.
-The formula of the deployment files (`serving_configs.server_memory`) has to be above all of it.
+The formula of the deployment files (`serving_configs.server.memory`) has to be above all of it.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving.launch import find_binary, server_process
+from serving.model_server.launch import find_binary, server_process
 from serving_configs import base_path, published_versions
-from serving_configs.atomic import write_atomically
-from serving_configs.deployment import ONE_THREAD_AN_OPERATION
-from serving_configs.models_config import as_text, set_versions, with_published
-from serving_configs.published import PublishedModel, read_published
-from serving_configs.server_memory import server_memory
+from serving_configs.server.deployment import ONE_THREAD_AN_OPERATION
+from serving_configs.server.memory import server_memory
+from serving_configs.server.models_config import as_text, set_versions, with_published
+from serving_configs.tree.atomic import write_atomically
+from serving_configs.tree.published import PublishedModel, read_published
 
 from .serving_local import UNLIMITED
 from .table import as_markdown, machine

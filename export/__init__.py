@@ -6,9 +6,9 @@ up; the rest of what does is in `export.model`, `export.saved_model` and `export
 
 from typing import TYPE_CHECKING, Any
 
-from .checkpoints import Checkpoint, checkpoint_source, open_checkpoint
+from .checkpoints.sources import Checkpoint, checkpoint_source, open_checkpoint
 from .errors import CheckpointError, UserError
-from .reference import forward as reference_forward
+from .reference.forward_pass import forward as reference_forward
 from .variants import VARIANTS, CaiTConfig, Variant, get_variant
 
 if TYPE_CHECKING:

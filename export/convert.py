@@ -14,7 +14,7 @@ from signatures import Head
 from .compute import ComputeDtype
 from .memory import garbage_collector_paused, release_memory
 from .model import build_classifier, features_of
-from .saved_model import SavedModelWriter
+from .saved_model.writer import SavedModelWriter
 from .variants import CaiTConfig
 from .weights import assign_weights
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras
 
-from .checkpoints import checkpoint_source, open_checkpoint
+from .checkpoints.sources import checkpoint_source, open_checkpoint
 from .model import build_classifier
 from .positions import resample_positions
 from .variants import CaiTConfig, get_variant

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from export.errors import UserError
 
-from .labelled_data import LabelledImage
-from .quiet import load_tensorflow
-from .sampling import open_source, sample
-from .shards import IMAGE_KEY, LABEL_KEY, NAME_KEY
+from .data.labelled import LabelledImage
+from .data.sampling import open_source, sample
+from .data.shards import IMAGE_KEY, LABEL_KEY, NAME_KEY
+from .runtime.quiet import load_tensorflow
 
 _SHARDED = re.compile(r"(.*-)(\d{5})-of-(\d{5})")
 

@@ -19,10 +19,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
-from serving_configs.hub_archive import check_archive
-from serving_configs.manifest import FOR_SERVERS, difference, identity_problems
+from serving_configs.hub.archive import check_archive
+from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
 
-from .storage import LocalStorage, Storage, open_storage, read
+from .store.storage import LocalStorage, Storage, open_storage, read
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""The local model server: TensorFlow Serving's API over published directories, in Python.
+"""Clients of published models, and a development server with TF Serving's API.
 
-`serving.model_server` is the program. Nothing of this package loads TensorFlow before the flags
-are read, because some of them have to be set before TensorFlow is; so what is imported from here
-needs none.
+Imports `signatures` and `serving_configs`. The rooms: page -> attention -> client; attention and
+page start a model server; `errors`, `tensors`, `text_proto` and `quiet` are shared. Nothing that is
+imported from here loads TensorFlow.
 """
 
 from .errors import Code, ServingError

@@ -1,6 +1,6 @@
 """What is written around a model: paths and versions of the published tree."""
 
-from .manifest import (
+from .tree.manifest import (
     FileRecord,
     Manifest,
     ManifestError,
@@ -13,7 +13,7 @@ from .manifest import (
     render_manifest,
     version_problems,
 )
-from .tree import (
+from .tree.paths import (
     MANIFEST,
     base_path,
     hub_handle,

@@ -16,11 +16,11 @@ import re
 import sys
 from collections.abc import Sequence
 
-from .deployment import POLL_SECONDS
 from .errors import ConfigError
-from .hub_archive import extract_archive
+from .hub.archive import extract_archive
 from .rollout.edit import Change, edit
 from .rollout.history import Polling
+from .server.deployment import POLL_SECONDS
 from .write import HUB_URL, Settings, write_all
 
 # The rule of the hub's documentation format.

@@ -10,9 +10,21 @@ from collections.abc import Mapping, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from .atomic import locked, write_atomically
-from .batching import batching_for, batching_parameters_path, common_parameters
-from .deployment import (
+from .errors import ConfigError
+from .hub.archive import archive_name, hub_root, write_archive
+from .hub.kaggle import MODEL, instance_metadata, model_metadata, variation
+from .hub.pages import (
+    collection_page,
+    collection_page_name,
+    docs_root,
+    model_page,
+    model_page_name,
+    publisher_page,
+    publisher_page_name,
+)
+from .rollout.history import read_history, state_of, write_history
+from .server.batching import batching_for, batching_parameters_path, common_parameters
+from .server.deployment import (
     SETTINGS,
     compose_file,
     deployment_root,
@@ -22,21 +34,7 @@ from .deployment import (
     settings_text,
     withdrawn_name,
 )
-from .errors import ConfigError
-from .evaluation import read_evaluations
-from .hub_archive import archive_name, hub_root, write_archive
-from .hub_pages import (
-    collection_page,
-    collection_page_name,
-    docs_root,
-    model_page,
-    model_page_name,
-    publisher_page,
-    publisher_page_name,
-)
-from .kaggle import MODEL, instance_metadata, model_metadata, variation
-from .manifest import published_versions
-from .models_config import (
+from .server.models_config import (
     add_versions,
     as_text,
     models_config_path,
@@ -45,10 +43,12 @@ from .models_config import (
     versions_of,
     with_published,
 )
-from .monitoring import MONITORING_CONFIG, monitoring_config_path
-from .published import PublishedModel, read_published
-from .rollout.history import read_history, state_of, write_history
-from .tree import base_path, serving_root
+from .server.monitoring import MONITORING_CONFIG, monitoring_config_path
+from .tree.atomic import locked, write_atomically
+from .tree.evaluation import read_evaluations
+from .tree.manifest import published_versions
+from .tree.paths import base_path, serving_root
+from .tree.published import PublishedModel, read_published
 
 HUB_URL = "http://localhost:8000"
 """Where the hub is read unless one says otherwise: `python -m http.server` in its directory."""

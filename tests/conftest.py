@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.checkpoints import Checkpoint, RandomSource, open_checkpoint
-from export.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.sources import Checkpoint, RandomSource, open_checkpoint
 from export.variants import CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head

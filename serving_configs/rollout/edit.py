@@ -8,11 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from ..atomic import locked, write_atomically
-from ..deployment import read_batching
 from ..errors import ConfigError
-from ..manifest import published_versions, version_problems
-from ..models_config import (
+from ..server.deployment import read_batching
+from ..server.models_config import (
     PREVIOUS,
     STABLE,
     add_versions,
@@ -24,8 +22,10 @@ from ..models_config import (
     remove_versions,
     versions_of,
 )
-from ..published import read_published
-from ..tree import base_path
+from ..tree.atomic import locked, write_atomically
+from ..tree.manifest import published_versions, version_problems
+from ..tree.paths import base_path
+from ..tree.published import read_published
 from ..write import write_deployment
 from .history import History, Move, Polling, read_history, state_of, write_history
 from .labels import move_label, promote, rollback

@@ -17,8 +17,8 @@ from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from ..atomic import write_atomically
-from ..models_config import labels_of, versions_of
+from ..server.models_config import labels_of, versions_of
+from ..tree.atomic import write_atomically
 
 _FORMAT = 1
 # No server that polls has an older file, whatever the flags of a command say.

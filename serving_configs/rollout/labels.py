@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from ..errors import ConfigError
-from ..models_config import (
+from ..server.models_config import (
     CANARY,
     PREVIOUS,
     STABLE,

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from ..errors import ConfigError
-from ..models_config import find_model, labels_of, set_labels, set_versions, versions_of
+from ..server.models_config import find_model, labels_of, set_labels, set_versions, versions_of
 
 _AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 _END = get_model_status_pb2.ModelVersionStatus.END

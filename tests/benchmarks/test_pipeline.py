@@ -19,7 +19,7 @@ from benchmarks.pipeline import (
     write_sample,
 )
 from benchmarks.process_tree import Ended, run
-from pipelines.shards import read_shard
+from pipelines.data.shards import read_shard
 from tests.conftest import Result
 
 MODEL = {

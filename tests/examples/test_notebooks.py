@@ -19,8 +19,8 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from export.variants import VARIANTS
-from pipelines.options import parse
-from pipelines.publish import main as publish
+from pipelines.publish.command import main as publish
+from pipelines.publish.options import parse
 from tests.conftest import REPOSITORY, Result
 from tests.pipelines.conftest import TINY, TINY_VARIANT
 from tests.readme import words

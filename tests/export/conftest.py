@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from export.checkpoints.random_weights import random_tensor, seeded_normal
 from export.convert import convert
-from export.random_weights import random_tensor, seeded_normal
-from export.reference import forward
+from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 

@@ -12,10 +12,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export.convert import convert
 from export.variants import CaiTConfig
-from pipelines.bounds import BOUNDS
+from pipelines.gate.tolerances import BOUNDS
 from signatures import BOTH, Head, signatures_for
-
-from ..conftest import Serve, Tensors
+from tests.conftest import Serve, Tensors
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
 PRODUCTS = {"MatMul", "BatchMatMulV2"}

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tf_keras
 
-from export import create_cait, reference
-from export.checkpoints import checkpoint_source, open_checkpoint, write_random_checkpoint
+from export import create_cait
+from export.checkpoints.random_weights import seeded_normal
+from export.checkpoints.sources import checkpoint_source, open_checkpoint, write_random_checkpoint
 from export.errors import UserError
 from export.model import build_classifier
 from export.positions import resample_positions
-from export.random_weights import seeded_normal
+from export.reference import forward_pass as reference
 from export.variants import CaiTConfig, get_variant
 from export.weights import read_weights
 

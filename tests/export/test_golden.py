@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pytest
 import tf_keras
 
-from export import reference
+from export.checkpoints.random_weights import random_tensor, seeded_normal
 from export.model import build_classifier, features_of
-from export.random_weights import random_tensor, seeded_normal
+from export.reference import forward_pass as reference
 from export.variants import VARIANTS, CaiTConfig
 from export.weights import assign_weights, expected_shapes
 

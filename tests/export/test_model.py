@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from export.checkpoints.random_weights import random_tensor, seeded_normal
 from export.model import build_classifier, features_of
-from export.random_weights import random_tensor, seeded_normal
-from export.reference import forward
+from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import assign_weights, expected_shapes
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
-from export.random_weights import random_tensor, seeded_normal
-from export.reference import forward
+from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from signatures import BOTH, Head

@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from export.checkpoints.random_weights import seeded_normal
 from export.errors import CheckpointError
 from export.model import build_classifier
-from export.random_weights import seeded_normal
-from export.reference import forward
+from export.reference.forward_pass import forward
 from export.variants import VARIANTS, CaiTConfig
 from export.weights import assign_weights, check_shapes, expected_shapes, read_weights
 

@@ -26,7 +26,7 @@ def publish_tiny(
     tiny_variant: Variant, tmp_path: pathlib.Path, shards: str, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Result]:
     """Runs the command within this process on the tiny variant; flags given replace its own."""
-    from pipelines.publish import main
+    from pipelines.publish.command import main
 
     def run(*flags: str, tree: pathlib.Path = tmp_path / "tree") -> Result:
         defaults = {
@@ -49,7 +49,7 @@ def publish_tiny(
 @pytest.fixture(scope="session")
 def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
     """A published tree of the tiny variant, both heads. Not to be written to."""
-    from pipelines.publish import main
+    from pipelines.publish.command import main
 
     tree = tmp_path_factory.mktemp("tiny-tree")
     with pytest.MonkeyPatch.context() as patch:

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from export.checkpoints import write_random_checkpoint
+from export.checkpoints.sources import write_random_checkpoint
 from export.variants import VARIANTS
-from pipelines.options import PublishPipelineOptions, add_labels, parse
+from pipelines.publish.options import PublishPipelineOptions, add_labels, parse
 from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table

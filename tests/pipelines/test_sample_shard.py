@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.image_folder import wordnet_ids
+from pipelines.data.image_folder import wordnet_ids
+from pipelines.data.shards import SampleImage, read_shard
 from pipelines.sample_shard import main
-from pipelines.shards import SampleImage, read_shard
 
 CLASSES = ("n01440764", "n01443537", "n02123045", "n03028079")
 

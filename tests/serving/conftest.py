@@ -28,9 +28,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.errors import Code, ServingError
-from serving.flags import Options
-from serving.launch import LaunchError, find_binary, free_port, server_process
-from serving.model_server import ModelServer
+from serving.model_server.flags import Options
+from serving.model_server.launch import LaunchError, find_binary, free_port, server_process
+from serving.model_server.server import ModelServer
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"

@@ -23,14 +23,14 @@ import pytest
 from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from serving.launch import ServerProcess, free_port, server_process
+from serving.model_server.launch import ServerProcess, free_port, server_process
 from tests.conftest import REPOSITORY, Result
 from tests.programs import require_program
 from tests.readme import blocks, is_of_serving, lines, words
 from tests.serving import conftest
 
 SERVER = "serving.model_server"
-GRPCURL = pathlib.Path(__file__).parents[1] / "grpcurl.py"
+GRPCURL = REPOSITORY / "tests" / "grpcurl.py"
 COMMANDS = [line for line in lines() if is_of_serving(line)]
 PAGES = [line for line in COMMANDS if "serving.page" in line]
 CALLS = [line for line in COMMANDS if SERVER not in line and line not in PAGES]

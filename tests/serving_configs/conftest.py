@@ -9,9 +9,9 @@ import pytest
 
 from export.variants import VARIANTS, CaiTConfig, Variant
 from serving_configs import MANIFEST, base_path
-from serving_configs.manifest import load_manifest, render_manifest
-from serving_configs.models_config import models_config_path, read_models_config
 from serving_configs.rollout.history import read_history, write_history
+from serving_configs.server.models_config import models_config_path, read_models_config
+from serving_configs.tree.manifest import load_manifest, render_manifest
 
 TINY = "cait_tiny_32"
 MODELS = (TINY, f"{TINY}_fe")
@@ -20,7 +20,7 @@ MODELS = (TINY, f"{TINY}_fe")
 @pytest.fixture(scope="session")
 def published_tree(tmp_path_factory: pytest.TempPathFactory, data: pathlib.Path) -> pathlib.Path:
     """The tree of one run of the publish pipeline. Not to be written to."""
-    from pipelines.publish import main
+    from pipelines.publish.command import main
 
     tree = tmp_path_factory.mktemp("published") / "tree"
     config = CaiTConfig(32, 16, 32, 2, 2, num_classes=1000)

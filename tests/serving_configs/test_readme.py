@@ -14,8 +14,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from serving_configs.hub_archive import check_archive
-from serving_configs.models_config import (
+from serving_configs.hub.archive import check_archive
+from serving_configs.server.models_config import (
     find_model,
     labels_of,
     models_config_path,
@@ -25,7 +25,7 @@ from tests.conftest import REPOSITORY, Result
 from tests.readme import blocks, is_of_hub, lines, words
 from tests.serving.conftest import running
 from tests.serving_configs.conftest import add_version, settle
-from tests.serving_configs.test_hub_loading import static_site
+from tests.serving_configs.hub.test_loading import static_site
 
 MODEL = "cait_xxs24_224"
 ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.random_weights import seeded_normal
-from export.reference import forward
-from export.reference_preprocessing import load_pixels, normalize
+from export.checkpoints.random_weights import seeded_normal
+from export.reference.forward_pass import forward
+from export.reference.preprocessing import load_pixels, normalize
 from export.variants import CaiTConfig
 from signatures import BOTH, PREDICT_METHOD, Geometry, Head, signatures_for
 from signatures.functions import (
@@ -22,6 +22,7 @@ from signatures.functions import (
     ForwardOutputs,
     SignatureFunctions,
 )
+from tests.conftest import DATA
 
 Array = npt.NDArray[np.float32]
 Replies = dict[str, npt.NDArray[Any]]
@@ -29,7 +30,7 @@ Serve = Callable[..., Replies]
 
 BATCH = 5
 IMAGES = seeded_normal("functions", (BATCH, 32, 32, 3))
-PHOTOS = pathlib.Path(__file__).parents[1] / "data" / "photos"
+PHOTOS = DATA / "photos"
 FILES = [(PHOTOS / name).read_bytes() for name in ("cat.jpg", "tiny.png", "cat_grayscale.jpg")]
 PIXELS = normalize(np.stack([load_pixels(encoded, 32) for encoded in FILES]))
 

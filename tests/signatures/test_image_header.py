@@ -2,7 +2,6 @@
 
 import functools
 import io
-import pathlib
 import struct
 import subprocess
 import sys
@@ -16,9 +15,9 @@ from PIL import Image
 
 from signatures.image_header import MAX_IMAGE_PIXELS, ImageHeaderError, check_image_header
 from signatures.preprocessing import decode_batch
+from tests.conftest import REPOSITORY
 
-ROOT = pathlib.Path(__file__).parents[2]
-PHOTOS = ROOT / "tests" / "data" / "photos"
+PHOTOS = REPOSITORY / "tests" / "data" / "photos"
 CAT = (PHOTOS / "cat.jpg").read_bytes()
 PNG = b"\x89PNG\r\n\x1a\n"
 FRAME = CAT.index(b"\xff\xc0")
@@ -196,6 +195,6 @@ def test_of_damaged_files_only_those_are_refused_that_the_graph_refuses(change: 
 def test_it_needs_no_tensorflow() -> None:
     script = "import sys, signatures.image_header; print('tensorflow' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"

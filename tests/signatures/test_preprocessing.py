@@ -24,10 +24,11 @@ from signatures.preprocessing import (
     decode_batch,
     normalize,
 )
+from tests.conftest import DATA
 
 Pixels = npt.NDArray[np.uint8]
 
-PHOTOS = Path(__file__).parents[1] / "data" / "photos"
+PHOTOS = DATA / "photos"
 CAT = (PHOTOS / "cat.jpg").read_bytes()
 TINY = (PHOTOS / "tiny.png").read_bytes()
 RNG = np.random.default_rng(20240611)

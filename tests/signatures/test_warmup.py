@@ -11,9 +11,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from export.variants import CaiTConfig
 from serving.errors import ServingError
-from serving.servable import SessionSettings, load_servable
+from serving.model_server.servables.servable import SessionSettings, load_servable
+from serving.model_server.warmup import warm_up
 from serving.tensors import to_array
-from serving.warmup import warm_up
 from signatures import BOTH, CLASSIFY_METHOD, Geometry, Head, signatures_for
 from signatures.warmup import MOST_RECORDS, REQUESTS, warmup_requests, write_warmup
 

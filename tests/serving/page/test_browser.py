@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from serving.attention_figure import COLOURS
-from serving.attention_maps import patch_attention_maps, scaled
-from serving.attention_models import loaded_model
-from serving.photograph import read_photograph
+from serving.attention.figure import COLOURS
+from serving.attention.maps import patch_attention_maps, scaled
+from serving.attention.models import loaded_model
+from serving.attention.photograph import read_photograph
 from tests.programs import require_program
 from tests.serving.conftest import Running, running
 

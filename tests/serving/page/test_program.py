@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import page
-from serving.page_models import names_from
+from serving.page import command as page
+from serving.page.models import names_from
 from tests.serving.conftest import Running, predict_request, publish, running
 from tests.serving.page.conftest import page_process
 

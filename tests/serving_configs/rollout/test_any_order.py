@@ -29,9 +29,9 @@ from hypothesis.stateful import (
 
 from serving_configs import write as write_module
 from serving_configs.__main__ import main
-from serving_configs.models_config import models_config_path, read_models_config
 from serving_configs.rollout import edit as edit_module
 from serving_configs.rollout.history import State, state_of
+from serving_configs.server.models_config import models_config_path, read_models_config
 from tests.serving_configs.conftest import MODELS, add_version
 from tests.serving_configs.rollout.polling_server import LOAD, POLL, PollingServer
 

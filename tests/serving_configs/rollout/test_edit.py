@@ -17,8 +17,9 @@ import pytest
 from serving_configs import MANIFEST
 from serving_configs.__main__ import main
 from serving_configs.errors import ConfigError
-from serving_configs.manifest import load_manifest, record_files, render_manifest
-from serving_configs.models_config import (
+from serving_configs.rollout.history import history_path
+from serving_configs.rollout.servers import Server
+from serving_configs.server.models_config import (
     find_model,
     labels_of,
     models_config_path,
@@ -27,8 +28,7 @@ from serving_configs.models_config import (
     set_versions,
     versions_of,
 )
-from serving_configs.rollout.history import history_path
-from serving_configs.rollout.servers import Server
+from serving_configs.tree.manifest import load_manifest, record_files, render_manifest
 from tests.conftest import REPOSITORY
 from tests.serving.conftest import Running, running
 from tests.serving_configs.conftest import MODELS, TINY, add_version, settle

@@ -7,7 +7,6 @@ import pathlib
 import pytest
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from serving_configs.models_config import as_text, with_published
 from serving_configs.rollout.history import (
     Entry,
     History,
@@ -20,6 +19,7 @@ from serving_configs.rollout.history import (
     state_of,
     write_history,
 )
+from serving_configs.server.models_config import as_text, with_published
 
 POLLING = Polling(30.0, 600.0)
 LAG = 660.0

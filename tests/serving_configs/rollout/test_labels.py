@@ -7,7 +7,8 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving_configs.errors import ConfigError
-from serving_configs.models_config import (
+from serving_configs.rollout.labels import move_label, promote, rollback
+from serving_configs.server.models_config import (
     as_text,
     find_model,
     labels_of,
@@ -16,7 +17,6 @@ from serving_configs.models_config import (
     versions_of,
     with_published,
 )
-from serving_configs.rollout.labels import move_label, promote, rollback
 
 
 def config(**models: list[int]) -> ModelServerConfig:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from serving_configs.__main__ import main
-from serving_configs.models_config import (
+from serving_configs.server.models_config import (
     labels_of,
     models_config_path,
     read_models_config,

@@ -1,0 +1,1 @@
+"""The reference: the forward pass and its preprocessing in NumPy."""

@@ -1,0 +1,1 @@
+"""Writing a SavedModel: graph functions, inference blocks, deterministic bytes, stripping."""

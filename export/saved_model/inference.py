@@ -1,0 +1,109 @@
+"""The blocks as the signatures run them, in inference.
+
+They compute what the Keras blocks of `export.model` do, in fewer passes over the largest tensors:
+
+- Softmax does not change when a number is added to a whole row, so the bias of the first mixing of
+  heads, which is one for each head, is left out.
+- The bias of the second mixing is one for each head too: what it adds to attention times values is
+  that bias times the sum of the values.
+- The scale of the queries is put on the (H, H) weights of the first mixing.
+
+An image's tokens go through a block in two streams, half of them in each. Of each other they need
+the keys and the values alone. Most operations of a small model are too short for cores to share,
+and those of two streams run beside each other.
+
+Not for training, where the first bias is to have a gradient, if a vanishing one.
+
+Products may be computed in another type than float32; `export.compute` says what stays.
+"""
+
+import functools
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from ..compute import ComputeDtype
+from ..variants import LAYER_NORM_EPSILON, CaiTConfig
+
+Weights = Mapping[str, tf.Tensor]
+
+
+def self_attention_block(
+    config: CaiTConfig, tokens: tf.Tensor, weights: Weights, dtype: ComputeDtype = "float32"
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Tokens (B*N, D) -> (B*N, D), and the attention but for its bias.
+
+    Args:
+        config: the sizes.
+        tokens: all tokens of all images, float32 as everything that is returned.
+        weights: of the block, by the names of `export.model`: `<layer>/<weight>`; float32.
+        dtype: what products are computed in.
+
+    Returns:
+        The tokens, and the attention (B, H, N, N) in parts: the rows of each stream.
+    """
+    # Of what is float32 already, a cast adds nothing to the graph.
+    narrow = functools.partial(tf.cast, dtype=dtype)
+    wide = functools.partial(tf.cast, dtype=tf.float32)
+    patches, dim = config.patches, config.embed_dim
+    sizes = _stream_sizes(patches)
+    by_image = tf.split(tf.reshape(tokens, (-1, patches, dim)), sizes, axis=1)
+    streams = [tf.reshape(part, (-1, dim)) for part in by_image]
+    qkv = [_dense(narrow(_layer_norm(x, weights, "norm1")), weights, "attn_qkv") for x in streams]
+    parts = [_by_head(config, *part) for part in zip(qkv, sizes, strict=True)]
+    queries, keys, values = zip(*parts, strict=True)
+    k, v = tf.concat(keys, 2), tf.concat(values, 2)
+    from_bias = attention_bias(weights) * tf.reduce_sum(wide(v), 2, keepdims=True)
+    attention = [_attention(config, q, k, weights) for q in queries]
+    for i, part in enumerate(attention):
+        y = wide(tf.matmul(part, v)) + from_bias
+        y = tf.reshape(tf.transpose(narrow(y), (0, 2, 1, 3)), (-1, dim))
+        x = streams[i] + wide(_dense(y, weights, "attn_proj")) * weights["gamma_1/embeddings"]
+        y = tf.nn.gelu(_dense(narrow(_layer_norm(x, weights, "norm2")), weights, "mlp_fc1"))
+        x += wide(_dense(y, weights, "mlp_fc2")) * weights["gamma_2/embeddings"]
+        streams[i] = tf.reshape(x, (-1, sizes[i], dim))
+    return tf.reshape(tf.concat(streams, 1), (-1, dim)), [wide(part) for part in attention]
+
+
+def _stream_sizes(patches: int) -> list[int]:
+    half = patches // 2
+    return [half, patches - half] if half else [patches]
+
+
+def _by_head(config: CaiTConfig, qkv: tf.Tensor, length: int) -> list[tf.Tensor]:
+    """(B*n, 3*D) -> queries, keys and values, each (B, H, n, D/H), of n tokens of each image."""
+    head_dim = config.embed_dim // config.heads
+    qkv = tf.reshape(qkv, (-1, length, 3, config.heads, head_dim))
+    parts: list[tf.Tensor] = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)), num=3)
+    return parts
+
+
+def _attention(config: CaiTConfig, q: tf.Tensor, k: tf.Tensor, weights: Weights) -> tf.Tensor:
+    """Of queries (B, H, n, D/H) and all keys (B, H, N, D/H): (B, H, n, N), but for its bias."""
+    heads, patches, length = config.heads, config.patches, q.shape[2]
+    narrow = functools.partial(tf.cast, dtype=q.dtype)
+    scale = (config.embed_dim // heads) ** -0.5
+    scores = tf.reshape(tf.matmul(q, k, transpose_b=True), (-1, heads, length * patches))
+    scores = tf.matmul(narrow(weights["attn_proj_l/embeddings"] * scale), scores)
+    scores = tf.reshape(scores, (-1, heads, length, patches))
+    attention = narrow(tf.nn.softmax(tf.cast(scores, tf.float32)))
+    attention = tf.reshape(attention, (-1, heads, length * patches))
+    attention = tf.matmul(narrow(weights["attn_proj_w/embeddings"]), attention)
+    return tf.reshape(attention, (-1, heads, length, patches))
+
+
+def attention_bias(weights: Weights) -> tf.Tensor:
+    """What the attention that a block returns lacks: one number for each head (H, 1, 1)."""
+    return tf.expand_dims(weights["attn_proj_w_bias/embeddings"], -1)
+
+
+def _dense(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:
+    product = tf.matmul(x, tf.cast(weights[f"{name}/kernel"], x.dtype))
+    return tf.nn.bias_add(product, tf.cast(weights[f"{name}/bias"], x.dtype))
+
+
+def _layer_norm(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:
+    centred = x - tf.reduce_mean(x, -1, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
+    normalised = centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
+    return normalised * weights[f"{name}/gamma"] + weights[f"{name}/beta"]

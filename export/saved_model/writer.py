@@ -1,0 +1,141 @@
+"""Writing a model as one SavedModel for three readers.
+
+- TF Serving runs the signatures.
+- `hub.KerasLayer` calls the object: `__call__(images, training, return_attention)`, with the
+  variables listed as `variables`, `trainable_variables` and `regularization_losses`.
+- `tf_keras.models.load_model` rebuilds the functional model from the Keras metadata, with none of
+  this project importable.
+
+The layers' own traces are not written (`save_traces=False`): the Keras reader rebuilds from the
+configuration, and the others use the functions of `export.saved_model.forward`.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+import tf_keras
+from tensorflow.core.protobuf import saved_model_pb2
+
+from signatures import Head, signatures_for
+from signatures.functions import SignatureFunctions
+from signatures.untrained import mark_untrained
+
+from ..compute import ComputeDtype
+from ..variants import CaiTConfig
+from .canonical import canonicalise, write_canonical
+from .forward import Forward
+from .slim import slim
+
+
+class SavedModelWriter:
+    """Writes a classifier and its feature extractor, which share what is traced of both.
+
+    Args:
+        classifier: what `build_classifier` returned.
+        config: what it was built from.
+        labels: names of the classes, for the `classify` signature.
+        trained: False marks the models for clients of a server, as `signatures.untrained` says.
+        dtype: what the signatures' products are computed in.
+    """
+
+    def __init__(
+        self,
+        classifier: tf_keras.Model,
+        config: CaiTConfig,
+        labels: Sequence[str] | None = None,
+        trained: bool = True,
+        dtype: ComputeDtype = "float32",
+    ) -> None:
+        self._config = config
+        self._trained = trained
+        self._forward = Forward(classifier, config, dtype)
+        self._signatures = SignatureFunctions(
+            self._forward.lean,
+            self._forward.logits,
+            self._forward.self_attention,
+            config.geometry,
+            labels,
+        )
+
+    def write(self, model: tf_keras.Model, head: Head, directory: pathlib.Path) -> None:
+        """Writes a model, with its signatures, into a directory that does not exist yet.
+
+        Args:
+            model: the classifier, or what `features_of` returned for it.
+            head: which of the two.
+            directory: becomes the SavedModel.
+        """
+        signatures = self._signatures.of(head)
+        with _callable_as_hub_expects(model, self._forward.as_call(head)), _functions_listed():
+            tf_keras.models.save_model(
+                model,
+                str(directory),
+                save_format="tf",
+                include_optimizer=False,
+                save_traces=False,
+                signatures=signatures,
+            )
+        _finish(directory, head, self._config, self._trained)
+
+
+@contextlib.contextmanager
+def _callable_as_hub_expects(
+    model: tf_keras.Model, call: tf.types.experimental.GenericFunction
+) -> Iterator[None]:
+    """Hangs on a Keras model, while it is saved, what a reusable SavedModel has to have.
+
+    Set in the instance's dictionary because Keras has a method or a property of each of these
+    names on the class, which the writer of SavedModels does not follow.
+    """
+    extra = {
+        "__call__": call,
+        "variables": tf.__internal__.tracking.wrap(list(model.variables)),
+        "trainable_variables": tf.__internal__.tracking.wrap(list(model.trainable_variables)),
+        "regularization_losses": tf.__internal__.tracking.wrap([]),
+    }
+    for name, value in extra.items():
+        model.__dict__[name] = value
+        if isinstance(value, tf.__internal__.tracking.Trackable):
+            model._track_trackable(value, name, overwrite=True)
+    try:
+        yield
+    finally:
+        for name in extra:
+            del model.__dict__[name]
+
+
+@contextlib.contextmanager
+def _functions_listed() -> Iterator[None]:
+    """Layers that list as their attributes only the functions that hang on them.
+
+    The writer looks for functions by taking the value of every attribute of every layer, three
+    times over. Among them is a property that writes the layer's configuration as JSON: a quarter
+    of the time of writing. The only function on a stock layer's class, a convolution's for XLA, has
+    no traces and is not for a reader.
+    """
+
+    def names(layer: tf_keras.layers.Layer) -> list[str]:
+        kinds = (tf.types.experimental.GenericFunction, tf.types.experimental.ConcreteFunction)
+        return [name for name, value in vars(layer).items() if isinstance(value, kinds)]
+
+    tf_keras.layers.Layer.__dir__ = names
+    try:
+        yield
+    finally:
+        del tf_keras.layers.Layer.__dir__
+
+
+def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool) -> None:
+    """Gives each signature the contract's method, as TF2 writes them all as Predict, and makes the
+    files the same bytes wherever and whenever they are written.
+    """
+    proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    for name, signature in signatures_for(head, config.geometry).items():
+        proto.meta_graphs[0].signature_def[name].method_name = signature.method
+    if not trained:
+        mark_untrained(proto.meta_graphs[0])
+    canonicalise(proto)
+    slim(proto)
+    write_canonical(proto, directory)

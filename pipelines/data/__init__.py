@@ -1,0 +1,1 @@
+"""Sample shards, image folders and sampling. Imports `runtime` and `elements`."""

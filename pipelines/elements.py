@@ -1,0 +1,221 @@
+"""What travels through the pipelines: names, paths and figures, never weights or tensors."""
+
+import dataclasses
+import math
+from typing import Any
+
+from export.checkpoints.sources import Checkpoint
+from export.compute import ComputeDtype
+from export.variants import VARIANTS, CaiTConfig, Variant
+from serving_configs.server.batching import Measured
+from signatures import Head
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertTask:
+    """One variant to convert.
+
+    Attributes:
+        variant: its name.
+        heads: which models to make of it.
+        checkpoint: its checked weights.
+    """
+
+    variant: str
+    heads: tuple[Head, ...]
+    checkpoint: Checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedModel:
+    """A converted model that waits in the staging area, or why there is none.
+
+    Attributes:
+        variant: name of the variant.
+        head: which model of it.
+        checkpoint: the weights that it was made from.
+        path: the staged SavedModel.
+        parameters: number of parameters written.
+        bytes: size of all its files.
+        seconds: by step: `build`, `assign` and `write`; the first two are of all its heads.
+        error: why the conversion failed; empty when it did not.
+        compute_dtype: what the signatures' products are computed in.
+    """
+
+    variant: str
+    head: Head
+    checkpoint: Checkpoint
+    path: str = ""
+    parameters: int = 0
+    bytes: int = 0
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    error: str = ""
+    compute_dtype: ComputeDtype = "float32"
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.row.model_name(self.head)
+
+    @property
+    def row(self) -> Variant:
+        """The variant's row of the table."""
+        return VARIANTS[self.variant]
+
+    @property
+    def config(self) -> CaiTConfig:
+        """What the model is built from: the variant's, with as many classes as its weights have."""
+        return dataclasses.replace(self.row.config, num_classes=self.checkpoint.num_classes)
+
+    @property
+    def has_published_accuracy(self) -> bool:
+        """Whether the variant's published figures are of models like this one: not with other
+        classes, and not where the variant is of one's own.
+        """
+        return bool(self.row.top1) and self.config.num_classes == self.row.config.num_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of the sample.
+
+    Attributes:
+        path: the TFRecord file.
+        images: records in it.
+        attention: numbers of the records whose attention is compared too.
+        labelled: records that say their class.
+        measure: whether the models are measured after it, which is done once.
+    """
+
+    path: str
+    images: int
+    attention: tuple[int, ...]
+    labelled: int = 0
+    measure: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """The worst difference of one output of one signature, over the images compared.
+
+    Attributes:
+        signature: the signature's name, or `__call__` for the call as a layer.
+        output: the output's name.
+        difference: largest absolute difference; for `top1` the number of images that differ.
+        bound: what it may be at most.
+        image: name of the image where it was largest.
+    """
+
+    signature: str
+    output: str
+    difference: float
+    bound: float
+    image: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound is kept. NaN keeps none."""
+        return self.difference <= self.bound
+
+    def worse(self, other: "Figure") -> "Figure":
+        """The one with the larger difference, NaN being the largest."""
+        if math.isnan(self.difference):
+            return self
+        return other if not other.difference <= self.difference else self
+
+    def __str__(self) -> str:
+        return (
+            f"{self.signature}: {self.output} differs by {self.difference:.3g} on {self.image}; "
+            f"at most {self.bound:.3g} is allowed"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardResult:
+    """What the gate found on one shard.
+
+    Attributes:
+        figures: the worst of each output.
+        images: images compared.
+        attention_images: images whose attention was compared too.
+        bad_images: names and reasons of those that could not be decoded.
+        seconds: by step: `load`, `reference`, `compare` and `measure`.
+        measured: latency and memory, where they were measured.
+        labelled: images whose class is known, and that a classifier answered.
+        correct: those of them whose best class is the right one.
+        error: why the gate could not be run; empty when it was.
+    """
+
+    figures: tuple[Figure, ...] = ()
+    images: int = 0
+    attention_images: int = 0
+    bad_images: tuple[str, ...] = ()
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    measured: Measured | None = None
+    labelled: int = 0
+    correct: int = 0
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelReport:
+    """Everything that is reported of one model.
+
+    Attributes:
+        model: its name.
+        variant: the variant's.
+        head: which model of it.
+        hub_handle: `<publisher>/<model>/<version>`; empty when it was not published.
+        version: the version published, None when it was refused.
+        path: where it was put.
+        parameters: number of parameters.
+        bytes: size of all its files.
+        worst: largest difference of the logits or features from the reference.
+        figures: the worst of each output of each signature.
+        images: images compared.
+        attention_images: images whose attention was compared too.
+        bad_images: those that could not be decoded.
+        seconds: by step.
+        checkpoint: the weights.
+        failures: why it was refused; empty when it was published.
+        measured: latency and memory, None where they were not measured.
+        labelled: images whose class is known, and that a classifier answered.
+        correct: those of them whose best class is the right one.
+        unchanged: whether the same content was published before, so that nothing was.
+        compute_dtype: what the signatures' products are computed in.
+    """
+
+    model: str
+    variant: str
+    head: Head
+    hub_handle: str
+    version: int | None
+    path: str
+    parameters: int
+    bytes: int
+    worst: float | None
+    figures: tuple[Figure, ...]
+    images: int
+    attention_images: int
+    bad_images: tuple[str, ...]
+    seconds: dict[str, float]
+    checkpoint: Checkpoint
+    failures: tuple[str, ...]
+    measured: Measured | None = None
+    labelled: int = 0
+    correct: int = 0
+    unchanged: bool = False
+    compute_dtype: ComputeDtype = "float32"
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return dataclasses.asdict(self)
+
+
+def add_seconds(*parts: dict[str, float]) -> dict[str, float]:
+    """Sums seconds by step."""
+    total: dict[str, float] = {}
+    for part in parts:
+        for step, seconds in part.items():
+            total[step] = total.get(step, 0.0) + seconds
+    return total

@@ -1,0 +1,129 @@
+"""Running SavedModels in Beam's RunInference.
+
+Beam's own handlers for TensorFlow call `tf.keras.models.load_model`, which reads no SavedModel
+any more since Keras 3, and hold one model each. This one takes the model of each element, and a
+worker has one in memory at a time.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from apache_beam.ml.inference.base import ModelHandler
+
+from export.errors import one_line
+from export.memory import release_memory
+
+from ..runtime.quiet import load_tensorflow
+from .scores import EvaluateTask, ShardScore
+from .scoring import Array, BytesLogits, EvaluationError, score_shard
+
+SIGNATURE = "bytes_logits"
+
+
+class LoadedModel:
+    """The SavedModel that a worker has in memory: the last one that was asked for.
+
+    Threads of a worker share it. One that asks for another model waits until no thread uses the
+    one that is there.
+    """
+
+    def __init__(self) -> None:
+        self._free = threading.Condition()
+        self._users = 0
+        self._path: str | None = None
+        self._model: Any = None
+
+    @contextlib.contextmanager
+    def use(self, path: str) -> Iterator[BytesLogits]:
+        """The signature of a model, which stays in memory at least as long as the block runs.
+
+        Args:
+            path: directory of the SavedModel.
+
+        Raises:
+            OSError, ValueError, tf.errors.OpError: it can't be loaded.
+            EvaluationError: it has no such signature.
+        """
+        with self._free:
+            self._free.wait_for(lambda: self._path == path or not self._users)
+            if self._path != path:
+                self._load(path)
+            model = self._model
+            self._users += 1
+        try:
+            yield _bytes_logits(model)
+        finally:
+            del model
+            with self._free:
+                self._users -= 1
+                self._free.notify_all()
+
+    def _load(self, path: str) -> None:
+        import tensorflow as tf
+
+        self._path = self._model = None
+        # A loaded model is full of cycles: it would stay beside the next one.
+        release_memory()
+        self._model = tf.saved_model.load(path)
+        self._path = path
+
+
+def _bytes_logits(model: Any) -> BytesLogits:
+    import tensorflow as tf
+
+    if SIGNATURE not in model.signatures:
+        raise EvaluationError(f"the SavedModel has no signature {SIGNATURE}")
+    function = model.signatures[SIGNATURE]
+
+    def run(encoded: Sequence[bytes]) -> Array:
+        logits: Array = np.asarray(function(image_bytes=tf.constant(list(encoded)))["logits"])
+        return logits
+
+    return run
+
+
+class EvaluateModelHandler(
+    ModelHandler[EvaluateTask, tuple[EvaluateTask, ShardScore], LoadedModel]
+):
+    """`EvaluateTask` -> `(EvaluateTask, ShardScore)`.
+
+    An element is a whole shard, and its images are read where the model is: they never travel
+    between steps, and a shard's figures can be kept as soon as it is done.
+
+    Args:
+        batch_size: images of a request.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(min_batch_size=1, max_batch_size=1)
+        self._batch_size = batch_size
+
+    def load_model(self) -> LoadedModel:
+        load_tensorflow()
+        return LoadedModel()
+
+    def run_inference(
+        self,
+        batch: Sequence[EvaluateTask],
+        model: LoadedModel,
+        inference_args: dict[str, Any] | None = None,
+    ) -> list[tuple[EvaluateTask, ShardScore]]:
+        return [(task, self._evaluate(task, model)) for task in batch]
+
+    def _evaluate(self, task: EvaluateTask, model: LoadedModel) -> ShardScore:
+        try:
+            with model.use(task.model.path) as logits_of:
+                return score_shard(logits_of, task.shard, self._batch_size)
+        except EvaluationError as error:
+            return ShardScore(error=str(error))
+        except Exception as error:  # The other models and shards are evaluated all the same.
+            return ShardScore(error=one_line(error))
+
+    def get_num_bytes(self, batch: Sequence[EvaluateTask]) -> int:
+        return 0  # What travels is names.
+
+    def get_metrics_namespace(self) -> str:
+        return "cait"

@@ -1,0 +1,214 @@
+"""The report of an evaluation: JSON, Markdown, CSV, the table on the screen and in the README."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from export.errors import UserError
+from export.variants import VARIANTS, Variant
+from serving_configs.tree.atomic import write_atomically
+
+from ..gate.accuracy import CONFIDENCE, INTERVAL, Proportion, proportion
+from ..publish.report import markdown_table
+from .scores import ServedModel, ShardScore
+
+MARK = "accuracy"
+"""Name of the HTML comments around the table of results."""
+
+_UNDECODABLE_SHOWN = 20
+
+
+def evaluation_of(
+    model: ServedModel, scores: Sequence[ShardScore], failures: Sequence[str]
+) -> dict[str, Any]:
+    """Everything that is reported of one model, as JSON has it.
+
+    Args:
+        model: what was evaluated.
+        scores: of the shards that were done.
+        failures: why others were not. The model then has no accuracy.
+    """
+    images = sum(score.images for score in scores)
+    correct = {k: sum(getattr(score, k) for score in scores) for k in ("top1", "top5")}
+    seconds = sum(score.seconds for score in scores)
+    variant = VARIANTS.get(model.variant)
+    if variant and any(score.classes != variant.config.num_classes for score in scores):
+        variant = None  # Trained for other classes: nothing is published of it.
+    entry: dict[str, Any] = {
+        "model": model.name,
+        "version": model.version,
+        "variant": model.variant,
+        "sha256": model.digest,
+        "images": images,
+        "undecodable": [name for score in scores for name in score.undecodable],
+        "images_per_second": images / seconds if seconds else None,
+        "failures": list(failures),
+    }
+    for name, count in correct.items():
+        measured = None if failures else proportion(count, images)
+        entry[name] = {
+            "correct": count,
+            **(dataclasses.asdict(measured) if measured else dict.fromkeys(_FIELDS)),
+            "published": getattr(variant, name) if variant else None,
+        }
+    return entry
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Proportion))
+
+
+def write_evaluation(entries: Sequence[dict[str, Any]], data: Sequence[str], output: str) -> None:
+    """Writes `evaluation.json`, `.md` and `.csv`, each whole or not at all."""
+    interval = f"{INTERVAL}, {CONFIDENCE:.0%}"
+    content = {"data": list(data), "interval": interval, "models": list(entries)}
+    for suffix, text in (
+        ("json", json.dumps(content, indent=1) + "\n"),
+        ("md", _as_markdown(content)),
+        ("csv", _as_csv(entries)),
+    ):
+        _replace(pathlib.Path(output) / f"evaluation.{suffix}", text)
+
+
+def evaluation_table(entries: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """A row of column names, then a row for each model. Accuracies are in percent."""
+    rows: list[tuple[str, ...]] = [
+        (
+            *("model", "version", "top-1", "interval", "published"),
+            *("top-5", "interval", "published", "images", "undecodable", "images/s"),
+        )
+    ]
+    for entry in entries:
+        row = [entry["model"], str(entry["version"])]
+        for name in ("top1", "top5"):
+            figures = entry[name]
+            row += [
+                _percent(figures["percent"]),
+                _interval(figures),
+                _percent(figures["published"]),
+            ]
+        speed = entry["images_per_second"]
+        row += [str(entry["images"]), str(len(entry["undecodable"]))]
+        rows.append((*row, f"{speed:.1f}" if speed else "-"))
+    return rows
+
+
+def accuracy_table(measured: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The lines of the README's table of results.
+
+    Args:
+        measured: variant -> its top-1 and top-5 as they are shown; others have none.
+    """
+    header = (
+        *("variant", "image size", "parameters", "top-1 published", "top-1 measured"),
+        *("top-5 published", "top-5 measured"),
+    )
+    return markdown_table([header, *(_row(v, measured) for v in VARIANTS.values())])
+
+
+def check_table(path: str) -> None:
+    """Finds the table before the work is done that fills it in.
+
+    Raises:
+        UserError: the file can't be read or written, or has no such table.
+    """
+    _split_table(path)
+
+
+def fill_table(path: str, entries: Sequence[dict[str, Any]]) -> None:
+    """Puts what was measured into a file's table of results, and leaves other variants' rows.
+
+    Raises:
+        UserError: see `check_table`.
+    """
+    before, table, after = _split_table(path)
+    measured = {}
+    for line in table.splitlines()[2:]:
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) == 7:
+            measured[cells[0]] = (cells[4], cells[6])
+    for entry in entries:
+        if entry["top1"]["percent"] is not None and entry["top1"]["published"] is not None:
+            measured[entry["variant"]] = (_cell(entry, "top1"), _cell(entry, "top5"))
+    text = "\n".join(accuracy_table(measured)) + "\n"
+    _replace(pathlib.Path(path), before + text + after)
+
+
+def _split_table(path: str) -> tuple[str, str, str]:
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--table {path}: cannot be read ({error}); expected a file") from None
+    parts = re.fullmatch(rf"(.*<!-- {MARK} -->\n)(.*)(<!-- /{MARK} -->.*)", text, re.DOTALL)
+    if not parts:
+        raise UserError(
+            f"--table {path}: no lines <!-- {MARK} --> and <!-- /{MARK} -->; expected the table of "
+            "results between them"
+        )
+    return parts[1], parts[2], parts[3]
+
+
+def _row(variant: Variant, measured: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    top1, top5 = measured.get(variant.name, ("", ""))
+    return (
+        *(variant.name, str(variant.config.image_size), f"{variant.parameters:,}"),
+        *(f"{variant.top1:.3f}", top1, f"{variant.top5:.3f}", top5),
+    )
+
+
+def _cell(entry: dict[str, Any], name: str) -> str:
+    return f"{_percent(entry[name]['percent'])} ({_interval(entry[name])})"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(figures: dict[str, Any]) -> str:
+    if figures["percent"] is None:
+        return "-"
+    return f"{figures['low']:.3f} to {figures['high']:.3f}"
+
+
+def _as_markdown(content: dict[str, Any]) -> str:
+    lines = ["# Evaluation", "", *(f"- data: {data}" for data in content["data"])]
+    lines += [
+        f"- accuracies in percent, of the images that were decoded; interval: "
+        f"{content['interval']}",
+        "- images/s: of one worker, without loading the model",
+        "",
+        *markdown_table(evaluation_table(content["models"])),
+    ]
+    for entry in content["models"]:
+        if entry["failures"] or entry["undecodable"]:
+            lines += ["", f"## {entry['model']} {entry['version']}", ""]
+        lines += [f"- failed: {failure}" for failure in entry["failures"]]
+        undecodable = entry["undecodable"]
+        lines += [f"- undecodable: {name}" for name in undecodable[:_UNDECODABLE_SHOWN]]
+        if len(undecodable) > _UNDECODABLE_SHOWN:
+            more = len(undecodable) - _UNDECODABLE_SHOWN
+            lines.append(f"- and {more} more, which evaluation.json names")
+    return "\n".join(lines) + "\n"
+
+
+def _as_csv(entries: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ["model", "version", "variant", "images", "undecodable", "images_per_second"]
+    parts = ("correct", *_FIELDS, "published")
+    writer.writerow([*columns, *(f"{n}_{part}" for n in ("top1", "top5") for part in parts)])
+    for entry in entries:
+        row = [{**entry, "undecodable": len(entry["undecodable"])}[column] for column in columns]
+        writer.writerow([*row, *(entry[n][part] for n in ("top1", "top5") for part in parts)])
+    return text.getvalue()
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None

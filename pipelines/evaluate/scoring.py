@@ -1,0 +1,100 @@
+"""Counting a served model's right answers on labelled images."""
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.labelled import DataShard, LabelledImage
+from .scores import ShardScore
+
+Array = npt.NDArray[np.float32]
+BytesLogits = Callable[[Sequence[bytes]], Array]
+"""Encoded images -> logits (B, K). An image that can't be decoded is an InvalidArgumentError."""
+
+
+class EvaluationError(Exception):
+    """A model can't be evaluated on the data. The message says why."""
+
+
+def score_shard(logits_of: BytesLogits, shard: DataShard, batch_size: int) -> ShardScore:
+    """Counts the right answers on a shard.
+
+    Args:
+        logits_of: the model's signature `bytes_logits`.
+        shard: the data.
+        batch_size: images of a request.
+
+    Raises:
+        EvaluationError: an answer is not finite, or the data's labels are not of the model's
+            classes.
+        UserError, OSError: the shard can't be read.
+    """
+    started = time.perf_counter()
+    images = top1 = top5 = classes = 0
+    undecodable: list[str] = []
+    for batch in _batches(shard.read(), batch_size):
+        for image, answer in zip(
+            batch, _answers(logits_of, [image.encoded for image in batch]), strict=True
+        ):
+            if isinstance(answer, str):
+                undecodable.append(f"{image.name}: {answer}")
+                continue
+            classes = len(answer)
+            rank = _rank(answer, image, shard)
+            images += 1
+            top1 += rank < 1
+            top5 += rank < 5
+    seconds = time.perf_counter() - started
+    return ShardScore(images, top1, top5, classes, tuple(undecodable), seconds)
+
+
+def _batches(images: Iterable[LabelledImage], size: int) -> Iterable[list[LabelledImage]]:
+    images = iter(images)
+    return iter(lambda: list(itertools.islice(images, size)), [])
+
+
+def _answers(logits_of: BytesLogits, encoded: list[bytes]) -> list[Array | str]:
+    """For each image its logits, or why it was refused.
+
+    A server refuses a request with an image that it can't decode as a whole: such a request is
+    halved until that image is alone.
+    """
+    import tensorflow as tf
+
+    try:
+        return list(logits_of(encoded))
+    except tf.errors.InvalidArgumentError as error:
+        if len(encoded) == 1:
+            return [_reason(error.message)]
+    half = len(encoded) // 2
+    return _answers(logits_of, encoded[:half]) + _answers(logits_of, encoded[half:])
+
+
+def _rank(logits: Array, image: LabelledImage, shard: DataShard) -> int:
+    """How many classes come before the right one. Of equal logits the lower number comes first,
+    as in `tf.math.top_k`.
+    """
+    if shard.classes not in (None, len(logits)):
+        raise EvaluationError(
+            f"{shard.path} has {shard.classes} class directories, numbered in alphabetical order; "
+            f"the model has {len(logits)} classes: name the directories by WordNet id or number"
+        )
+    if not 0 <= image.label < len(logits):
+        raise EvaluationError(
+            f"{image.name} has label {image.label}; the model has the classes 0 to "
+            f"{len(logits) - 1}"
+        )
+    if not np.isfinite(logits).all():
+        raise EvaluationError(f"the logits of {image.name} are not finite")
+    right = logits[image.label]
+    return int(np.sum(logits > right) + np.sum(logits[: image.label] == right))
+
+
+def _reason(message: str) -> str:
+    """What TensorFlow's message says between the names of its operations, in one line."""
+    text = message.rsplit("<stack traces unavailable>", 1)[-1].split("\n\t", 1)[0]
+    return " ".join(re.sub(r"^assertion failed: \[(.*)\]$", r"\1", text.strip()).split())

@@ -1,0 +1,98 @@
+"""How far a model's outputs are from what is expected of them: the worst of each so far."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.compute import ComputeDtype
+
+from ..elements import Figure
+from .interface import GateError
+from .prepared_image import largest_difference
+from .tolerances import BOUNDS, Bounds
+
+Array = npt.NDArray[Any]
+
+CALL = "__call__"
+"""The call as a layer, in the place of a signature's name."""
+
+
+class Differences:
+    """The worst difference of every output of every signature, beside its bound.
+
+    Args:
+        dtype: what the products of the signatures are computed in; those of the call are float32.
+    """
+
+    def __init__(self, dtype: ComputeDtype) -> None:
+        self._dtype: ComputeDtype = dtype
+        self._worst: dict[tuple[str, str], Figure] = {}
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """The worst difference of every output compared so far."""
+        return tuple(self._worst.values())
+
+    def bounds(self, signature: str) -> Bounds:
+        """What is allowed of a signature, or of the call."""
+        return BOUNDS["float32" if signature == CALL else self._dtype]
+
+    def compare_all(
+        self,
+        signature: str,
+        outputs: Mapping[str, Array],
+        expected: Mapping[str, Array],
+        image: str,
+    ) -> None:
+        """Compares a signature's outputs for one image, and the best class where logits are there.
+
+        Args:
+            signature: its name.
+            outputs: by name, each (1, ...).
+            expected: at least those, by name.
+            image: what it is called in a report.
+
+        Raises:
+            GateError: a shape is wrong.
+        """
+        for name, found in outputs.items():
+            self.compare(signature, name, found, expected[name], image)
+            if name == "logits":
+                ((best,), (wanted,)) = np.argmax(found, -1), np.argmax(expected[name], -1)
+                lead = expected[name][0, wanted] - expected[name][0, best]
+                differs = best != wanted and lead > self.bounds(signature).tie
+                self.record(signature, "top1", float(differs), image)
+
+    def compare(
+        self, signature: str, output: str, found: Array, expected: Array, image: str
+    ) -> None:
+        """Compares one output.
+
+        Raises:
+            GateError: its shape is wrong.
+        """
+        check_shape(signature, output, found, expected.shape, image)
+        self.record(signature, output, largest_difference(found, expected), image)
+
+    def record(self, signature: str, output: str, difference: float, image: str) -> None:
+        """Keeps a difference if it is the worst of its output."""
+        bound = self.bounds(signature).of(output)
+        figure = Figure(signature, output, difference, bound, image)
+        key = (signature, output)
+        self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure
+
+
+def check_shape(
+    signature: str, output: str, found: Array, expected: tuple[int, ...], image: str
+) -> None:
+    """Holds the shape of an output to what is expected.
+
+    Raises:
+        GateError: it is another.
+    """
+    if found.shape != expected:
+        raise GateError(
+            f"{signature}: {output} has shape {found.shape} on {image}; expected {expected}"
+        )

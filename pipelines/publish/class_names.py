@@ -1,0 +1,50 @@
+"""A file with the names of the classes of weights that were trained for classes of one's own."""
+
+import pathlib
+from collections.abc import Iterable
+
+from export.errors import UserError
+
+from ..elements import ConvertTask
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """Reads the file: UTF-8 text with a class on each line, in the order of the head's outputs.
+
+    Raises:
+        UserError: it cannot be read, a line is empty, or two are the same.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"--labels {path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"--labels {path}: byte {error.start} is not UTF-8; expected a text file"
+        ) from None
+    # Not splitlines, for which a name may hold ends of lines.
+    labels = tuple(line.strip() for line in text.rstrip().split("\n"))
+    first: dict[str, int] = {}
+    for number, label in enumerate(labels, 1):
+        if not label:
+            raise UserError(f"--labels {path}: line {number} is empty; expected a class on each")
+        if first.setdefault(label, number) != number:
+            raise UserError(
+                f"--labels {path}: {label!r} is on lines {first[label]} and {number}; expected "
+                "names that tell the classes apart"
+            )
+    return labels
+
+
+def check_labels(path: str, labels: tuple[str, ...], tasks: Iterable[ConvertTask]) -> None:
+    """Holds the number of names to the weights'.
+
+    Raises:
+        UserError: a checkpoint has another number of classes.
+    """
+    for task in tasks:
+        if task.checkpoint.num_classes != len(labels):
+            raise UserError(
+                f"--labels {path}: {len(labels)} names; {task.checkpoint.path} has "
+                f"{task.checkpoint.num_classes} classes; expected a line for each of them"
+            )

@@ -1,0 +1,171 @@
+"""The main job: convert, validate and publish CaiT models.
+
+    python -m pipelines.publish --variants all --checkpoints DIR --sample_shard GLOB \
+        --publish_to DIR
+
+Exit status: 0 when every model was published, 1 when one was refused, 2 for a wrong input.
+"""
+
+import contextlib
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from export import UserError, checkpoint_source, get_variant, open_checkpoint
+
+from ..data.shards import plan_shards
+from ..elements import ConvertTask, Shard
+from ..gate.accuracy import require_labels, require_published, untested
+from ..runtime.processors import share_processors
+from ..runtime.progress import follow
+from ..runtime.workers import local_workers, longest_first
+from ..store.beam import BeamStorage
+from ..store.release import refuse_untrained
+from ..store.retention import remove_versions
+from ..store.staging import staging_area
+from ..store.storage import Storage, is_remote, open_storage
+from .class_names import check_labels, read_labels
+from .configs import write_configs
+from .options import PublishOptions, parse
+from .remote_configs import write_remote_configs
+from .report import as_text, read_report, table
+from .transforms import Convert, Publish, Report, Run, Validate
+
+# Runs in this process and its children. Beam's default would look for another runner first.
+_DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: its arguments; those of the process when None.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        options, beam_options = parse(sys.argv[1:] if argv is None else argv)
+        return _publish(options, beam_options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
+    share_processors(local_workers(beam_options))
+    # Everything that can be wrong is found before anything is written.
+    shards = plan_shards(options.sample_shard)
+    require_labels(options.accuracy_gate, shards)
+    FileSystems.set_options(beam_options)
+    storage = open_storage(options.publish_to)
+    storage.require_writable()
+    with _staged(options) as staging:
+        storage.clean(options.staging_ttl)
+        labels = read_labels(options.labels) if options.labels else None
+        run = _prepare_run(options, staging, labels)
+        tasks = _prepare_tasks(options, staging / "checkpoints")
+        if options.labels and labels:
+            check_labels(options.labels, labels, tasks)
+        require_published(options.accuracy_gate, tasks)
+        if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
+            refuse_untrained(storage)
+        if lacking := untested(options.accuracy_gate, tasks, shards):
+            print(f"note: {lacking}", file=sys.stderr)
+        _run_pipeline(run, tasks, shards, beam_options)
+        report = read_report(str(staging))
+        published = [model for model in report["models"] if model["path"]]
+        if published:
+            _write_configs(options, storage, staging)
+        if options.keep_versions is not None:
+            for model in published:
+                remove_versions(storage, model["model"], options.keep_versions, staging)
+    print(as_text(table(report)))
+    refused = [model for model in report["models"] if model["failures"]]
+    for model in refused:
+        for failure in model["failures"]:
+            print(f"refused: {model['model']}: {failure}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _write_configs(options: PublishOptions, storage: Storage, staging: pathlib.Path) -> None:
+    if isinstance(storage, BeamStorage):
+        write_remote_configs(storage, options.hub_publisher, staging)
+    else:
+        write_configs(options.publish_to, options.hub_publisher)
+
+
+@contextlib.contextmanager
+def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
+    """The run's directory in the staging area. Of a tree that was not there nothing stays if
+    nothing was published.
+    """
+    root = pathlib.Path(options.staging_root)
+    existed = root.parent.exists()
+    try:
+        with contextlib.ExitStack() as stack:
+            try:
+                staging = stack.enter_context(staging_area(root, options.staging_ttl))
+            except OSError as error:
+                raise UserError(
+                    f"--{'staging_dir' if is_remote(options.publish_to) else 'publish_to'} "
+                    f"{root.parent}: cannot be written ({error.strerror}); expected a directory, "
+                    "or a place where one can be made"
+                ) from None
+            yield staging
+    finally:
+        if not existed:
+            # Not empty: something was published, or another run is at work there.
+            with contextlib.suppress(OSError):
+                root.parent.rmdir()
+
+
+def _prepare_run(
+    options: PublishOptions, staging: pathlib.Path, labels: tuple[str, ...] | None
+) -> Run:
+    return Run(
+        # Of the run, and of nothing else: a step that is done again is known by it.
+        staging.name,
+        options.publish_to,
+        str(staging),
+        str(staging / "progress"),
+        options.hub_publisher,
+        options.max_bad_images,
+        options.version,
+        options.allow_untrained,
+        options.accuracy_gate,
+        labels,
+        options.compute_dtype,
+    )
+
+
+def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
+    source = checkpoint_source(options.checkpoints, options.revision)
+    return [
+        ConvertTask(variant.name, options.heads, open_checkpoint(source, variant, cache))
+        for variant in longest_first(map(get_variant, options.variants))
+    ]
+
+
+def _run_pipeline(
+    run: Run, tasks: Sequence[ConvertTask], shards: Sequence[Shard], options: PipelineOptions
+) -> None:
+    standard = options.view_as(StandardOptions)
+    if not standard.runner:
+        standard.runner = _DEFAULT_RUNNER
+    models = sum(len(task.heads) for task in tasks)
+    steps = models * (2 + len(shards))
+    with follow(pathlib.Path(run.progress), steps), beam.Pipeline(options=options) as pipeline:
+        (
+            pipeline
+            # `Convert` spreads them among the workers.
+            | "Tasks" >> beam.Create(tasks, reshuffle=False)
+            | "Convert" >> Convert(run)
+            | "Validate" >> Validate(run, shards)
+            | "Publish" >> Publish(run)
+            | "Report" >> Report(run)
+        )

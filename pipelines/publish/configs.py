@@ -1,0 +1,66 @@
+"""What the pipeline writes around its models, by way of `serving_configs`."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from export.errors import UserError
+from serving_configs.errors import ConfigError
+from serving_configs.tree.published import Accuracy
+
+from ..elements import ModelReport, StagedModel
+
+
+def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
+    """What pages, configs and deployment files need of a version, for its manifest."""
+    row = staged.row
+    accuracy = Accuracy(row.top1, row.top5, row.flops_g) if staged.has_published_accuracy else None
+    return {
+        "geometry": dataclasses.asdict(staged.config.geometry),
+        "images": report.images,
+        "published": dataclasses.asdict(accuracy) if accuracy else None,
+        "measured": dataclasses.asdict(report.measured) if report.measured else None,
+    }
+
+
+def prepare_for_serving(staged: StagedModel, report: ModelReport) -> None:
+    """Writes batching parameters and warm-up requests into a staged model.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if report.measured is None:
+        return
+    from ..gate.latency import write_serving_files
+
+    write_serving_files(
+        pathlib.Path(staged.path),
+        staged.model,
+        staged.head,
+        staged.config.geometry,
+        report.measured,
+    )
+
+
+def write_configs(
+    publish_to: str, publisher: str, hub_url: str | None = None, base_path: str | None = None
+) -> None:
+    """Writes configs, deployment files, archives and pages of everything that is published.
+
+    Args:
+        publish_to: root of the published tree, on a disk.
+        publisher: the publisher's name in hub handles.
+        hub_url: where the hub's directory can be read, for the pages.
+        base_path: as in `serving_configs.write.Settings`.
+
+    Raises:
+        UserError: something in the tree is not as it should be.
+    """
+    from serving_configs.write import HUB_URL, Settings, write_all
+
+    try:
+        write_all(publish_to, Settings(publisher, hub_url or HUB_URL, base_path))
+    except ConfigError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be written ({error.strerror})") from None

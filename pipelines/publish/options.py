@@ -1,0 +1,295 @@
+"""The options of the publish pipeline."""
+
+import argparse
+import dataclasses
+import difflib
+import math
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from export.compute import COMPUTE_DTYPES, ComputeDtype
+from export.errors import UserError
+from export.variants import VARIANTS, get_variant
+from serving_configs import staging_root
+from signatures import BOTH, Head
+
+from ..gate.accuracy import AccuracyGate, accuracy_gate
+from ..store.storage import is_remote
+
+# The rule of the hub's documentation format.
+_PUBLISHER = re.compile(r"[a-z\d-]+")
+
+
+class PublishPipelineOptions(PipelineOptions):
+    """The flags, beside Beam's own."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--variants", default="all", help="'all', or names separated by commas")
+        parser.add_argument(
+            "--heads", default=",".join(BOTH), help="'classifier', 'features' or both (default)"
+        )
+        parser.add_argument(
+            "--checkpoints",
+            help="'hf' for timm's weights from the model hub; a directory or glob that holds "
+            "<variant>.safetensors in timm's key layout or DeiT's .pth files; or 'random' for "
+            "weights made by rule",
+        )
+        parser.add_argument(
+            "--revision",
+            help="branch, tag or commit of the repositories of --checkpoints hf; default main",
+        )
+        parser.add_argument(
+            "--sample_shard",
+            nargs="+",
+            help="globs of TFRecord files of tf.train.Example with image/encoded",
+        )
+        parser.add_argument("--publish_to", help="directory of the published tree")
+        parser.add_argument(
+            "--hub_publisher", default="cait", help="publisher's name in hub handles"
+        )
+        parser.add_argument(
+            "--max_bad_images",
+            default="0",
+            help="images of the sample that may be undecodable",
+        )
+        parser.add_argument(
+            "--accuracy_gate",
+            default="auto",
+            help="whether the top-1 accuracy on a labelled sample has to be consistent with the "
+            "published one: 'auto' (default) for weights from the model hub, 'on', 'off'",
+        )
+        parser.add_argument(
+            "--compute_dtype",
+            default=COMPUTE_DTYPES[0],
+            help="what the signatures' products are computed in: 'float32' (default) or 'bfloat16'",
+        )
+        parser.add_argument(
+            "--version",
+            default="auto",
+            help="'auto' for the next free number, or a number",
+        )
+        parser.add_argument(
+            "--keep_versions",
+            help="how many versions of a published model to keep; default all",
+        )
+        parser.add_argument(
+            "--allow_untrained",
+            action="store_true",
+            help="lets weights that are not trained into a tree that holds trained ones",
+        )
+        parser.add_argument(
+            "--staging_ttl",
+            default="3600",
+            help="seconds after which what a dead run left behind is removed",
+        )
+        parser.add_argument(
+            "--staging_dir",
+            help="local directory that the workers share; needed where --publish_to is a URL, else "
+            "the staging area is in --publish_to",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishOptions:
+    """The checked options of a run.
+
+    Attributes:
+        variants: names of the variants.
+        heads: which models to make of each.
+        checkpoints: where the weights come from.
+        revision: of the hub's repositories, None for their newest.
+        labels: file of the classes' names, None for ImageNet's or their numbers.
+        sample_shard: globs.
+        publish_to: absolute path of the published tree.
+        hub_publisher: the publisher's name.
+        max_bad_images: undecodable images that the gate lets pass.
+        accuracy_gate: whether the accuracy on the sample is held to the published one.
+        compute_dtype: what the signatures' products are computed in.
+        version: the number to publish, None for the next free one.
+        keep_versions: how many versions of a published model to keep, None for all.
+        allow_untrained: whether untrained weights may come beside trained ones.
+        staging_ttl: seconds after which what a dead run left behind is removed.
+        staging_root: absolute path of the staging area.
+    """
+
+    variants: tuple[str, ...]
+    heads: tuple[Head, ...]
+    checkpoints: str
+    revision: str | None
+    labels: str | None
+    sample_shard: tuple[str, ...]
+    publish_to: str
+    hub_publisher: str
+    max_bad_images: int
+    accuracy_gate: AccuracyGate
+    compute_dtype: ComputeDtype
+    version: int | None
+    keep_versions: int | None
+    allow_untrained: bool
+    staging_ttl: float
+    staging_root: str
+
+    @classmethod
+    def from_beam(cls, options: PipelineOptions, labels: str | None = None) -> "PublishOptions":
+        """Checks the flags.
+
+        Args:
+            options: all of them but `--labels`.
+            labels: that one.
+
+        Raises:
+            UserError: a flag is unknown, missing or has a value that it can't have.
+        """
+        _refuse_unknown(options)
+        flags = options.view_as(PublishPipelineOptions)
+        for name in ("checkpoints", "sample_shard", "publish_to"):
+            if not getattr(flags, name):
+                raise UserError(f"--{name} is missing; --help says what it takes")
+        if not _PUBLISHER.fullmatch(flags.hub_publisher):
+            raise UserError(
+                f"--hub_publisher {flags.hub_publisher!r}; expected lower-case letters, digits "
+                "and hyphens"
+            )
+        if not flags.max_bad_images.isdecimal():
+            raise UserError(f"--max_bad_images {flags.max_bad_images}; expected 0 or more")
+        publish_to = (
+            flags.publish_to.rstrip("/")
+            if is_remote(flags.publish_to)
+            else str(pathlib.Path(flags.publish_to).absolute())
+        )
+        return cls(
+            variants=_variants(flags.variants),
+            heads=_heads(flags.heads),
+            checkpoints=flags.checkpoints,
+            revision=flags.revision,
+            labels=labels,
+            sample_shard=tuple(flags.sample_shard),
+            publish_to=publish_to,
+            hub_publisher=flags.hub_publisher,
+            max_bad_images=int(flags.max_bad_images),
+            accuracy_gate=accuracy_gate(flags.accuracy_gate),
+            compute_dtype=_compute_dtype(flags.compute_dtype),
+            version=None if flags.version == "auto" else _number(flags.version, "--version"),
+            keep_versions=_number(flags.keep_versions, "--keep_versions")
+            if flags.keep_versions is not None
+            else None,
+            allow_untrained=flags.allow_untrained,
+            staging_ttl=_seconds(flags.staging_ttl, "--staging_ttl"),
+            staging_root=_staging_root(publish_to, flags.staging_dir),
+        )
+
+
+def _variants(value: str) -> tuple[str, ...]:
+    if value == "all":
+        return tuple(VARIANTS)
+    names = _split(value, "--variants")
+    return tuple(get_variant(name).name for name in names)
+
+
+def _heads(value: str) -> tuple[Head, ...]:
+    names = _split(value, "--heads")
+    for name in names:
+        if name not in BOTH:
+            raise UserError(f"--heads: unknown head {name!r}; expected {' or '.join(BOTH)}")
+    return tuple(head for head in BOTH if head in names)
+
+
+def _compute_dtype(value: str) -> ComputeDtype:
+    for dtype in COMPUTE_DTYPES:
+        if dtype == value:
+            return dtype
+    raise UserError(f"--compute_dtype {value}; expected {' or '.join(COMPUTE_DTYPES)}")
+
+
+def _number(value: str, flag: str) -> int:
+    # TensorFlow Serving's versions are 64-bit; 0 is one, but is taken for "none" by many readers.
+    if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) < 2**63:
+        raise UserError(f"{flag} {value}; expected a number from 1")
+    return int(value)
+
+
+def _seconds(value: str, flag: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"{flag} {value}; expected seconds, 0 or more")
+    return seconds
+
+
+def _staging_root(publish_to: str, staging_dir: str | None) -> str:
+    if is_remote(publish_to):
+        if not staging_dir:
+            raise UserError(
+                f"--publish_to {publish_to}: models are made on a local disk before they are "
+                "copied there; name a directory on one with --staging_dir"
+            )
+        return str(pathlib.Path(staging_dir).absolute() / ".staging")
+    if staging_dir:
+        raise UserError(
+            f"--staging_dir {staging_dir}: a version is renamed into --publish_to, so it is made "
+            "there; leave --staging_dir out"
+        )
+    return str(staging_root(publish_to))
+
+
+def _split(value: str, flag: str) -> list[str]:
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"{flag} names nothing; expected names separated by commas")
+    return list(dict.fromkeys(names))
+
+
+def _refuse_unknown(options: PipelineOptions) -> None:
+    # Beam drops flags that it does not know, so a typing error would go unnoticed.
+    known = PipelineOptions([]).get_all_options()
+    for name in options.get_all_options(retain_unknown_options=True):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?" if near else "see --help"
+            raise UserError(f"unknown flag --{name}; {hint}")
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Adds the one flag that Beam is not to see."""
+    # Beam has a flag of this name, for jobs on Dataflow, which has another name there too: --label.
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="text file with the name of a class on each line, for weights that were trained for "
+        "classes other than ImageNet's",
+    )
+
+
+def _print_help() -> None:
+    # Beam's own help stops before the flags of any subclass.
+    parser = argparse.ArgumentParser(
+        "python -m pipelines.publish",
+        description="Converts, validates and publishes CaiT models.",
+        epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
+    )
+    PublishPipelineOptions._add_argparse_args(parser)
+    add_labels(parser)
+    parser.print_help()
+
+
+def parse(argv: Sequence[str]) -> tuple[PublishOptions, PipelineOptions]:
+    """The checked options, and all of them as Beam takes them.
+
+    Raises:
+        UserError: see `PublishOptions.from_beam`.
+    """
+    if "-h" in argv or "--help" in argv:
+        _print_help()
+        sys.exit(0)
+    own = argparse.ArgumentParser("python -m pipelines.publish", add_help=False, allow_abbrev=False)
+    add_labels(own)
+    flags, others = own.parse_known_args(argv)
+    options = PipelineOptions(others)
+    return PublishOptions.from_beam(options, flags.labels), options

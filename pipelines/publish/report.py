@@ -1,0 +1,111 @@
+"""The report of a run: `report.json`, `report.md`, and the table on the screen."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from ..elements import ModelReport
+from ..store.storage import open_storage
+
+_COLUMNS = ("model", "version", "parameters", "worst difference", "seconds", "path")
+
+
+def write_report(reports: Sequence[ModelReport], publish_to: str, staging: str) -> None:
+    """Writes both forms beside the published tree, and one where only this run looks for it."""
+    ordered = sorted(reports, key=lambda report: report.model)
+    content = json.dumps({"models": [report.as_json() for report in ordered]}, indent=1) + "\n"
+    storage = open_storage(publish_to)
+    storage.write("report.json", content.encode())
+    storage.write("report.md", as_markdown(json.loads(content)).encode())
+    (pathlib.Path(staging) / "report.json").write_text(content, encoding="utf-8")
+
+
+def read_report(staging: str) -> dict[str, Any]:
+    """The report of the run that the staging directory is of, as JSON."""
+    path = pathlib.Path(staging) / "report.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The run's table: a row of column names, then a row for each model."""
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for model in report["models"]:
+        rows.append(
+            (
+                model["model"],
+                _version(model),
+                f"{model['parameters']:,}",
+                f"{model['worst']:.2g}" if model["worst"] is not None else "-",
+                f"{sum(model['seconds'].values()):.1f}",
+                model["path"] or model["failures"][0],
+            )
+        )
+    return rows
+
+
+def _version(model: dict[str, Any]) -> str:
+    if model["version"] is None:
+        return "refused"
+    return f"{model['version']} (unchanged)" if model["unchanged"] else str(model["version"])
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """A table for the screen, its columns aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The report for people: the table, then every figure of the gate by model."""
+    lines = ["# Report", "", *markdown_table(table(report))]
+    for model in report["models"]:
+        lines += ["", f"## {model['model']}", ""]
+        lines += [f"- refused: {failure}" for failure in model["failures"]]
+        if model["unchanged"]:
+            lines.append("- unchanged: published before with the same content; nothing was written")
+        if model["hub_handle"]:
+            lines.append(f"- hub handle: {model['hub_handle']}")
+        checkpoint = model["checkpoint"]
+        trained = "trained" if checkpoint["trained"] else "not trained"
+        lines += [
+            f"- weights: {checkpoint['source']} ({trained}), SHA-256 {checkpoint['sha256']}",
+            f"- products of the signatures: {model['compute_dtype']}",
+            f"- size: {model['bytes']:,} bytes",
+            f"- compared on {model['images']} images, attention on {model['attention_images']}",
+            *_accuracy(model),
+            "- seconds: "
+            + ", ".join(f"{step} {seconds:.1f}" for step, seconds in model["seconds"].items()),
+        ]
+        lines += [f"- undecodable: {image}" for image in model["bad_images"]]
+        figures = [
+            (
+                figure["signature"],
+                figure["output"],
+                f"{figure['difference']:.2g}",
+                f"{figure['bound']:.2g}",
+                figure["image"],
+            )
+            for figure in model["figures"]
+        ]
+        if figures:
+            header = ("signature", "output", "worst difference", "bound", "image")
+            lines += ["", *markdown_table([header, *figures])]
+    return "\n".join(lines) + "\n"
+
+
+def _accuracy(model: dict[str, Any]) -> list[str]:
+    if not model["labelled"]:
+        return []
+    return [f"- top-1: right on {model['correct']} of {model['labelled']} labelled images"]
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown; the first row is its header."""
+    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return [header, "|" + "---|" * len(rows[0]), *body]

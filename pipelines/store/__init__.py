@@ -1,0 +1,1 @@
+"""The published tree on a disk or a Beam filesystem. Imports nothing else of `pipelines`."""

@@ -1,0 +1,159 @@
+"""A picture of where a model looks: `python -m serving.attention photo.jpg --model cait_xxs24_224`.
+
+It asks a model server, or runs a SavedModel in this process. `serving.attention.maps` has the
+numbers, `serving.attention.figure` the drawing.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from signatures.image_header import ImageHeaderError, check_image_header
+
+from ..client.channels import SERVER
+from ..quiet import load_tensorflow
+
+if TYPE_CHECKING:
+    from .models import AttentionModel
+
+FORMS: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
+
+
+class _UsageError(ValueError):
+    """A command line that is wrong; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="attention", allow_abbrev=False, description=__doc__)
+    parser.add_argument("photograph", type=pathlib.Path, help="JPEG or PNG, of any size")
+    parser.add_argument("--server", help=f"address of a model server's gRPC port ({SERVER})")
+    parser.add_argument("--model", help="name of a model that the server has")
+    parser.add_argument("--model_version", type=int, help="its version; the latest")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for a call (300)")
+    parser.add_argument(
+        "--saved_model", type=pathlib.Path, help="a version's directory, instead of a server"
+    )
+    parser.add_argument(
+        "--output",
+        type=pathlib.Path,
+        default=pathlib.Path("attention.png"),
+        help="the picture, .png or .svg (attention.png)",
+    )
+    parser.add_argument(
+        "--self_attention", type=int, metavar="BLOCK", help="adds where one patch looks"
+    )
+    parser.add_argument("--patch", type=_patch, metavar="ROW,COL", help="which patch, from 0,0")
+    return parser
+
+
+def _patch(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+),(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"not ROW,COL: {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    flags = _parser().parse_args(argv)
+    if flags.saved_model is not None:
+        if any(value is not None for value in (flags.server, flags.model, flags.model_version)):
+            raise _UsageError("--saved_model goes without --server, --model and --model_version")
+    elif flags.model is None:
+        raise _UsageError("--model NAME (of a server) or --saved_model DIR is needed")
+    if (flags.self_attention is None) != (flags.patch is None):
+        raise _UsageError("--self_attention and --patch are given together")
+    if flags.output.suffix.lower() not in FORMS:
+        raise _UsageError(f"--output={flags.output}: the name has to end in .png or .svg")
+    if not flags.output.parent.is_dir():
+        raise _UsageError(f"--output={flags.output}: no such directory: {flags.output.parent}")
+    return flags
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draws the picture of one photograph.
+
+    Args:
+        argv: the arguments; those of the process if there are none.
+
+    Returns:
+        The exit status: 0, or 2 with one line about what is wrong and nothing written.
+    """
+    try:
+        flags = _parse(sys.argv[1:] if argv is None else argv)
+        encoded = flags.photograph.read_bytes()
+        check_image_header(encoded)
+    except _UsageError as error:
+        return _refuse(str(error))
+    except ImageHeaderError as error:
+        return _refuse(f"{flags.photograph}: {error}")
+    except OSError as error:
+        return _refuse(f"{flags.photograph}: {error.strerror}")
+    # Decoders in native code say on their own what is wrong with an image; so does this program.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_tensorflow()
+    from .models import AttentionError, loaded_model, served_model
+    from .photograph import UnreadableImageError
+
+    try:
+        with contextlib.ExitStack() as stack:
+            if flags.saved_model is not None:
+                model = stack.enter_context(loaded_model(flags.saved_model))
+            else:
+                server = flags.server or SERVER
+                model = stack.enter_context(
+                    served_model(server, flags.model, flags.model_version, flags.timeout)
+                )
+            picture = _picture(flags, encoded, model)
+    except UnreadableImageError as error:
+        return _refuse(f"{flags.photograph}: {error}")
+    except (AttentionError, _UsageError) as error:
+        return _refuse(str(error))
+    # Beside it first: whoever looks at the file meanwhile sees the old one or the new one.
+    staged = flags.output.with_name(f".{flags.output.name}.{os.getpid()}")
+    try:
+        staged.write_bytes(picture)
+        staged.replace(flags.output)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        return _refuse(f"--output={flags.output}: {error.strerror}")
+    print(f"attention: {flags.output}")
+    return 0
+
+
+def _picture(flags: argparse.Namespace, encoded: bytes, model: "AttentionModel") -> bytes:
+    from .figure import PatchLook, draw, render
+    from .maps import patch_attention_maps
+    from .photograph import read_photograph
+
+    photograph = read_photograph(encoded, model.image_size)
+    look = model.look(photograph)
+    patch = None
+    if flags.self_attention is not None:
+        blocks = model.self_attention_blocks()
+        if not 0 <= flags.self_attention < blocks:
+            raise _UsageError(f"--self_attention={flags.self_attention}: 0 to {blocks - 1}")
+        row, column = flags.patch
+        attention = model.self_attention(photograph, flags.self_attention)
+        try:
+            maps = patch_attention_maps(attention, row, column)
+        except ValueError as error:
+            raise _UsageError(f"--patch: {error}") from error
+        patch = PatchLook(flags.self_attention, row, column, maps)
+    version = "" if model.version is None else f" version {model.version}"
+    figure = draw(f"{flags.photograph.name}, {model.name}{version}", photograph, look, patch)
+    return render(figure, FORMS[flags.output.suffix.lower()])
+
+
+def _refuse(message: str) -> int:
+    print(f"attention: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,150 @@
+"""The picture of where a model looks: photograph, saliency, labels, and every head's maps."""
+
+import dataclasses
+import io
+import math
+from typing import Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.patches import Rectangle
+
+from .maps import Array
+from .models import Look
+from .photograph import Photograph
+
+COLOURS = "cividis"
+"""The colour map: even to the eye in lightness, and the same to people who see fewer colours.
+Source: Nunez et al., "Optimizing colormaps with consideration for color vision deficiency" (2018).
+"""
+
+MOST_COLUMNS = 8
+"""Heads side by side; 16 are two rows."""
+
+_WIDTH = 11.0
+_TOP = 3.7
+_TITLE = 0.42
+_DOTS = 110
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchLook:
+    """Where one patch looks.
+
+    Attributes:
+        block: number of the self-attention block.
+        row: of the patch.
+        column: of the patch.
+        maps: (H, G, G) float32; see `patch_attention_maps`.
+    """
+
+    block: int
+    row: int
+    column: int
+    maps: Array
+
+
+def draw(title: str, photograph: Photograph, look: Look, patch: PatchLook | None = None) -> Figure:
+    """The whole picture.
+
+    Args:
+        title: above it.
+        photograph: as the model saw it.
+        look: what the model made of it.
+        patch: adds where a patch looks.
+    """
+    heads = len(look.maps[0])
+    columns = min(heads, MOST_COLUMNS)
+    rows = math.ceil(heads / columns)
+    # Few heads stand in the middle, not enlarged to the width.
+    tile = min(_WIDTH / columns, 2.3)
+    band = _TITLE + rows * (tile + 0.1)
+    bands = [(f"Class attention, block {block}", maps) for block, maps in enumerate(look.maps)]
+    if patch is not None:
+        where = f"Self-attention of block {patch.block} from the patch in row {patch.row}, "
+        bands.append((f"{where}column {patch.column} (framed)", patch.maps))
+    heights = [_TOP, *[band] * len(bands)]
+    figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4), dpi=_DOTS, layout="constrained")
+    figure.suptitle(title)
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_top(parts[0], photograph, look, patch)
+    for part, (text, maps) in zip(parts[1:], bands, strict=True):
+        part.suptitle(text, fontsize="medium")
+        _draw_heads(part, maps, rows, columns, patch if maps is bands[-1][1] else None)
+    return figure
+
+
+def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
+    """The picture as a file. The same picture gives the same bytes; an SVG's text is text."""
+    file = io.BytesIO()
+    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[form]
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "attention"}):
+        figure.savefig(file, format=form, metadata=metadata)
+    return file.getvalue()
+
+
+def _draw_top(part: SubFigure, photograph: Photograph, look: Look, patch: PatchLook | None) -> None:
+    seen, over, best = part.subplots(1, 3, width_ratios=(1.1, 1.1, 1))
+    for axes, text in ((seen, "As the model saw it"), (over, "Saliency (block 0, mean of heads)")):
+        axes.imshow(photograph.shown)
+        axes.set_title(text, fontsize="medium")
+        axes.set_axis_off()
+    left, top, size = photograph.left, photograph.top, photograph.size
+    height, width = photograph.shown.shape[:2]
+    drawn = over.imshow(
+        look.saliency,
+        cmap=COLOURS,
+        vmin=0,
+        vmax=1,
+        alpha=0.6,
+        extent=(left - 0.5, left + size - 0.5, top + size - 0.5, top - 0.5),
+    )
+    over.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    part.colorbar(
+        drawn, ax=(seen, over), location="bottom", shrink=0.5, aspect=40, label="least to most"
+    )
+    if patch is not None:
+        side = size / patch.maps.shape[1]
+        corner = (left + patch.column * side - 0.5, top + patch.row * side - 0.5)
+        _frame(seen, corner, side)
+    _draw_best(best, look)
+
+
+def _draw_best(axes: Axes, look: Look) -> None:
+    if look.best is None:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "A feature extractor:\nit names no classes", ha="center", va="center")
+        return
+    axes.set_title(f"Top {len(look.best)}", fontsize="medium")
+    places = range(len(look.best))
+    probabilities = [probability for _, probability in look.best]
+    axes.barh(places, probabilities, height=0.35, color=mpl.colormaps[COLOURS](0.25))
+    for place, (label, probability) in zip(places, look.best, strict=True):
+        axes.text(0, place - 0.27, f"{label}  {percent(probability)}", va="bottom", fontsize=9)
+    axes.set(xlim=(0, max(probabilities) * 1.05), ylim=(len(look.best) - 0.5, -0.75))
+    axes.set_axis_off()
+
+
+def _draw_heads(
+    part: SubFigure, maps: Array, rows: int, columns: int, patch: PatchLook | None
+) -> None:
+    grid = part.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for head, (axes, values) in enumerate(zip(grid, maps, strict=False)):
+        axes.imshow(values, cmap=COLOURS, interpolation="nearest")
+        axes.set_title(f"head {head}, to {values.max():.2g}", fontsize=8)
+        if patch is not None:
+            _frame(axes, (patch.column - 0.5, patch.row - 0.5), 1)
+
+
+def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
+    # White in black is seen on any colour of the map and the photograph.
+    for colour, width in (("black", 3.0), ("white", 1.2)):
+        axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, lw=width))
+
+
+def percent(probability: float) -> str:
+    """A probability for a reader: `31.2 %`, and `< 0.1 %` for next to nothing."""
+    return f"{probability:.1%}".replace("%", " %") if probability >= 0.001 else "< 0.1 %"

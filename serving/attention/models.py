@@ -1,0 +1,258 @@
+"""A model to ask where it looks: one that a server has, or a SavedModel read from a directory."""
+
+import contextlib
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from signatures import TOP_K
+from signatures.labels import imagenet_labels
+
+from ..client import Client, ClientError
+from ..client.calls import TRIES
+from ..errors import Code, ServingError
+from .maps import Array, best_classes, class_attention_maps, saliency_map
+from .photograph import Photograph
+
+if TYPE_CHECKING:
+    from ..model_server.servables.servable import SessionServable
+
+Kind = Literal["away", "loading", "missing", "input", "failed"]
+
+_WAITING = ("START", "LOADING", "UNKNOWN")
+_CLASS_ATTENTION = "bytes_class_attention"
+_SELF_ATTENTION = "self_attention"
+_OUTPUT = re.compile(r"ca_ffn_block_(\d+)_att")
+# The contract's message; see `signatures.functions`.
+_BLOCKS = re.compile(r"block must be 0 to (\d+)")
+
+Shapes = Mapping[str, tuple[int | None, ...] | None]
+Run = Callable[[str, Mapping[str, Any]], Mapping[str, Array]]
+
+
+class AttentionError(Exception):
+    """Why a model cannot be asked; the message is one line.
+
+    Attributes:
+        kind: "away", no server answers; "loading", the model is not there yet; "missing", there is
+            no such model; "input", it takes no such input; "failed", it answered with an error.
+    """
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+        self.kind = kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a model made of one photograph.
+
+    Attributes:
+        maps: (H, G, G) float32 for each class-attention block; see `class_attention_maps`.
+        saliency: (S, S) float32; see `saliency_map`.
+        best: the best labels and their probabilities, best first; None for a feature extractor.
+    """
+
+    maps: tuple[Array, ...]
+    saliency: Array
+    best: list[tuple[str, float]] | None
+
+
+class AttentionModel:
+    """A model by its signatures.
+
+    Args:
+        name: what to call it.
+        version: its version; None for a directory.
+        images: shapes of the inputs of its signature `self_attention`, by name.
+        run: runs a signature on inputs and returns its outputs.
+
+    Raises:
+        AttentionError: it has no such signature.
+    """
+
+    def __init__(self, name: str, version: int | None, images: Shapes | None, run: Run) -> None:
+        shape = (images or {}).get("images")
+        if shape is None or len(shape) != 4 or shape[1] is None:
+            raise AttentionError(
+                "missing",
+                f"{name}: no signature {_SELF_ATTENTION} with images of a fixed size; "
+                "expected a model that pipelines.publish has published",
+            )
+        self.name = name
+        self.version = version
+        self.image_size: int = shape[1]
+        self._run = run
+
+    def look(self, photograph: Photograph) -> Look:
+        """Runs the model on a photograph.
+
+        Raises:
+            AttentionError: it failed.
+        """
+        outputs = self._run(_CLASS_ATTENTION, {"image_bytes": [photograph.encoded]})
+        blocks = sorted(
+            (int(match[1]), outputs[name])
+            for name in outputs
+            if (match := _OUTPUT.fullmatch(name)) is not None
+        )
+        maps = tuple(class_attention_maps(attention) for _, attention in blocks)
+        best = None
+        if "logits" in outputs:
+            logits = outputs["logits"][0]
+            best = [
+                (_label(number, len(logits)), probability)
+                for number, probability in best_classes(logits, TOP_K)
+            ]
+        return Look(maps, saliency_map(maps[0], self.image_size), best)
+
+    def self_attention(self, photograph: Photograph, block: int) -> Array:
+        """The attention (H, N, N) float32 of a self-attention block.
+
+        Raises:
+            AttentionError: there is no such block, or the model failed.
+        """
+        images = {"images": photograph.normalised(), "block": np.array([block], np.int32)}
+        for tries in range(1, TRIES + 1):
+            try:
+                attention: Array = self._run(_SELF_ATTENTION, images)["attention"][0]
+                return attention
+            except AttentionError as error:
+                match = _BLOCKS.search(str(error))
+                # A server that batches refuses a good block beside somebody else's wrong one.
+                others = match is not None and 0 <= block <= int(match[1])
+                if not others or tries == TRIES:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def self_attention_blocks(self) -> int:
+        """How many self-attention blocks there are.
+
+        No signature tells; but the refusal of one that cannot be does, before anything is run. A
+        server that batches refuses with it what is in the same batch, so ask once and keep it.
+
+        Raises:
+            AttentionError: the model failed otherwise.
+        """
+        size = self.image_size
+        images = {
+            "images": np.zeros((1, size, size, 3), np.float32),
+            "block": np.array([-1], np.int32),
+        }
+        try:
+            self._run(_SELF_ATTENTION, images)
+        except AttentionError as error:
+            if match := _BLOCKS.search(str(error)):
+                return int(match[1]) + 1
+            raise
+        raise AttentionError("failed", f"{self.name}: it answers for block -1")
+
+
+@contextlib.contextmanager
+def served_model(
+    server: str, model: str, version: int | None = None, timeout: float = 300.0
+) -> Iterator[AttentionModel]:
+    """A model of a server, by its own address; the version is held to what answers first.
+
+    Raises:
+        AttentionError: the server is away, or the model is not there or not one of ours.
+    """
+    with Client(server, model, version=version, timeout=timeout, retries=False) as client:
+        try:
+            metadata = client.metadata()
+        except ClientError as error:
+            raise _explained(error, client, version) from error
+    with Client(server, model, version=metadata.version, timeout=timeout) as client:
+
+        def run(signature: str, inputs: Mapping[str, Any]) -> Mapping[str, Array]:
+            try:
+                return client.predict(inputs, signature)
+            except ClientError as error:
+                raise _explained(error, client, metadata.version) from error
+
+        signature = metadata.signatures.get(_SELF_ATTENTION)
+        shapes = (
+            {name: tensor.shape for name, tensor in signature.inputs.items()}
+            if (signature is not None)
+            else None
+        )
+        yield AttentionModel(model, metadata.version, shapes, run)
+
+
+@contextlib.contextmanager
+def loaded_model(directory: pathlib.Path) -> Iterator[AttentionModel]:
+    """A SavedModel from a version's directory, run in this process as a server runs it.
+
+    Raises:
+        AttentionError: it cannot be loaded, or is not one of ours.
+    """
+    from ..model_server.servables.servable import SessionSettings, load_servable
+
+    try:
+        servable = load_servable(directory, SessionSettings())
+    except ServingError as error:
+        raise AttentionError("missing", f"{directory}: {error.message}") from error
+    try:
+        yield AttentionModel(str(directory), None, _shapes(servable), _runner(servable, directory))
+    finally:
+        servable.close()
+
+
+def _runner(servable: "SessionServable", directory: pathlib.Path) -> Run:
+    def run(signature: str, inputs: Mapping[str, Any]) -> Mapping[str, Array]:
+        definition = servable.signatures[signature]
+        feeds = {
+            definition.inputs[name].name: value
+            if isinstance(value, np.ndarray)
+            else np.array(value, object)
+            for name, value in inputs.items()
+        }
+        names = sorted(definition.outputs)
+        try:
+            values = servable.run(feeds, [definition.outputs[name].name for name in names])
+        except ServingError as error:
+            raise AttentionError("failed", f"{directory}: {error.message}") from error
+        return dict(zip(names, values, strict=True))
+
+    return run
+
+
+def _shapes(servable: "SessionServable") -> Shapes | None:
+    signature = servable.signatures.get(_SELF_ATTENTION)
+    if signature is None:
+        return None
+    return {
+        name: tuple(None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim)
+        for name, info in signature.inputs.items()
+    }
+
+
+def _explained(error: ClientError, client: Client, version: int | None) -> AttentionError:
+    """What a failed call means for who looks at pictures."""
+    named = error.model if version is None else f"{error.model} version {version}"
+    if error.code == Code.UNAVAILABLE:
+        return AttentionError(
+            "away", f"{error.server}: no model server answers there ({error.message})"
+        )
+    if error.code == Code.DEADLINE_EXCEEDED:
+        return AttentionError("failed", f"{error.server}: {named} did not answer in time")
+    if error.code != Code.NOT_FOUND:
+        return AttentionError("failed", f"{error.server}, {named}: {error.message}")
+    try:
+        states = {entry.version: entry.state for entry in client.status()}
+    except ClientError:
+        states = {}
+    wanted = [state for number, state in states.items() if version in (None, number)]
+    if any(state in _WAITING for state in wanted):
+        return AttentionError("loading", f"{error.server} is still loading {named}; try again soon")
+    return AttentionError("missing", f"{error.server} serves no {named}: {error.message}")
+
+
+def _label(number: int, classes: int) -> str:
+    labels = imagenet_labels()
+    # The first of a class's names is enough in a picture.
+    return labels[number].split(",")[0] if classes == len(labels) else f"class {number}"

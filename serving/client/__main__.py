@@ -1,0 +1,8 @@
+"""`python -m serving.client`: asks a model server."""
+
+import sys
+
+from .command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""The command of the client: `python -m serving.client classify|status|metadata`."""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from signatures.image_header import ImageHeaderError, check_image_header
+
+from ..errors import Code
+from .blocking import Client, FailedImagesError
+from .calls import blames_inputs
+from .channels import SERVER, TIMEOUT, ClientError, Tls
+from .types import Label
+
+
+@dataclasses.dataclass
+class _Photo:
+    """A file, and what became of it: its data, then its classes, or what is wrong with it."""
+
+    name: str
+    data: bytes = b""
+    classes: tuple[Label, ...] = ()
+    problem: str | None = None
+
+
+@dataclasses.dataclass
+class _Report:
+    """What is to be printed, and a line for each photo that has no answer."""
+
+    text: str
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+_USERS = (
+    Code.INVALID_ARGUMENT,
+    Code.NOT_FOUND,
+    Code.FAILED_PRECONDITION,
+    Code.UNAVAILABLE,
+    Code.DEADLINE_EXCEEDED,
+    Code.UNIMPLEMENTED,
+)
+"""Codes for which the status is 2: there is something else to ask, or another place."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: its arguments; those of the process when None.
+
+    Returns:
+        The exit status: 2 for what the user can put right, 1 if the server failed. With 2 the
+        answers for the other photos are printed, if only photos are wrong.
+    """
+    try:
+        options = _parser().parse_args(argv)
+        report = _run(options)
+    except ClientError as error:
+        return _failed(error, 2 if error.code in _USERS else 1)
+    except (OSError, ValueError) as error:
+        return _failed(error, 2)
+    if report.text:
+        print(report.text)
+    for problem in report.problems:
+        print(f"client: {_one_line(problem)}", file=sys.stderr)
+    return 2 if report.problems else 0
+
+
+def _run(options: argparse.Namespace) -> _Report:
+    """All that is to be printed, so that nothing is before all is known."""
+    tls = _tls(options)
+    photos = [_read(name) for name in getattr(options, "photos", ())]
+    if photos and all(photo.problem for photo in photos):
+        return _classified(photos, options.json)
+    with Client(
+        options.server,
+        options.model,
+        version=options.version,
+        label=options.label,
+        timeout=options.timeout,
+        tls=tls,
+    ) as client:
+        command: Callable[[Client, list[_Photo], bool], _Report] = options.command
+        return command(client, photos, options.json)
+
+
+def _read(name: str) -> _Photo:
+    try:
+        data = pathlib.Path(name).read_bytes()
+        check_image_header(data)
+    except OSError as error:
+        return _Photo(name, problem=str(error.strerror))
+    except ImageHeaderError as error:
+        return _Photo(name, problem=str(error))
+    return _Photo(name, data)
+
+
+def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
+    for photo in photos:
+        if photo.problem is not None:
+            continue
+        try:
+            # One at a time: each has all of the timeout, and no request is larger than a photo.
+            (photo.classes,) = client.classify(photo.data)
+        except FailedImagesError as error:
+            photo.problem = _first_line(error.failures[0])
+        except ClientError as error:
+            if not blames_inputs(error):
+                raise
+            photo.problem = _first_line(error)
+    return _classified(photos, as_json)
+
+
+def _classified(photos: list[_Photo], as_json: bool) -> _Report:
+    problems = [f"{photo.name}: {photo.problem}" for photo in photos if photo.problem is not None]
+    if as_json:
+        entries: list[dict[str, Any]] = [
+            {"image": photo.name, "classes": [label._asdict() for label in photo.classes]}
+            if photo.problem is None
+            else {"image": photo.name, "error": photo.problem}
+            for photo in photos
+        ]
+        return _Report(json.dumps(entries, indent=2), problems)
+    lines = []
+    for photo in photos:
+        if photo.problem is None:
+            lines.append(photo.name)
+            lines += [f"  {label.probability:8.4f}  {label.label}" for label in photo.classes]
+    return _Report("\n".join(lines), problems)
+
+
+def _status(client: Client, _: list[_Photo], as_json: bool) -> _Report:
+    versions = client.status()
+    if as_json:
+        return _Report(json.dumps([dataclasses.asdict(version) for version in versions], indent=2))
+    return _Report(
+        "\n".join(
+            f"{entry.version}  {entry.state}"
+            + (f"  {_one_line(entry.error)}" if entry.error else "")
+            for entry in versions
+        )
+    )
+
+
+def _metadata(client: Client, _: list[_Photo], as_json: bool) -> _Report:
+    found = client.metadata()
+    if as_json:
+        return _Report(json.dumps(dataclasses.asdict(found), indent=2))
+    untrained = ", not trained" if found.untrained else ""
+    lines = [f"{found.model} version {found.version}{untrained}"]
+    for name, signature in found.signatures.items():
+        lines.append(f"  {name}  {signature.method}")
+        for way, tensors in (("in ", signature.inputs), ("out", signature.outputs)):
+            for key, tensor in tensors.items():
+                lines.append(f"    {way} {key}  {tensor.dtype} {_shape(tensor.shape)}")
+    return _Report("\n".join(lines))
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> str:
+    if shape is None:
+        return "of any shape"
+    return f"({', '.join('?' if size is None else str(size) for size in shape)})"
+
+
+def _failed(error: Exception, status: int) -> int:
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    print(f"client: {_one_line(text)}", file=sys.stderr)
+    return status
+
+
+def _first_line(error: ClientError) -> str:
+    # The others name the nodes of the graph that failed.
+    return str(error).partition("\n")[0]
+
+
+def _one_line(text: str) -> str:
+    # Messages of TensorFlow name the node that failed in lines of their own.
+    return " ".join(text.split())
+
+
+def _tls(options: argparse.Namespace) -> Tls | None:
+    files = (options.ca, options.cert, options.key, options.tls_server_name)
+    if options.tls:
+        return Tls(*files)
+    if any(files):
+        raise ValueError("--ca, --cert, --key and --tls_server_name need --tls")
+    return None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _Parser(add_help=False)
+    common.add_argument("--server", default=SERVER, help="its gRPC port (default %(default)s)")
+    common.add_argument("--model", required=True, help="name of the model")
+    which = common.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, help="of the model (default the latest)")
+    which.add_argument("--label", help="of the version, in place of its number")
+    common.add_argument(
+        "--timeout", type=_seconds, default=TIMEOUT, help="seconds for a call (default %(default)s)"
+    )
+    common.add_argument("--json", action="store_true", help="print JSON, for programs")
+    common.add_argument("--tls", action="store_true", help="the server has TLS")
+    common.add_argument("--ca", help="PEM file that the server's certificate is signed by")
+    common.add_argument("--cert", help="PEM file of this client's certificate")
+    common.add_argument("--key", help="PEM file of its private key")
+    common.add_argument("--tls_server_name", help="name that the server's certificate is for")
+    parser = _Parser(prog="serving.client", allow_abbrev=False, description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="classify|status|metadata")
+    for name, command, text in (
+        ("classify", _classify, "the five best classes of photos"),
+        ("status", _status, "the versions of a model and their states"),
+        ("metadata", _metadata, "the signatures of a model"),
+    ):
+        added = commands.add_parser(name, parents=[common], allow_abbrev=False, help=text)
+        added.set_defaults(command=command)
+        if command is _classify:
+            added.add_argument("photos", nargs="+", metavar="PHOTO", help="a JPEG or PNG")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    # Not a number is not more than nothing either.
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+    return seconds

@@ -1,0 +1,72 @@
+"""`python -m serving.model_server`: serves published models by TF Serving's API.
+
+It takes the flags of `serving.model_server.flags`, loads the models, says in one line where it
+serves, and on SIGTERM answers what is in flight and ends.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from ..errors import Code, ServingError
+from ..quiet import load_tensorflow
+from .flags import FlagError, Options, parse_flags
+from .server import ModelServer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a server until SIGTERM or SIGINT.
+
+    Args:
+        argv: the arguments; those of the process if there are none.
+
+    Returns:
+        The exit status: 0 after a signal, 1 if the server did not come up, 2 for a wrong flag.
+    """
+    try:
+        options = parse_flags(sys.argv[1:] if argv is None else argv)
+    except FlagError as error:
+        print(f"model_server: {error}", file=sys.stderr)
+        return 2
+    if options.version:
+        print(f"TensorFlow ModelServer: cait-serving, API {version('tensorflow-serving-api')}")
+        print(f"TensorFlow Library: {version('tensorflow')}")
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    load_tensorflow()
+    return _serve(options, ended)
+
+
+def _serve(options: Options, ended: threading.Event) -> int:
+    server = None
+    try:
+        server = ModelServer(options)
+        port = server.start(ended.is_set)
+    except ServingError as error:
+        if server is not None:
+            server.stop(0)
+        if error.code == Code.CANCELLED and ended.is_set():
+            return 0
+        print(f"model_server: failed to start: {error}", file=sys.stderr)
+        return 1
+    print(f"model_server: serving gRPC on {options.host}:{port}", flush=True)
+    if options.rest_api_port:
+        print(f"model_server: serving REST on {options.host}:{options.rest_api_port}", flush=True)
+    ended.wait()
+    if not server.stop():
+        # A call that is still running would keep the process, and its thread cannot be ended.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

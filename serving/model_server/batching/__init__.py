@@ -1,0 +1,1 @@
+"""Joining requests to batches. Imports `servables`."""

@@ -1,0 +1,1 @@
+"""What each method of the API answers. Imports `servables`."""

@@ -1,0 +1,144 @@
+"""Predict: tensors in, tensors out.
+
+The order of the checks, their codes and their messages: `predict_impl.cc` and `predict_util.cc` of
+tensorflow/serving's servables, `GetInputValues` in tensorflow/cc/saved_model/util.cc.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from ...errors import failed_precondition, invalid_argument, not_serialisable
+from ...tensors import MOST_BYTES, Array, TensorError, to_array, to_proto
+from ..servables.core import ServerCore
+from ..servables.servable import DEFAULT_SIGNATURE, Servable
+from .on_version import on_version
+
+
+def predict(
+    core: ServerCore, request: predict_pb2.PredictRequest, timeout: float | None = None
+) -> predict_pb2.PredictResponse:
+    """Answers a Predict call.
+
+    Args:
+        core: where the models are.
+        request: the call's.
+        timeout: seconds left to the call; None is no limit.
+
+    Raises:
+        ServingError: what TF Serving answers.
+    """
+    return on_version(core, request, run_predict, timeout)
+
+
+def run_predict(
+    servable: Servable, request: predict_pb2.PredictRequest, timeout: float | None = None
+) -> predict_pb2.PredictResponse:
+    """Predict on one version; the reply's `model_spec` is without the version.
+
+    Raises:
+        ServingError: what TF Serving answers.
+    """
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    signature = predict_signature(servable, name)
+    arrays = _inputs(signature, request.inputs)
+    outputs = predict_arrays(servable, signature, arrays, request.output_filter, timeout)
+    # Protobuf ends there, and what comes before would have been copied for nothing.
+    if sum(array.nbytes for array in outputs.values()) > MOST_BYTES:
+        raise not_serialisable()
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.signature_name = name
+    for alias, array in outputs.items():
+        to_proto(array, response.outputs[alias])
+    return response
+
+
+def predict_signature(servable: Servable, name: str) -> meta_graph_pb2.SignatureDef:
+    """The signature that a Predict call names.
+
+    Raises:
+        ServingError: FAILED_PRECONDITION, if there is none.
+    """
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise failed_precondition(f'Serving signature key "{name}" not found.')
+    return signature
+
+
+def predict_arrays(
+    servable: Servable,
+    signature: meta_graph_pb2.SignatureDef,
+    inputs: Mapping[str, Array],
+    output_filter: Iterable[str] = (),
+    timeout: float | None = None,
+) -> dict[str, Array]:
+    """Runs a signature on arrays.
+
+    Args:
+        servable: the version to run.
+        signature: one of its signatures.
+        inputs: name of a tensor of the graph -> its value.
+        output_filter: aliases of the outputs to compute; all if there are none.
+        timeout: seconds left; None is no limit.
+
+    Returns:
+        Alias -> value, in the order of the filter.
+
+    Raises:
+        ServingError: a wrong filter, or what the graph says.
+    """
+    aliases: list[str] = []
+    for alias in output_filter:
+        if alias not in signature.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in "
+                f"the set {{{_join(signature.outputs)}}}."
+            )
+        if alias in aliases:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+        aliases.append(alias)
+    # Sorted, because every order of fetches would be one more executor in the session.
+    aliases = aliases or sorted(signature.outputs)
+    values = servable.run(inputs, [signature.outputs[alias].name for alias in aliases], timeout)
+    return dict(zip(aliases, values, strict=True))
+
+
+def _inputs(
+    signature: meta_graph_pb2.SignatureDef, sent: Mapping[str, tensor_pb2.TensorProto]
+) -> dict[str, Array]:
+    """Name of a tensor of the graph -> the value sent for it, or its default."""
+    wanted, defaults = signature.inputs, signature.defaults
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} "
+            f"len({{{_join(sent)}}}) != len({{{_join(wanted)}}}). "
+            f"Sent extra: {{{_join(set(sent) - set(wanted))}}}. "
+            f"Missing but required: {{{_join(set(wanted) - set(sent))}}}."
+        )
+    arrays = {}
+    for alias in sorted(wanted):
+        feed = wanted[alias].name
+        if alias not in sent and alias not in defaults:
+            raise invalid_argument(
+                f"Signature input alias: {alias}(feed name: {feed}) not found in request and no "
+                "default value provided. Inputs expected to be in the request "
+                f"{{{_join(sent)}}}, or default input alias set: {_join(defaults)}"
+            )
+        try:
+            arrays[feed] = to_array(sent[alias] if alias in sent else defaults[alias])
+        except TensorError as error:
+            raise invalid_argument(f"tensor parsing error: {alias}") from error
+    used = set(sent) & set(wanted)
+    if len(used) != len(sent):
+        raise invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {_join(used)}, "
+            f"request input: {_join(sent)}"
+        )
+    return arrays
+
+
+def _join(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

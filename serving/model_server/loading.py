@@ -1,0 +1,71 @@
+"""From a version's directory to what serves requests: load, put in front of it, warm up."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from .servables.servable import Loader, Servable, SessionSettings, load_servable
+from .warmup import REQUESTS, warm_up
+
+Wrapper = Callable[[Servable, pathlib.Path], Servable]
+"""Puts something in front of a version that was loaded from this directory, such as batching."""
+
+
+class LoadObserver(Protocol):
+    """Told of every load and every warm-up: the directory, why it failed, and its seconds."""
+
+    def load(self, directory: str, error: Exception | None, seconds: float) -> None:
+        """A SavedModel was loaded, or failed to."""
+
+    def warm_up(self, directory: str, error: Exception | None, seconds: float) -> None:
+        """The warm-up requests of a version were run, or failed."""
+
+
+def version_loader(
+    settings: SessionSettings,
+    enable_warmup: bool,
+    wrapper: Wrapper | None = None,
+    observer: LoadObserver | None = None,
+) -> Loader:
+    """The loader of a server.
+
+    Args:
+        settings: of the sessions.
+        enable_warmup: runs a version's warm-up requests before it is available; they go through
+            what `wrapper` puts in front, as a client's do.
+        wrapper: closes what it wraps when it is closed.
+        observer: told of every load and every warm-up.
+    """
+
+    def load(directory: pathlib.Path) -> Servable:
+        with _timed(directory, observer.load if observer is not None else None):
+            servable: Servable = load_servable(directory, settings)
+        try:
+            if wrapper is not None:
+                servable = wrapper(servable, directory)
+            if enable_warmup and (directory / REQUESTS).is_file():
+                with _timed(directory, observer.warm_up if observer is not None else None):
+                    warm_up(servable, directory)
+        except BaseException:
+            servable.close()
+            raise
+        return servable
+
+    return load
+
+
+@contextlib.contextmanager
+def _timed(
+    directory: pathlib.Path, told: Callable[[str, Exception | None, float], None] | None
+) -> Iterator[None]:
+    start, error = time.perf_counter(), None
+    try:
+        yield
+    except Exception as failure:
+        error = failure
+        raise
+    finally:
+        if told is not None:
+            told(str(directory), error, time.perf_counter() - start)

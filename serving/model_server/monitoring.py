@@ -1,0 +1,186 @@
+"""What a server counts and times, as Prometheus reads it.
+
+Names, labels, units (microseconds) and the text itself are those of the real server, so that its
+dashboards and alerts work with this one.
+
+Source: `prometheus_exporter.cc`, `servables/tensorflow/util.cc` and `saved_model_warmup_util.cc`
+of tensorflow/serving, tensorflow/cc/saved_model/loader.cc.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import prometheus_client
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from prometheus_client.metrics import MetricWrapperBase
+
+from serving_configs.server.monitoring import METRICS_PATH
+
+from ..errors import Code, error_from, invalid_argument
+from ..text_proto import read_text_proto
+
+_BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
+_STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+_MESSAGE = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+# From 10 microseconds to about 20 minutes.
+_BUCKETS = [10 * 1.8**power for power in range(33)]
+_COUNTED = ("Predict", "Classify", "Regress")
+# A label that a client chose, such as the name of a model that is not there.
+_LONGEST_LABEL = 256
+
+
+def metrics_path(config_file: str) -> str | None:
+    """The path of the metrics, as a `MonitoringConfig` names it.
+
+    Args:
+        config_file: the file, as text; "" is a config that enables nothing.
+
+    Returns:
+        The path, or None if there are to be no metrics.
+
+    Raises:
+        ServingError: the file cannot be read or is no such config.
+    """
+    if not config_file:
+        return None
+    config = read_text_proto(config_file, _config_class()()).prometheus_config
+    if not config.enable:
+        return None
+    if config.path and not config.path.startswith("/"):
+        raise invalid_argument(f"{config_file}: path: {config.path!r} does not begin with a slash")
+    return str(config.path or METRICS_PATH)
+
+
+class Metrics:
+    """The metrics of one server. May be written to and read from any thread."""
+
+    def __init__(self) -> None:
+        registry = prometheus_client.CollectorRegistry()
+
+        def named(kind: type[Any], name: str, *labels: str, **rest: Any) -> Any:
+            return kind(name, name, labels, registry=registry, **rest)
+
+        counter, histogram = prometheus_client.Counter, prometheus_client.Histogram
+        self._requests = named(counter, ":tensorflow:serving:request_count", "model_name", "status")
+        self._latency = named(
+            histogram,
+            ":tensorflow:serving:request_latency",
+            "model_name",
+            "API",
+            "entrypoint",
+            buckets=_BUCKETS,
+        )
+        self._warm_up = named(
+            histogram,
+            ":tensorflow:serving:model_warmup_latency",
+            "model_path",
+            "status",
+            buckets=_BUCKETS,
+        )
+        self._load_attempts = named(
+            counter, ":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status"
+        )
+        self._load_latency = named(counter, ":tensorflow:cc:saved_model:load_latency", "model_path")
+        self._all: list[MetricWrapperBase] = [
+            self._load_attempts,
+            self._load_latency,
+            self._warm_up,
+            self._requests,
+            self._latency,
+        ]
+
+    def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
+        """A request was answered. The time of one that failed is not kept.
+
+        Args:
+            model: its name, as the client gave it.
+            api: which call, as the entrypoint names it; "" for one that runs no model.
+            entrypoint: `GRPC` or `REST`.
+            code: of the answer.
+            seconds: from the request to the answer.
+        """
+        model = model[:_LONGEST_LABEL]
+        self._requests.labels(model, code.name).inc()
+        if code == Code.OK:
+            self._latency.labels(model, api, entrypoint).observe(seconds * 1e6)
+
+    def load(self, directory: str, error: Exception | None, seconds: float) -> None:
+        """A load of a SavedModel was tried."""
+        self._load_attempts.labels(directory, "fail" if error else "success").inc()
+        if error is None:
+            self._load_latency.labels(directory).inc(int(seconds * 1e6))
+
+    def warm_up(self, directory: str, error: Exception | None, seconds: float) -> None:
+        """The warm-up requests of a version were run; the status has the message, as there."""
+        status = "OK" if error is None else str(error_from(error))
+        self._warm_up.labels(directory, status).observe(seconds * 1e6)
+
+    def page(self) -> str:
+        """All of it, as text.
+
+        prometheus_client's own text has other names for counters (`..._total`) and for the limits
+        of buckets.
+        """
+        lines = []
+        for metric in self._all:
+            for family in metric.collect():
+                lines.append(f"# TYPE {family.name} {family.type}")
+                for sample in family.samples:
+                    if not sample.name.endswith("_created"):
+                        name = sample.name
+                        if family.type == "counter":
+                            name = family.name
+                        labels = ",".join(
+                            f'{label}="{_escaped(label, value)}"'
+                            for label, value in sample.labels.items()
+                        )
+                        lines.append(f"{name}{{{labels}}} {sample.value:.16g}")
+        return "\n".join(lines) + "\n"
+
+
+def grpc_observer(metrics: Metrics) -> Callable[[str, Any, Code, float], None]:
+    """What tells the metrics of gRPC calls: of three that run a model, as in the real server."""
+
+    def observe(name: str, request: Any, code: Code, seconds: float) -> None:
+        if name in _COUNTED:
+            model = request.model_spec.name if request is not None else ""
+            metrics.request(model, name, "GRPC", code, seconds)
+
+    return observe
+
+
+def rest_observer(metrics: Metrics) -> Callable[[str, str, Code, float], None]:
+    """What tells the metrics of REST calls: of all, those that run no model with an API of ""."""
+
+    def observe(model: str, api: str, code: Code, seconds: float) -> None:
+        metrics.request(model, api, "REST", code, seconds)
+
+    return observe
+
+
+def _escaped(label: str, value: str) -> str:
+    if label == "le" and value != "+Inf":
+        return f"{float(value):g}"
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _config_class() -> Any:
+    """`MonitoringConfig`, which tensorflow-serving-api does not carry."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="monitoring_config.proto", package="tensorflow.serving", syntax="proto3"
+    )
+    prometheus = file.message_type.add(name="PrometheusConfig")
+    prometheus.field.add(name="enable", number=1, type=_BOOL)
+    prometheus.field.add(name="path", number=2, type=_STRING)
+    monitoring = file.message_type.add(name="MonitoringConfig")
+    monitoring.field.add(
+        name="prometheus_config",
+        number=1,
+        type=_MESSAGE,
+        type_name=".tensorflow.serving.PrometheusConfig",
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("tensorflow.serving.MonitoringConfig")
+    )

@@ -1,0 +1,1 @@
+"""The REST API: TF Serving's calls as JSON. Imports `calls` and `servables`."""

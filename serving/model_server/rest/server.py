@@ -1,0 +1,186 @@
+"""HTTP for the REST API and the metrics: uvicorn in a thread of its own.
+
+Source: `http_server.cc` and util/net_http of tensorflow/serving.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ...errors import Code, ServingError
+from ...tensors import MOST_BYTES
+from .api import HTTP_STATUS, PREFIX, Reply, RestApi
+from .outputs import error_json
+
+_CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_JSON = "application/json"
+# Seconds beyond the grace until the thread is given up: uvicorn looks ten times a second.
+_MARGIN = 5.0
+# Seconds that a connection without a call is kept.
+_KEEP_ALIVE = 60
+
+
+class RestServer:
+    """An HTTP server over the REST API.
+
+    Args:
+        api: answers what begins with `/v1/`.
+        threads: calls answered at a time.
+        cors: lets pages of other origins call it.
+        metrics: the path of the metrics, and what writes their page.
+    """
+
+    def __init__(
+        self,
+        api: RestApi,
+        threads: int,
+        cors: bool = False,
+        metrics: tuple[str, Callable[[], str]] | None = None,
+    ) -> None:
+        self._api = api
+        self._headers = _CORS if cors else {}
+        self._metrics = metrics
+        self._threads = futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        self._socket: socket.socket | None = None
+        self._config = uvicorn.Config(
+            self._answer,
+            interface="asgi3",
+            proxy_headers=False,
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._thread = threading.Thread(target=self._serve, name="rest", daemon=True)
+        self._end = 0.0
+
+    def listen(self, host: str, port: int) -> int:
+        """Takes an address.
+
+        Args:
+            host: its host.
+            port: its port; 0 is a free one.
+
+        Returns:
+            The port.
+
+        Raises:
+            ServingError: UNAVAILABLE, it cannot be listened on.
+        """
+        try:
+            address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            self._socket = socket.create_server(address[4][:2], family=address[0])
+        except OSError as error:
+            # The text of a socket that is taken names the address once more; a name that is not
+            # found has a text alone, and a number below zero.
+            known = error.errno is not None and error.errno > 0
+            reason = os.strerror(error.errno or 0) if known else error.strerror
+            raise ServingError(
+                Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {reason}"
+            ) from error
+        # Connections inherit it. Without it a reply, which goes out in two parts, takes 40 ms more.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Answers calls from now on."""
+        self._thread.start()
+
+    def begin_stop(self, grace: float) -> None:
+        """Takes no more calls. Those that are being answered have `grace` seconds."""
+        self._end = time.monotonic() + grace
+        self._config.timeout_graceful_shutdown = max(1, round(grace))
+        self._server.should_exit = True
+
+    def stop(self) -> bool:
+        """Waits for the calls that were being answered when the stop began.
+
+        Returns:
+            Whether all were answered in their time.
+        """
+        if self._thread.is_alive():
+            self._thread.join(max(0.0, self._end - time.monotonic()) + _MARGIN)
+            answered = not self._thread.is_alive() and time.monotonic() < self._end
+        else:
+            answered = True
+            if self._socket is not None:
+                self._socket.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        return answered
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket] if self._socket is not None else None)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        with contextlib.suppress(ClientDisconnect):
+            response = await self._response(request)
+            await response(scope, receive, send)
+
+    async def _response(self, request: Request) -> Response:
+        path = request.scope["raw_path"].decode("ascii", "replace")
+        query = request.scope["query_string"].decode("ascii", "replace")
+        whole = f"{path}?{query}" if query else path
+        if self._metrics is not None and path == self._metrics[0]:
+            return self._metrics_page(whole)
+        if not PREFIX.match(path):
+            return Response(_NOT_FOUND, 404, media_type="text/html")
+        if request.method == "OPTIONS":
+            reply = self._api.preflight(request.headers.get("origin", ""))
+            return Response(reply.body, reply.status, self._headers)
+        body = await _body(request)
+        if body is None:
+            return Response(b"", 413)
+        compressed = "gzip" in request.headers.get("content-encoding", "")
+        try:
+            reply = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._api.answer, request.method, whole, body, compressed
+            )
+        except asyncio.CancelledError:
+            # By uvicorn, when the grace of a stop is over.
+            text = error_json("The server stops, and this call took too long")
+            reply = Reply(HTTP_STATUS[Code.UNAVAILABLE], text.encode())
+        return Response(reply.body, reply.status, self._headers, _JSON)
+
+    def _metrics_page(self, path: str) -> Response:
+        assert self._metrics is not None
+        expected, page = self._metrics
+        if path != expected:
+            text = f"Unexpected path: {path}. Should be {expected}"
+            return Response(text, 400, media_type="text/plain")
+        return Response(page(), media_type="text/plain")
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body; None if it is larger than a message could be."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MOST_BYTES:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+_NOT_FOUND = (
+    b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n"
+    b"</BODY></HTML>\n"
+)

@@ -1,0 +1,101 @@
+"""The models that a server is to serve: reading and checking a `ModelServerConfig`.
+
+Source: `server_core.cc` and `server.cc` of tensorflow/serving's model_servers.
+"""
+
+import re
+
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+
+from ...errors import ServingError, failed_precondition, invalid_argument
+from ...text_proto import read_text_proto
+
+PLATFORM = "tensorflow"
+
+_MODEL_TYPE_TENSORFLOW = 1
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9.]*://")
+
+
+def single_model_config(name: str, base_path: str) -> ModelServerConfig:
+    """The config of `--model_name` and `--model_base_path`."""
+    config = ModelServerConfig()
+    config.model_config_list.config.add(name=name, base_path=base_path, model_platform=PLATFORM)
+    return config
+
+
+def read_config(path: str) -> ModelServerConfig:
+    """A config from a file, as text.
+
+    Raises:
+        ServingError: it is not there or no `ModelServerConfig`.
+    """
+    return read_text_proto(path, ModelServerConfig())
+
+
+def check_config(new: ModelServerConfig, old: ModelServerConfig | None) -> None:
+    """Whether a server may go from one config to another; `old` is None at the start.
+
+    Raises:
+        ServingError: why not.
+    """
+    if new.WhichOneof("config") != "model_config_list":
+        raise failed_precondition(
+            "Cannot transition to requested config. It is only legal to transition from one "
+            "ModelConfigList to another."
+        )
+    names = set()
+    for model in new.model_config_list.config:
+        if model.name in names:
+            raise invalid_argument(
+                f"Illegal to list model {model.name} multiple times in config list"
+            )
+        names.add(model.name)
+    for model in new.model_config_list.config:
+        if not (model.base_path.startswith("/") or _SCHEME.match(model.base_path)):
+            raise invalid_argument(
+                f"Expected model {model.name} to have an absolute path or URI; "
+                f"got base_path()={model.base_path}"
+            )
+    was = {model.name: model for model in old.model_config_list.config} if old else {}
+    for model in new.model_config_list.config:
+        platform = _platform(model)
+        if model.name in was and _platform(was[model.name]) != platform:
+            raise invalid_argument(
+                f"Illegal to change a model's platform. For model {model.name} platform was "
+                f"{_platform(was[model.name])} and new platform requested is {platform}"
+            )
+    for model in new.model_config_list.config:
+        if _platform(model) != PLATFORM:
+            raise invalid_argument(
+                f"Model {model.name} requests unsupported platform {_platform(model)}"
+            )
+        if _SCHEME.match(model.base_path):
+            raise _only_local(model)
+
+
+def _platform(model: ModelConfig) -> str:
+    """The platform of a model, which an old field may give as well."""
+    if not model.model_type:
+        if not model.model_platform:
+            raise invalid_argument(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                "ModelServerConfig::model_platform."
+            )
+        platform: str = model.model_platform
+        return platform
+    if model.model_platform:
+        raise invalid_argument(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+            "ModelServerConfig::model_platform."
+        )
+    if model.model_type != _MODEL_TYPE_TENSORFLOW:
+        raise invalid_argument(
+            f"ModelServerConfig::model_type choice {model.model_type} not supported."
+        )
+    return PLATFORM
+
+
+def _only_local(model: ModelConfig) -> ServingError:
+    return invalid_argument(
+        f"Model {model.name}: this server reads local directories only, not {model.base_path}"
+    )

@@ -1,0 +1,170 @@
+"""A server put together from its parts: models, gRPC, REST, batching, metrics."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ServingError
+from .flags import Options
+
+if TYPE_CHECKING:
+    from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+    from .batching.session import Batching
+    from .monitoring import Metrics
+    from .rest.server import RestServer
+    from .servables.core import ServerCore
+
+_log = logging.getLogger(__name__)
+
+GRACE = 30.0
+"""Seconds that calls in flight are given on SIGTERM."""
+
+
+class ModelServer:
+    """A server with its models. TensorFlow has to be loaded before one is made.
+
+    Args:
+        options: the flags.
+
+    Raises:
+        ServingError: the batching parameters, the TLS config or the monitoring config cannot be
+            read or are wrong.
+    """
+
+    def __init__(self, options: Options) -> None:
+        # They load TensorFlow, which some flags have to come before.
+        from .grpc_server import GrpcServer
+        from .loading import version_loader
+        from .monitoring import Metrics, grpc_observer
+        from .servables.core import CoreSettings, ServerCore
+        from .servables.servable import SessionSettings
+        from .servables.versions import Retries
+
+        self._options = options
+        self._batching = _batching(options)
+        self._credentials = _credentials(options)
+        metrics = Metrics()
+        self.core = ServerCore(
+            version_loader(
+                SessionSettings(*options.parallelism),
+                options.enable_model_warmup,
+                self._batching.wrap if self._batching is not None else None,
+                metrics,
+            ),
+            CoreSettings(
+                options.file_system_poll_wait_seconds,
+                Retries(
+                    options.max_num_load_retries, options.load_retry_interval_micros / 1_000_000
+                ),
+                options.allow_version_labels_for_unavailable_models,
+            ),
+        )
+        self._grpc = GrpcServer(
+            self.core,
+            options.grpc_max_threads,
+            options.grpc_channel_arguments,
+            grpc_observer(metrics),
+        )
+        self._rest = _rest(options, self.core, metrics)
+        self._stopping = threading.Event()
+        self._config_poller = threading.Thread(target=self._poll_config, name="config", daemon=True)
+
+    def start(self, cancelled: Callable[[], bool] = lambda: False) -> int:
+        """Loads the models of the first config, then answers calls.
+
+        Args:
+            cancelled: asked now and then while the models load.
+
+        Returns:
+            The port of gRPC.
+
+        Raises:
+            ServingError: the config is wrong, a model failed to load, or an address is taken.
+        """
+        self.core.reload(self._read_config(), None, cancelled)
+        options = self._options
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        port = self._grpc.listen(f"{host}:{options.port}", self._credentials)
+        if options.grpc_socket_path:
+            self._grpc.listen(f"unix:{options.grpc_socket_path}", self._credentials)
+        if self._rest is not None:
+            self._rest.listen(options.host, options.rest_api_port)
+        self._grpc.start()
+        if self._rest is not None:
+            self._rest.start()
+        if options.model_config_file and options.model_config_file_poll_wait_seconds:
+            self._config_poller.start()
+        return port
+
+    def stop(self, grace: float = GRACE) -> bool:
+        """Takes no more calls, answers what is in flight, unloads the models.
+
+        Returns:
+            Whether all of that was done within its time.
+        """
+        self._stopping.set()
+        if self._rest is not None:
+            self._rest.begin_stop(grace)
+        answered = self._grpc.stop(grace)
+        if self._rest is not None:
+            answered = self._rest.stop() and answered
+        unloaded = self.core.stop()
+        # Unloading needs the threads of the batching: it waits for what is in the queues.
+        if unloaded and self._batching is not None:
+            unloaded = self._batching.stop(GRACE)
+        return unloaded and answered
+
+    def _read_config(self) -> "ModelServerConfig":
+        from .servables.config import read_config, single_model_config
+
+        if self._options.model_config_file:
+            return read_config(self._options.model_config_file)
+        return single_model_config(self._options.model_name, self._options.model_base_path)
+
+    def _poll_config(self) -> None:
+        wait = self._options.model_config_file_poll_wait_seconds
+        while not self._stopping.wait(wait):
+            try:
+                self.core.reload(self._read_config(), None, self._stopping.is_set)
+            except ServingError as error:
+                if not self._stopping.is_set():
+                    _log.error("%s: %s", self._options.model_config_file, error)
+
+
+def _batching(options: Options) -> "Batching | None":
+    from .batching.parameters import BatchingParameters, read_batching_parameters
+    from .batching.session import Batching
+
+    if not options.enable_batching:
+        return None
+    if options.batching_parameters_file:
+        common = read_batching_parameters(options.batching_parameters_file)
+    else:
+        common = BatchingParameters(thread_pool_name="model_server_batch_threads")
+    return Batching(common, options.enable_per_model_batching_parameters)
+
+
+def _rest(options: Options, core: "ServerCore", metrics: "Metrics") -> "RestServer | None":
+    if not options.rest_api_port:
+        return None
+    from .monitoring import metrics_path, rest_observer
+    from .rest.api import RestApi
+    from .rest.server import RestServer
+
+    seconds = options.rest_api_timeout_in_ms / 1000
+    path = metrics_path(options.monitoring_config_file)
+    return RestServer(
+        RestApi(core, seconds if seconds > 0 else None, rest_observer(metrics)),
+        options.rest_api_num_threads,
+        options.rest_api_enable_cors_support,
+        (path, metrics.page) if path is not None else None,
+    )
+
+
+def _credentials(options: Options) -> Any:
+    """Of TLS, for gRPC alone: REST is plain, as it is in the real server."""
+    from .tls import read_credentials
+
+    return read_credentials(options.ssl_config_file) if options.ssl_config_file else None

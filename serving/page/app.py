@@ -1,0 +1,239 @@
+"""The page's side of HTTP: what `static/page.js` asks for, answered from a model server.
+
+Maps go to the browser as bytes, one for each patch or pixel: the self-attention of one block, which
+is up to 38 MB of float32, is there as one byte for each pair of patches.
+"""
+
+import base64
+import collections
+import hashlib
+import io
+import pathlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ..attention.figure import COLOURS, percent
+from ..attention.maps import Array, scaled
+from ..attention.models import AttentionError, served_model
+from ..attention.photograph import Photograph, Pixels, UnreadableImageError, read_photograph
+from .models import list_models
+
+STATIC = pathlib.Path(__file__).with_name("static")
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
+"""The names of this machine to itself."""
+
+MOST_BYTES = 64 * 1024 * 1024
+"""The largest photograph's file that is taken."""
+
+_KEPT = 2
+"""Blocks whose self-attention is kept, so that another head of it needs no other run."""
+
+_HEADERS = {
+    # Nothing comes from elsewhere, and nothing goes there.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+_STATUS = {
+    "away": 503,
+    "loading": 503,
+    "missing": 404,
+    "input": 400,
+    "failed": 502,
+    "image": 422,
+}
+
+
+def create_app(
+    address: Callable[[], str],
+    names: Sequence[str],
+    timeout: float = 300.0,
+    hosts: Sequence[str] = LOOPBACK,
+) -> Starlette:
+    """The page as an application.
+
+    Args:
+        address: of the model server; it may raise an AttentionError while there is none.
+        names: of the models to ask it about.
+        timeout: seconds that a model has for one run.
+        hosts: names by which a browser may call this page. Without that, a page elsewhere whose
+            name is made to mean this machine could read what this one answers.
+    """
+    page = _Page(address, names, timeout)
+    return Starlette(
+        routes=[
+            Route("/", lambda _: FileResponse(STATIC / "page.html", headers=_HEADERS)),
+            Route("/colours", _colours),
+            Route("/models", page.models),
+            Route("/look", page.look, methods=["POST"]),
+            Route("/self_attention", page.self_attention, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+    )
+
+
+class _Page:
+    def __init__(self, address: Callable[[], str], names: Sequence[str], timeout: float) -> None:
+        self._address = address
+        self._names = names
+        self._timeout = timeout
+        self._blocks: dict[tuple[str, str, int], int] = {}
+        self._kept: collections.OrderedDict[tuple[Any, ...], Array] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    async def models(self, request: Request) -> Response:
+        def answer() -> Mapping[str, Any]:
+            address = self._address()
+            return {"server": address, "models": list_models(address, self._names)}
+
+        return await _answered(answer)
+
+    async def look(self, request: Request) -> Response:
+        encoded = await _body(request)
+        return await _answered(lambda: self._look(request.query_params, encoded))
+
+    async def self_attention(self, request: Request) -> Response:
+        encoded = await _body(request)
+        return await _answered(lambda: self._self_attention(request.query_params, encoded))
+
+    def _look(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
+        name, version = _model(query)
+        address = self._address()
+        with served_model(address, name, version, self._timeout) as model:
+            photograph = _photograph(encoded, model.image_size)
+            look = model.look(photograph)
+            blocks = self._blocks.get((address, name, version))
+            if blocks is None:
+                blocks = self._blocks[address, name, version] = model.self_attention_blocks()
+        height, width = photograph.shown.shape[:2]
+        return {
+            "photograph": {
+                "png": _png(photograph.shown),
+                "width": width,
+                "height": height,
+                "left": photograph.left,
+                "top": photograph.top,
+                "size": photograph.size,
+            },
+            "grid": look.maps[0].shape[1],
+            "best": look.best
+            and [
+                {"label": label, "probability": probability, "text": percent(probability)}
+                for label, probability in look.best
+            ],
+            "blocks": [
+                [{"map": _bytes(values), "most": f"{values.max():.2g}"} for values in maps]
+                for maps in look.maps
+            ],
+            "saliency": _bytes(look.saliency.clip(0, 1)),
+            "self_attention_blocks": blocks,
+        }
+
+    def _self_attention(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
+        name, version = _model(query)
+        block = _number(query, "block")
+        address = self._address()
+        key = (address, name, version, block, hashlib.sha256(encoded or b"").digest())
+        with self._lock:
+            attention = self._kept.get(key)
+        if attention is None:
+            with served_model(address, name, version, self._timeout) as model:
+                photograph = _photograph(encoded, model.image_size)
+                attention = model.self_attention(photograph, block)
+            with self._lock:
+                self._kept[key] = attention
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        if query.get("head", "mean") == "mean":
+            values: Array = attention.mean(axis=0)
+        else:
+            head = _number(query, "head")
+            if head >= len(attention):
+                raise AttentionError("input", f"head {head}: 0 to {len(attention) - 1}")
+            values = attention[head]
+        # Each patch's map is scaled by itself: what is asked is where this one looks most.
+        return {"map": _encoded(np.stack([_quantised(row) for row in values]))}
+
+
+async def _body(request: Request) -> bytes | None:
+    """The photograph's file; None when it is too large."""
+    parts: list[bytes] = []
+    total = 0
+    async for part in request.stream():
+        total += len(part)
+        if total <= MOST_BYTES:
+            parts.append(part)
+    return b"".join(parts) if total <= MOST_BYTES else None
+
+
+async def _answered(answer: Callable[[], Mapping[str, Any]]) -> Response:
+    """The answer, or what is wrong as `{"error": {"kind": ..., "message": ...}}`."""
+    try:
+        return JSONResponse(await run_in_threadpool(answer), headers=_HEADERS)
+    except AttentionError as error:
+        kind, message = str(error.kind), str(error)
+    except UnreadableImageError as error:
+        kind, message = "image", f"The image cannot be read: {error}"
+    return JSONResponse(
+        {"error": {"kind": kind, "message": message}}, _STATUS[kind], headers=_HEADERS
+    )
+
+
+def _colours(request: Request) -> Response:
+    """The colour map: 256 times red, green, blue."""
+    table = mpl.colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
+    return JSONResponse(table.ravel().tolist(), headers=_HEADERS)
+
+
+def _photograph(encoded: bytes | None, size: int) -> Photograph:
+    if encoded is None:
+        raise UnreadableImageError(f"its file is larger than {MOST_BYTES >> 20} MiB")
+    return read_photograph(encoded, size)
+
+
+def _model(query: Mapping[str, str]) -> tuple[str, int]:
+    name = query.get("model", "")
+    if not name:
+        raise AttentionError("input", "model: missing")
+    return name, _number(query, "version")
+
+
+def _number(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name, "")
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise AttentionError("input", f"{name}: {text[:30]!r}; expected a number")
+    return int(text)
+
+
+def _quantised(values: Array) -> Pixels:
+    return np.rint(scaled(values) * 255).astype(np.uint8)
+
+
+def _bytes(values: Array) -> str:
+    return _encoded(_quantised(values))
+
+
+def _encoded(values: Pixels) -> str:
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _png(pixels: Pixels) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,1 @@
+"""The hub: archives, pages and Kaggle's metadata. Imports `tree`."""

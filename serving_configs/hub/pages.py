@@ -1,0 +1,128 @@
+"""Pages of the hub, in tfhub.dev's documentation format: models, the collection, the publisher.
+
+Rendered from the templates and the contract.
+"""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from signatures import Geometry, Head, TensorContract, signatures_for
+
+from ..rendering import render
+from ..tree.paths import hub_handle
+from ..tree.published import PublishedModel
+from .archive import archive_name, hub_root
+
+LICENCE = "apache-2.0"
+"""Of the weights, by timm's configuration."""
+
+DATASET = "imagenet-ilsvrc-2012-cls"
+COLLECTION = "cait"
+
+# Task of the hub's vocabulary, by head.
+_TASKS: dict[Head, str] = {
+    "classifier": "image-classification",
+    "features": "image-feature-vector",
+}
+
+
+def docs_root(publish_to: str) -> pathlib.Path:
+    """The directory of the pages."""
+    return hub_root(publish_to) / "docs"
+
+
+def model_page_name(publisher: str, model: str, version: int) -> str:
+    """A model page's path under `docs_root`."""
+    return f"{publisher}/{model}/{version}.md"
+
+
+def collection_page_name(publisher: str) -> str:
+    """The collection page's path under `docs_root`."""
+    return f"{publisher}/collections/{COLLECTION}/1.md"
+
+
+def publisher_page_name(publisher: str) -> str:
+    """The publisher page's path under `docs_root`."""
+    return f"{publisher}/{publisher}.md"
+
+
+def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:
+    """The page of a model.
+
+    Args:
+        model: what is known of it.
+        publisher: the publisher's name.
+        hub_url: where the hub's root can be read, without a slash at the end.
+    """
+    return render(
+        "model.md.j2",
+        model=model,
+        title=title_of(model.variant),
+        handle=hub_handle(publisher, model.model, model.version),
+        archive=f"{hub_url}/{archive_name(publisher, model.model, model.version)}",
+        task=_TASKS[model.head],
+        dataset=DATASET,
+        licence=LICENCE,
+        rows=signature_rows(model.head, model.geometry),
+        sibling=_sibling(model),
+        publisher=publisher,
+    )
+
+
+def collection_page(models: Iterable[PublishedModel], publisher: str, hub_url: str) -> str:
+    """The page of all models, each by its latest version.
+
+    Args:
+        models: the latest version of each.
+        publisher: the publisher's name.
+        hub_url: as in `model_page`.
+    """
+    ordered = sorted(models, key=lambda model: (model.parameters, model.geometry.image_size))
+    variants = list(dict.fromkeys(model.variant for model in ordered))
+    return render(
+        "collection.md.j2",
+        handle=hub_handle(publisher, COLLECTION, 1),
+        publisher=publisher,
+        dataset=DATASET if any(m.trained and m.knows_imagenet for m in ordered) else "",
+        tasks=[task for head, task in _TASKS.items() if any(m.head == head for m in ordered)],
+        variants=[[m for m in ordered if m.variant == variant] for variant in variants],
+        models={head: [m for m in ordered if m.head == head] for head in _TASKS},
+        untrained=[model.model for model in ordered if not model.trained],
+        title=title_of,
+        archive=lambda m: f"{hub_url}/{archive_name(publisher, m.model, m.version)}",
+    )
+
+
+def publisher_page(publisher: str) -> str:
+    """The page of a publisher."""
+    return render("publisher.md.j2", publisher=publisher, collection=COLLECTION)
+
+
+def title_of(variant: str) -> str:
+    """A variant's name as people write it: `cait_xxs24_224` is CaiT-XXS24 at 224 pixels."""
+    name, _, rest = variant.partition("_")
+    size, _, pixels = rest.partition("_")
+    return f"{'CaiT' if name == 'cait' else name}-{size.upper()} at {pixels} pixels"
+
+
+def signature_rows(head: Head, geometry: Geometry) -> list[tuple[str, str, str, str]]:
+    """A row for each tensor of each signature: signature, input or output, shape, text."""
+    rows = []
+    for name, signature in signatures_for(head, geometry).items():
+        rows.append((f"`{name}`", "", "", signature.text))
+        for kind, tensors in (("input", signature.inputs), ("output", signature.outputs)):
+            rows += [
+                (f"{kind} `{tensor.name}`", tensor.dtype, _shape(tensor, geometry), tensor.text)
+                for tensor in tensors
+            ]
+    return rows
+
+
+def _shape(tensor: TensorContract, geometry: Geometry) -> str:
+    sizes: Sequence[int | None] = tensor.resolve(geometry)
+    text = ", ".join("B" if size is None else str(size) for size in sizes)
+    return f"({text},)" if len(sizes) == 1 else f"({text})"
+
+
+def _sibling(model: PublishedModel) -> str:
+    return model.variant if model.head == "features" else f"{model.variant}_fe"

@@ -1,0 +1,1 @@
+"""What a server reads: models.config, batching, monitoring, deployment files. Imports `tree`."""

@@ -1,0 +1,134 @@
+"""Batching: sizes and waits derived from what was measured of a model.
+
+The text proto is TF Serving's `BatchingParameters` (`session_bundle_config.proto`). With
+`--enable_per_model_batching_parameters` a server reads a model's own file from the version's root,
+and only the threads from the common file.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from ..tree.paths import serving_root
+
+FILE_IN_VERSION = "batching_params.pbtxt"
+"""In a version's root; not in a hub archive."""
+
+LATENCY_BUDGET = 0.5
+"""Seconds that a full batch may take: what the last request of it waits for."""
+
+MEMORY_BUDGET = 2**30
+"""Bytes that a full batch may need beside the weights."""
+
+LARGEST_BATCH = 32
+"""More images at once gain nothing on processors, and each size has to be warmed up."""
+
+QUEUE_SECONDS = 10.0
+"""Seconds of work that may wait in a queue before a server answers UNAVAILABLE."""
+
+_LONGEST_WAIT = 0.005
+_SHARE_OF_LATENCY = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of a model on the machine of the gate.
+
+    Attributes:
+        latency: seconds of one image.
+        batch: number of images of the second measurement; 1 when there was none.
+        batch_latency: seconds of that many at once.
+        memory_per_image: bytes that a further image in a batch needs, at most of all signatures.
+    """
+
+    latency: float
+    batch: int
+    batch_latency: float
+    memory_per_image: int
+
+    def predicted(self, images: int) -> float:
+        """Seconds of a batch, by the line through both measurements."""
+        if self.batch == 1:
+            return self.latency * images
+        each = max(0.0, (self.batch_latency - self.latency) / (self.batch - 1))
+        return self.latency + each * (images - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """Parameters of batching; the names are TF Serving's.
+
+    Attributes:
+        allowed_batch_sizes: increasing; the last is `max_batch_size`.
+        batch_timeout_micros: microseconds that a batch waits to be filled.
+        max_enqueued_batches: batches that may wait.
+    """
+
+    allowed_batch_sizes: tuple[int, ...]
+    batch_timeout_micros: int
+    max_enqueued_batches: int
+
+    @property
+    def max_batch_size(self) -> int:
+        """Images of the largest batch."""
+        return self.allowed_batch_sizes[-1]
+
+    def as_text(self) -> str:
+        """The text proto."""
+        lines = [
+            f"max_batch_size {{ value: {self.max_batch_size} }}",
+            f"batch_timeout_micros {{ value: {self.batch_timeout_micros} }}",
+            f"max_enqueued_batches {{ value: {self.max_enqueued_batches} }}",
+            *(f"allowed_batch_sizes: {size}" for size in self.allowed_batch_sizes),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def batching_for(measured: Measured) -> Batching:
+    """The parameters that fit a model.
+
+    The largest batch is the largest power of two within `LATENCY_BUDGET`, `MEMORY_BUDGET` and
+    `LARGEST_BATCH`; the allowed sizes are the powers of two up to it, so that filling up at most
+    doubles the work. A batch waits a twentieth of one image's latency, at most 5 ms, which an idle
+    server's client does not notice.
+    """
+    sizes = [1]
+    while (size := 2 * sizes[-1]) <= LARGEST_BATCH:
+        if measured.predicted(size) > LATENCY_BUDGET:
+            break
+        if size * measured.memory_per_image > MEMORY_BUDGET:
+            break
+        sizes.append(size)
+    wait = min(_LONGEST_WAIT, _SHARE_OF_LATENCY * measured.latency) if len(sizes) > 1 else 0.0
+    full = max(measured.predicted(sizes[-1]), 1e-6)
+    return Batching(
+        allowed_batch_sizes=tuple(sizes),
+        batch_timeout_micros=round(1e6 * wait),
+        max_enqueued_batches=min(100, max(1, int(QUEUE_SECONDS / full))),
+    )
+
+
+def smallest(models: Sequence[Batching]) -> Batching:
+    """Parameters that suit all of several models, for a server that has one set of them."""
+    return Batching(
+        allowed_batch_sizes=min((m.allowed_batch_sizes for m in models), key=len, default=(1,)),
+        batch_timeout_micros=min((m.batch_timeout_micros for m in models), default=0),
+        max_enqueued_batches=min((m.max_enqueued_batches for m in models), default=100),
+    )
+
+
+def batching_parameters_path(publish_to: str) -> pathlib.Path:
+    """Where the common file of a published tree is."""
+    return serving_root(publish_to) / "batching_parameters.txt"
+
+
+def common_parameters(models: Sequence[Batching]) -> str:
+    """The text of the common file.
+
+    The number of threads is left to the server: it is that of its processors.
+    """
+    return (
+        "# For all models. With --enable_per_model_batching_parameters only the threads are taken\n"
+        f"# from here, and the rest from {FILE_IN_VERSION} in each version.\n"
+        'thread_pool_name { value: "batches" }\n' + smallest(models).as_text()
+    )

@@ -1,0 +1,1 @@
+"""The published tree: its paths, manifests, published models and files. Imports `signatures`."""

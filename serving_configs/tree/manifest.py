@@ -1,0 +1,287 @@
+"""A version's manifest: what it is, where it comes from, and every file of it.
+
+`assets.extra/manifest.json` is the last file of a version to be written. A directory without one is
+not a version to any reader of ours, whatever else is in it.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from signatures import Geometry, Head, signatures_for
+
+from .paths import MANIFEST, serving_root
+
+_FORMAT = 1
+FOR_SERVERS = ("assets.extra/", "batching_params.pbtxt")
+"""How the paths of files begin that are written for servers, not parts of the model."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ManifestError(Exception):
+    """A manifest can't be used. The message is one line that says what is wrong with it."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class FileRecord:
+    """A file of a version.
+
+    Attributes:
+        path: relative to the version, with `/` between its parts.
+        size: in bytes.
+        sha256: of its content, in hexadecimal.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Where a model's weights came from.
+
+    Attributes:
+        source: in words.
+        sha256: of the file that they were read from, in hexadecimal.
+        trained: False for weights made by rule.
+    """
+
+    source: str
+    sha256: str
+    trained: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What is known of a version. Everything in it is small and comes back from JSON as it was.
+
+    Attributes:
+        model: the model's name.
+        version: the number.
+        variant: name of the variant.
+        head: which model of it.
+        geometry: its sizes.
+        parameters: number of parameters.
+        checkpoint: the weights.
+        contract: digest of the signatures that the model was published with.
+        software: name -> version of what it was made with.
+        files: every file but the manifest.
+        gate: the worst difference of each output: `signature`, `output`, `difference`, `bound` and
+            `image`.
+        images: images that the gate compared.
+        published: `top1`, `top5` in percent and `flops_g`, as published for the variant.
+        measured: latency and memory on the publisher's machine, where they were measured.
+        run: name of the run that published it.
+        compute_dtype: what the signatures' products are computed in.
+    """
+
+    model: str
+    version: int
+    variant: str
+    head: Head
+    geometry: Geometry
+    parameters: int
+    checkpoint: Weights
+    contract: str
+    software: Mapping[str, str]
+    files: tuple[FileRecord, ...]
+    gate: tuple[Mapping[str, Any], ...] = ()
+    images: int = 0
+    published: Mapping[str, float] | None = None
+    measured: Mapping[str, Any] | None = None
+    run: str = ""
+    compute_dtype: str = "float32"
+
+    @property
+    def content(self) -> str:
+        """Digest of the model itself: the same for the same weights and graph, whoever published
+        them when.
+
+        Versions of a model with the same content are the same publication. What is written for
+        servers follows from the model and from how fast the publisher's machine was: it is left
+        out.
+        """
+        records = [
+            dataclasses.astuple(record)
+            for record in sorted(self.files)
+            if not record.path.startswith(FOR_SERVERS)
+        ]
+        return _digest([self.model, records])
+
+
+def contract_digest(head: Head, geometry: Geometry) -> str:
+    """Digest of the signatures that a model with this head and these sizes has, with their shapes.
+
+    Texts for readers are not in it: they may change under models that stay what they are.
+    """
+    contract = {
+        name: {
+            "method": signature.method,
+            "inputs": [(t.name, t.dtype, t.resolve(geometry)) for t in signature.inputs],
+            "outputs": [(t.name, t.dtype, t.resolve(geometry)) for t in signature.outputs],
+        }
+        for name, signature in signatures_for(head, geometry).items()
+    }
+    return _digest(contract)
+
+
+def render_manifest(manifest: Manifest) -> str:
+    """The manifest as JSON, sealed with a digest of itself, so that a changed byte shows."""
+    content = {"format": _FORMAT, "content": manifest.content, **dataclasses.asdict(manifest)}
+    return _as_text({**content, "seal": _digest(content)})
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Reads what `render_manifest` wrote.
+
+    Raises:
+        ManifestError: it is no JSON, was changed after it was written, or lacks something.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ManifestError(f"a JSON {type(content).__name__}; expected an object")
+    as_rendered = _as_text(content).encode()
+    seal = content.pop("seal", None)
+    if seal != _digest(content) or as_rendered != (
+        text.encode() if isinstance(text, str) else text
+    ):
+        raise ManifestError("its seal does not fit it: it was changed after it was written")
+    if content.get("format") != _FORMAT:
+        raise ManifestError(f"of format {content.get('format')}; expected {_FORMAT}")
+    try:
+        return _from_json(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"{type(error).__name__}: {error} is missing or wrong") from None
+
+
+def load_manifest(directory: pathlib.Path) -> Manifest:
+    """The manifest of a version on a disk.
+
+    Raises:
+        ManifestError: there is none that can be used. The message names the file.
+    """
+    path = directory / MANIFEST
+    try:
+        return parse_manifest(path.read_bytes())
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from None
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
+    """Every file of a directory but a manifest, in the order of their paths.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    records = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_dir() or name == str(MANIFEST):
+            continue
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        records.append(FileRecord(name, path.stat().st_size, digest))
+    return tuple(records)
+
+
+def difference(expected: Iterable[FileRecord], found: Iterable[FileRecord]) -> list[str]:
+    """What files differ from those of a manifest, a line for each."""
+    wanted, there = ({r.path: r for r in records} for records in (expected, found))
+    problems = []
+    for path in sorted(wanted.keys() | there.keys()):
+        if path not in there:
+            problems.append(f"{path} is missing")
+        elif path not in wanted:
+            problems.append(f"{path} is not in the manifest")
+        elif there[path].size != wanted[path].size:
+            problems.append(f"{path} has {there[path].size} bytes; expected {wanted[path].size}")
+        elif there[path].sha256 != wanted[path].sha256:
+            problems.append(
+                f"{path} has SHA-256 {there[path].sha256}; expected {wanted[path].sha256}"
+            )
+    return problems
+
+
+def version_problems(directory: pathlib.Path) -> list[str]:
+    """What is wrong with a version on a disk, a line for each; every file is read.
+
+    Args:
+        directory: `.../<model>/<version>`.
+    """
+    try:
+        manifest = load_manifest(directory)
+        problems = identity_problems(manifest, directory.parent.name, directory.name)
+        return problems + difference(manifest.files, record_files(directory))
+    except ManifestError as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{error.filename} cannot be read ({error.strerror})"]
+
+
+def identity_problems(manifest: Manifest, model: str, version: str) -> list[str]:
+    """What a manifest says of itself that does not fit where it lies."""
+    problems = []
+    if manifest.model != model:
+        problems.append(f"the manifest is of model {manifest.model}; expected {model}")
+    if str(manifest.version) != version:
+        problems.append(f"the manifest is of version {manifest.version}; expected {version}")
+    return problems
+
+
+def published_versions(publish_to: str) -> dict[str, list[int]]:
+    """Model -> its published versions, ascending: those with a manifest. Models without are absent.
+
+    Args:
+        publish_to: a published tree on a disk.
+    """
+    root = serving_root(publish_to)
+    found = {}
+    for base in sorted(root.iterdir()) if root.is_dir() else ():
+        versions = sorted(
+            int(entry.name)
+            for entry in (base.iterdir() if base.is_dir() else ())
+            if entry.name.isdecimal() and (entry / MANIFEST).is_file()
+        )
+        if versions:
+            found[base.name] = versions
+    return found
+
+
+def _from_json(content: Mapping[str, Any]) -> Manifest:
+    head = content["head"]
+    if head not in ("classifier", "features"):
+        raise ValueError(f"head {head!r}")
+    for digest in (content["contract"], *(record["sha256"] for record in content["files"])):
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"digest {digest!r}")
+    fields = {field.name for field in dataclasses.fields(Manifest)}
+    return Manifest(
+        **{
+            # Those that were added later are absent from what was published before.
+            **{name: content[name] for name in fields if name in content},
+            "geometry": Geometry(**content["geometry"]),
+            "checkpoint": Weights(**content["checkpoint"]),
+            "files": tuple(FileRecord(**record) for record in content["files"]),
+            "gate": tuple(content["gate"]),
+        }
+    )
+
+
+def _as_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,54 @@
+"""What each of Beam's workers on a machine is given of a run."""
+
+import collections
+import pathlib
+import threading
+from typing import Any
+
+import pytest
+
+from pipelines.publish import transforms
+from pipelines.publish.command import main
+
+LONGEST = {"cait_m48_448", "cait_m36_384"}
+VARIANTS = ("cait_xxs24_224", "cait_m36_384", "cait_xxs24_384", "cait_m48_448")
+
+
+def test_the_two_longest_variants_go_to_two_workers(
+    tmp_path: pathlib.Path, shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, dict[int, list[str]]] = {
+        step: collections.defaultdict(list) for step in ("convert", "validate")
+    }
+    # Both are at work at a time: a thread that is done with one worker's would do the other's, too.
+    both = threading.Barrier(2, timeout=60)
+
+    def convert(variant: str, *_: Any) -> None:
+        both.wait()
+        given["convert"][threading.get_ident()].append(variant)
+        raise ValueError("not wanted here")
+
+    def tell(_: str, step: str, subject: str, seconds: float) -> None:
+        if step == "validate":
+            both.wait()
+            given[step][threading.get_ident()].append(subject.split()[0].removesuffix("_fe"))
+
+    monkeypatch.setattr("export.convert.convert", convert)
+    monkeypatch.setattr(transforms, "tell", tell)
+    status = main(
+        [
+            *("--variants", ",".join(VARIANTS), "--checkpoints", "random"),
+            # One file: of two each worker would be given one, for every model.
+            *("--sample_shard", shards.replace("*", "00000*")),
+            *("--publish_to", str(tmp_path / "tree")),
+            # Workers as in processes, which share a stage's elements in the same way.
+            *("--direct_running_mode", "multi_threading", "--direct_num_workers", "2"),
+        ]
+    )
+    assert status == 1
+    for step, workers in given.items():
+        assert {v for variants in workers.values() for v in variants} == set(VARIANTS), step
+        together = [variants for variants in workers.values() if set(variants) >= LONGEST]
+        assert not together, f"{step}: one worker has both of {sorted(LONGEST)}: {together}"
+        # And starts with it.
+        assert {variants[0] for variants in workers.values()} == LONGEST, step

@@ -1,0 +1,94 @@
+"""Whole runs from the places that trained weights come from, and what their manifests say."""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import safetensors.numpy
+
+from export.checkpoints.random_weights import random_tensor
+from export.weights import expected_shapes
+from serving_configs.tree.manifest import Manifest, load_manifest
+from tests.conftest import REPOSITORY
+from tests.hub_server import COMMIT, Hub, serving
+from tests.labelled_records import write_shard
+from tests.pipelines.conftest import TINY, TINY_VARIANT
+from tests.pth_file import Tensors, write_tensors
+
+# A process of its own: the hub's library reads its environment when it is imported.
+PUBLISH = """
+import sys
+from export.variants import VARIANTS
+from pipelines.publish import main
+from tests.pipelines.conftest import TINY, TINY_VARIANT
+
+VARIANTS[TINY] = TINY_VARIANT
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def tensors() -> Tensors:
+    """Weights of the tiny variant, as many as a trained one's."""
+    shapes = expected_shapes(TINY_VARIANT.config)
+    return {key: random_tensor("trained", key, shape) for key, shape in shapes.items()}
+
+
+def manifests(tree: pathlib.Path) -> list[Manifest]:
+    return [load_manifest(tree / "serving" / name / "1") for name in (TINY, f"{TINY}_fe")]
+
+
+def test_weights_of_the_hub_are_published_with_their_commit(
+    tensors: Tensors, data: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    repository, tree = f"timm/{TINY}.fb_dist_in1k", tmp_path / "tree"
+    photos = [path.read_bytes() for path in sorted((data / "photos").glob("*.jpg"))[:2]]
+    write_shard(tmp_path / "sample", [(photo, None) for photo in photos])
+    flags = ["--checkpoints", "hf", "--variants", TINY]
+    flags += ["--sample_shard", str(tmp_path / "sample"), "--publish_to", str(tree)]
+    with serving(Hub(repository, safetensors.numpy.save(tensors))) as hub:
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))},
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path / "home"),
+            "NO_PROXY": "*",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", PUBLISH, *flags],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        content = hub.content
+    assert done.returncode == 0, done.stderr
+    # It would be right on next to nothing.
+    assert f"note: the accuracy of {TINY} is not held to the published one: no image" in done.stderr
+    for manifest in manifests(tree):
+        checkpoint = manifest.checkpoint
+        assert checkpoint.source == f"hf://{repository}@{COMMIT}/model.safetensors"
+        assert checkpoint.sha256 == hashlib.sha256(content).hexdigest()
+        assert checkpoint.trained
+    page = (tree / "hub" / "docs" / "cait" / TINY / "1.md").read_text()
+    assert "70.0" in page
+    assert COMMIT in page
+
+
+def test_weights_of_deit_s_file_are_published_with_its_digest(
+    publish_tiny, tensors: Tensors, tmp_path: pathlib.Path
+) -> None:
+    path = write_tensors(tmp_path / "TINY_32.pth", tensors, "module.")
+    result = publish_tiny("--checkpoints", str(tmp_path))
+    assert result.status == 0, result.stderr
+    for manifest in manifests(result.tree):
+        assert manifest.checkpoint.source == str(path)
+        assert manifest.checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert manifest.checkpoint.trained
+    report = json.loads((result.tree / "report.json").read_text())
+    assert all(model["worst"] < 1e-4 for model in report["models"])

@@ -1,0 +1,64 @@
+"""The graph: its counters, and that all of it can be sent to workers."""
+
+import pathlib
+import pickle
+
+import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from export.checkpoints.sources import RandomSource, open_checkpoint
+from pipelines.data.shards import plan_shards
+from pipelines.elements import ConvertTask
+from pipelines.publish.transforms import Convert, Publish, Report, Run, Validate
+
+TINY = "cait_tiny_32"
+
+
+def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, shards):
+    staging = tmp_path / ".staging" / "run"
+    staging.mkdir(parents=True)
+    run = Run("run", str(tmp_path), str(staging), str(staging / "progress"), "cait", 0)
+    checkpoint = open_checkpoint(RandomSource(), tiny_variant, staging)
+    tasks = [ConvertTask(TINY, ("classifier", "features"), checkpoint)]
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    (
+        pipeline
+        | beam.Create(tasks)
+        | Convert(run)
+        | Validate(run, plan_shards([shards]))
+        | Publish(run)
+        | Report(run)
+    )
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = result.metrics().query(MetricsFilter().with_namespace("cait"))
+    counters = {entry.key.metric.name: entry.committed for entry in found["counters"]}
+    size = sum(
+        path.stat().st_size
+        for path in (tmp_path / "serving").rglob("*")
+        # What is written for servers comes after the conversion.
+        if path.is_file()
+        and path.parent.name != "assets.extra"
+        and path.name != "batching_params.pbtxt"
+    )
+    assert counters == {
+        "models_converted": 2,
+        "models_published": 2,
+        "bytes_written": size,
+        "images_compared": 16,
+        "images_undecodable": 0,
+    }
+    distributions = {entry.key.metric.name: entry.committed for entry in found["distributions"]}
+    assert {name: entry.count for name, entry in distributions.items()} == {
+        "convert_milliseconds": 2,
+        "validate_milliseconds": 4,
+        "publish_milliseconds": 2,
+    }
+    assert distributions["convert_milliseconds"].min > 0
+
+
+def test_transforms_and_elements_pickle(tmp_path: pathlib.Path):
+    run = Run("run", str(tmp_path), str(tmp_path), str(tmp_path), "cait", 0)
+    for transform in (Convert(run), Validate(run, ()), Publish(run), Report(run)):
+        assert pickle.loads(pickle.dumps(transform)).__dict__.keys() == transform.__dict__.keys()

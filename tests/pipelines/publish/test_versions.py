@@ -1,0 +1,95 @@
+"""The flags about versions, by whole runs on a tiny variant."""
+
+import json
+
+import pytest
+
+from export.checkpoints.sources import write_random_checkpoint
+from pipelines.publish.options import parse
+from pipelines.verify import main as verify
+from serving_configs import load_manifest, published_versions
+from serving_configs.server.models_config import (
+    models_config_path,
+    named_versions,
+    read_models_config,
+)
+
+TINY = "cait_tiny_32"
+FE = f"{TINY}_fe"
+
+
+def test_versions_are_published_once_numbered_as_asked_and_kept_as_named(publish_tiny):
+    first = publish_tiny("--heads", "features")
+    assert first.status == 0, first.stderr
+    tree = str(first.tree)
+    manifest = load_manifest(first.tree / "serving" / FE / "1")
+    assert (manifest.checkpoint.source, manifest.checkpoint.trained) == ("random", False)
+    assert manifest.gate
+    assert manifest.software["tensorflow"]
+
+    again = publish_tiny("--heads", "features", "--keep_versions", "1")
+    assert again.status == 0, again.stderr
+    (model,) = json.loads((again.tree / "report.json").read_text())["models"]
+    assert (model["version"], model["unchanged"]) == (1, True)
+    assert "1 (unchanged)" in again.stdout
+    assert published_versions(tree) == {FE: [1]}
+
+    third = publish_tiny("--heads", "features", "--version", "4", "--keep_versions", "1")
+    assert third.status == 0, third.stderr
+    # The config that the first run wrote has the first version under a label.
+    assert named_versions(read_models_config(models_config_path(tree)))[FE] >= {1}
+    assert published_versions(tree) == {FE: [1, 4]}
+    assert not (third.tree / ".staging").exists()
+    assert verify([tree]) == 0
+
+
+def test_untrained_weights_are_refused_before_anything_is_made(
+    publish_tiny, tiny_variant, tmp_path
+):
+    from benchmarks.publishing import draft
+    from pipelines.store.release import release
+
+    staged = tmp_path / "tree" / ".staging" / "m"
+    staged.mkdir(parents=True)
+    (staged / "saved_model.pb").write_text("trained")
+    release(staged, str(tmp_path / "tree"), draft("cait_one", "run"))
+    weights = tmp_path / "weights"
+    write_random_checkpoint(tiny_variant, weights / f"{TINY}.safetensors")
+    for source in ("random", str(weights)):
+        result = publish_tiny("--checkpoints", source)
+        assert result.status == 2
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("error: the weights are not trained, and ")
+        assert "--allow_untrained" in line
+    assert published_versions(str(tmp_path / "tree")) == {"cait_one": [1]}
+
+
+FLAGS = ("--checkpoints", "random", "--sample_shard", "x")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--version", "0"),
+        ("--version", "next"),
+        ("--version", str(2**63)),
+        ("--keep_versions", "0"),
+        ("--staging_ttl", "-1"),
+        ("--staging_ttl", "nan"),
+        ("--staging_dir", "elsewhere"),
+    ],
+)
+def test_wrong_values_are_named(flag, value):
+    from export.errors import UserError
+
+    with pytest.raises(UserError, match=f"{flag} {value}"):
+        parse([*FLAGS, "--publish_to", "tree", flag, value])
+
+
+def test_url_needs_a_staging_directory():
+    from export.errors import UserError
+
+    with pytest.raises(UserError, match="--staging_dir"):
+        parse([*FLAGS, "--publish_to", "s3://bucket/tree"])
+    options, _ = parse([*FLAGS, "--publish_to", "s3://bucket/tree/", "--staging_dir", "/x"])
+    assert (options.publish_to, options.staging_root) == ("s3://bucket/tree", "/x/.staging")

@@ -1,0 +1,247 @@
+"""Versions are put in place whole, once, and never on top of each other."""
+
+import os
+import pathlib
+import threading
+
+import pytest
+
+import pipelines.store.release
+from benchmarks.publishing import draft
+from pipelines.store.release import Release, ReleaseError, release
+from pipelines.store.storage import LocalStorage
+from serving_configs import load_manifest, version_problems
+
+MODEL = "cait_one"
+
+
+@pytest.fixture
+def tree(tmp_path: pathlib.Path) -> pathlib.Path:
+    return tmp_path / "tree"
+
+
+def stage(tree: pathlib.Path, content: str, attempt: str = "a") -> pathlib.Path:
+    path = tree / ".staging" / attempt / MODEL
+    (path / "variables").mkdir(parents=True)
+    (path / "assets.extra").mkdir()
+    (path / "saved_model.pb").write_text(content)
+    (path / "variables" / "variables.index").write_text(content)
+    return path
+
+
+def publish(tree: pathlib.Path, content: str, run: str | None = None, **options) -> Release:
+    run = run or f"run of {content}"
+    staged = stage(tree, content, f"{run} {content}")
+    return release(staged, str(tree), draft(MODEL, run), **options)
+
+
+def names(tree: pathlib.Path) -> set[str]:
+    return {path.name for path in (tree / "serving" / MODEL).iterdir()}
+
+
+def test_first_version_is_1_and_the_staged_directory_is_gone(tree):
+    staged = stage(tree, "a")
+    released = release(staged, str(tree), draft(MODEL, "run"))
+    assert released == Release(1, str(tree / "serving" / MODEL / "1"))
+    path = pathlib.Path(released.path)
+    assert (path / "variables" / "variables.index").read_text() == "a"
+    assert not staged.exists()
+    manifest = load_manifest(path)
+    assert (manifest.model, manifest.version, manifest.run) == (MODEL, 1, "run")
+    assert version_problems(path) == []
+
+
+def test_next_version_is_above_the_highest_and_others_stay(tree):
+    (tree / "serving" / MODEL / "007").mkdir(parents=True)
+    (tree / "serving" / MODEL / "notes").mkdir()
+    assert publish(tree, "a").version == 8
+    assert names(tree) == {"007", "8", "notes"}
+
+
+def test_number_of_an_archive_is_not_used_again(tree):
+    (tree / "hub" / "cait" / MODEL).mkdir(parents=True)
+    (tree / "hub" / "cait" / MODEL / "4.tar.gz").write_bytes(b"")
+    assert publish(tree, "a").version == 5
+
+
+def test_step_that_is_done_again_finds_its_version(tree):
+    first = publish(tree, "a", run="run")
+    assert publish(tree, "b", run="run") == first
+    # The staged directory is gone by then.
+    assert release(tree / "nowhere", str(tree), draft(MODEL, "run")) == first
+    assert (pathlib.Path(first.path) / "saved_model.pb").read_text() == "a"
+    assert publish(tree, "c", run="another").version == 2
+
+
+def test_nothing_staged_is_nothing_published(tree):
+    with pytest.raises(FileNotFoundError, match="nothing to publish"):
+        release(tree / "nowhere", str(tree), draft(MODEL, "run"))
+    assert not (tree / "serving").exists()
+
+
+def test_same_content_is_published_once(tree):
+    publish(tree, "a")
+    publish(tree, "b")
+    again = publish(tree, "a", run="later")
+    assert again == Release(1, str(tree / "serving" / MODEL / "1"), new=False)
+    assert names(tree) == {"1", "2"}
+
+
+def test_what_is_written_for_servers_does_not_make_other_content(tree):
+    publish(tree, "a")
+    staged = stage(tree, "a", "again")
+    (staged / "batching_params.pbtxt").write_text("max_batch_size { value: 4 }")
+    (staged / "assets.extra" / "tf_serving_warmup_requests").write_text("x")
+    assert not release(staged, str(tree), draft(MODEL, "later")).new
+
+
+def test_number_that_was_asked_for(tree):
+    assert publish(tree, "a", version=5).version == 5
+    assert publish(tree, "a", run="later", version=5) == Release(
+        5, str(tree / "serving" / MODEL / "5"), new=False
+    )
+    # Lower ones may be asked for, too, and the same content under another number.
+    assert publish(tree, "a", run="third", version=3).version == 3
+    assert publish(tree, "b").version == 6
+
+
+@pytest.mark.parametrize("name", ["5", "005"])
+def test_number_with_other_content_is_refused(tree, name):
+    publish(tree, "a", version=5)
+    (tree / "serving" / MODEL / "5").rename(tree / "serving" / MODEL / name)
+    before = sorted(tree.joinpath("serving").rglob("*"))
+    with pytest.raises(ReleaseError, match=rf"{MODEL}/{name} is there already, with other content"):
+        publish(tree, "b", version=5)
+    assert sorted(tree.joinpath("serving").rglob("*")) == before
+
+
+def test_file_in_the_way_of_a_number_is_named(tree):
+    (tree / "serving" / MODEL).mkdir(parents=True)
+    (tree / "serving" / MODEL / "5").write_text("in the way")
+    with pytest.raises(ReleaseError, match=f"{MODEL}/5 is there already"):
+        publish(tree, "a", version=5)
+    assert publish(tree, "a", run="later").version == 6
+
+
+def test_file_in_the_way_of_a_base_path_is_named(tree):
+    (tree / "serving").mkdir(parents=True)
+    (tree / "serving" / MODEL).write_text("in the way")
+    with pytest.raises(NotADirectoryError, match=f"serving/{MODEL}"):
+        publish(tree, "a")
+    assert (tree / "serving" / MODEL).read_text() == "in the way"
+
+
+def test_damaged_manifest_keeps_its_number(tree):
+    first = publish(tree, "a")
+    (pathlib.Path(first.path) / "assets.extra" / "manifest.json").write_text("{")
+    assert publish(tree, "a", run="later").version == 2
+
+
+def test_untrained_weights_do_not_come_beside_trained_ones(tree):
+    publish(tree, "trained")
+    staged = stage(tree, "untrained", "u")
+    untrained = draft("cait_two", "run", trained=False)
+    with pytest.raises(ReleaseError, match="--allow_untrained"):
+        release(staged, str(tree), untrained)
+    assert not (tree / "serving" / "cait_two").exists()
+    assert release(staged, str(tree), untrained, allow_untrained=True).version == 1
+    # Trained weights may come beside untrained ones.
+    assert publish(tree, "more").version == 2
+
+
+def test_untrained_weights_fill_a_tree_of_their_own(tree):
+    for content in ("a", "b"):
+        staged = stage(tree, content, content)
+        release(staged, str(tree), draft(MODEL, content, trained=False))
+    assert names(tree) == {"1", "2"}
+
+
+def test_runs_at_once_get_versions_of_their_own(tree):
+    staged = [stage(tree, str(i), str(i)) for i in range(8)]
+    released = []
+    barrier = threading.Barrier(len(staged))
+
+    def run(i: int) -> None:
+        barrier.wait()
+        released.append((i, release(staged[i], str(tree), draft(MODEL, f"run {i}"))))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(staged))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(entry.version for _, entry in released) == list(range(1, 9))
+    for i, entry in released:
+        path = pathlib.Path(entry.path)
+        assert (path / "saved_model.pb").read_text() == str(i)
+        manifest = load_manifest(path)
+        assert (manifest.version, manifest.run) == (entry.version, f"run {i}")
+
+
+def test_runs_at_once_with_the_same_content_publish_one_version(tree):
+    staged = [stage(tree, "same", str(i)) for i in range(8)]
+    released = []
+    barrier = threading.Barrier(len(staged))
+
+    def run(i: int) -> None:
+        barrier.wait()
+        released.append(release(staged[i], str(tree), draft(MODEL, f"run {i}")))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(staged))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [entry.version for entry in released] == [1] * 8
+    assert sum(entry.new for entry in released) == 1
+    assert names(tree) == {"1"}
+
+
+def test_same_content_that_comes_after_the_look_is_published_once(tree, monkeypatch):
+    staged = [stage(tree, "same", str(i)) for i in range(2)]
+    look = pipelines.store.release.read_manifests
+
+    def look_then_other(*arguments):
+        found = look(*arguments)
+        monkeypatch.setattr(pipelines.store.release, "read_manifests", look)
+        if staged[1].exists():
+            assert release(staged[1], str(tree), draft(MODEL, "other")).version == 1
+        return found
+
+    monkeypatch.setattr(pipelines.store.release, "read_manifests", look_then_other)
+    late = release(staged[0], str(tree), draft(MODEL, "late"))
+    assert (late.version, late.new) == (1, False)
+    assert names(tree) == {"1"}
+
+
+def test_files_are_on_the_disk_before_the_version_is_in_place(tree, monkeypatch):
+    """The order that a power cut can't break: contents, directories, then the rename."""
+    calls = []
+    fsync, rename = os.fsync, pathlib.Path.rename
+
+    def recording_fsync(descriptor: int) -> None:
+        calls.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def recording_rename(self: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        calls.append("rename")
+        return rename(self, target)
+
+    staged = stage(tree, "a")
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(pathlib.Path, "rename", recording_rename)
+    release(staged, str(tree), draft(MODEL, "run"))
+    place = calls.index("rename")
+    inside = ["", "saved_model.pb", "assets.extra/manifest.json", "variables/variables.index"]
+    assert {str(staged / name) for name in inside} <= set(calls[:place])
+    assert calls[place + 1 :] == [str(tree / "serving" / MODEL)]
+    assert str(tree / "serving") in calls[:place]
+
+
+def test_small_files_are_replaced_whole(tree):
+    storage = LocalStorage(str(tree))
+    storage.write("a/b", b"one")
+    storage.write("a/b", b"two")
+    assert storage.children("a") == ["b"]
+    with storage.open("a/b") as file:
+        assert file.read() == b"two"

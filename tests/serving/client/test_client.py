@@ -1,0 +1,189 @@
+"""The clients against a server over a socket, by the tiny CaiT and the half-plus-two models."""
+
+import asyncio
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving import Code
+from serving.client import Client, ClientError
+from serving.client.asynchronous import AsyncClient
+from signatures import Head
+from tests.serving.conftest import Running, images
+
+Serve = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def client(served: Running) -> Iterator[Client]:
+    with Client(f"localhost:{served.port}", "cait") as client:
+        yield client
+
+
+@pytest.fixture
+def photo(data: pathlib.Path) -> pathlib.Path:
+    return data / "photos" / "cat.jpg"
+
+
+def test_predict_takes_arrays_and_gives_all_outputs(
+    client: Client, tiny_served: dict[Head, Serve]
+) -> None:
+    batch = images(2)
+    expected = tiny_served["classifier"]("class_attention", images=batch)
+    found = client.predict({"images": batch}, "class_attention")
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], atol=1e-5)
+    # Images alone are the input of that name, and an output can be had alone.
+    assert client.predict(batch).keys() == {"logits"}
+    assert client.predict(batch, "class_attention", ["logits"]).keys() == {"logits"}
+
+
+def test_predict_takes_photos_in_every_form(client: Client, photo: pathlib.Path) -> None:
+    data = photo.read_bytes()
+    forms: list[Any] = [
+        data,
+        photo,
+        str(photo),
+        [data],
+        (photo,),
+        {"image_bytes": [data]},
+        {"image_bytes": [photo]},
+        {"image_bytes": data},
+    ]
+    replies = [client.predict(form, "bytes_logits")["probabilities"] for form in forms]
+    assert replies[0].shape == (1, 10)
+    for reply in replies[1:]:
+        np.testing.assert_array_equal(reply, replies[0])
+    mixed = client.predict([photo, data], "bytes_logits")["probabilities"]
+    np.testing.assert_allclose(mixed, np.repeat(replies[0], 2, 0), atol=1e-6)
+
+
+def test_classify(client: Client, photo: pathlib.Path) -> None:
+    probabilities = client.predict(photo, "bytes_logits")["probabilities"][0]
+    one, two = client.classify([photo, photo.read_bytes()])
+    assert len(one) == 5
+    assert [label.probability for label in one] == pytest.approx(
+        sorted(probabilities, reverse=True)[:5], abs=1e-6
+    )
+    assert [label.label for label in one] == [label.label for label in two]
+
+
+def test_class_attention_by_block(
+    client: Client, tiny_served: dict[Head, Serve], photo: pathlib.Path
+) -> None:
+    batch = images(2)
+    expected = tiny_served["classifier"]("class_attention", images=batch)
+    found = client.class_attention(batch)
+    assert list(found) == [0, 1]
+    for block, array in found.items():
+        assert array.shape == (2, 2, 1, 5)
+        np.testing.assert_allclose(array, expected[f"ca_ffn_block_{block}_att"], atol=1e-5)
+    assert not np.allclose(found[0], found[1])
+    encoded = client.class_attention(photo)
+    assert [array.shape for array in encoded.values()] == [(1, 2, 1, 5)] * 2
+
+
+def test_self_attention_of_one_block_and_of_one_for_each(client: Client) -> None:
+    batch = images(2)
+    zero, one = (client.self_attention(batch, block=block) for block in (0, 1))
+    assert zero.shape == (2, 2, 4, 4)
+    assert not np.allclose(zero, one)
+    each = client.self_attention(batch, block=[1, 0])
+    np.testing.assert_allclose(each, [one[0], zero[1]], atol=1e-6)
+
+
+def test_metadata_and_status(client: Client) -> None:
+    found = client.metadata()
+    assert (found.model, found.version) == ("cait", 1)
+    assert "self_attention" in found.signatures
+    assert not [name for name in found.signatures if name.startswith("__")]
+    logits = found.signatures["logits"]
+    assert logits.method == "tensorflow/serving/predict"
+    assert (logits.inputs["images"].dtype, logits.outputs["logits"].dtype) == ("float", "float")
+    assert logits.outputs["logits"].shape == (None, 10)
+    (version,) = client.status()
+    assert (version.version, version.state, version.error) == (1, "AVAILABLE", "")
+
+
+def test_versions_and_labels(served: Running) -> None:
+    address = f"localhost:{served.port}"
+    inputs = {"x": np.float32([2.0])}
+    with Client(address, "tf1", version=1) as one, Client(address, "tf1", label="stable") as two:
+        assert one.predict(inputs)["y"] == two.predict(inputs)["y"] == [3.0]
+    with Client(address, "tf1", version=7) as gone, pytest.raises(ClientError) as caught:
+        gone.predict(inputs)
+    assert caught.value.code == Code.NOT_FOUND
+    assert str(caught.value) == (
+        f"{address}, model tf1: NOT_FOUND: Servable not found for request: Specific(tf1, 7)"
+    )
+    with pytest.raises(ValueError, match="a version or a label, not both"):
+        Client(address, "tf1", version=1, label="stable")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: c.predict(np.zeros((1, 32, 32, 3), np.uint8)), "images: uint8 of shape"),
+        (lambda c: c.predict(np.zeros((32, 32, 3), np.float32)), "expected float32 .B, S, S, 3."),
+        (lambda c: c.self_attention(b"jpeg", 0), "self_attention takes normalised images"),
+        (lambda c: c.self_attention(images(2), [0, 1, 2]), "3 blocks for 2 images"),
+        (lambda c: c.classify(images(2)), "classify: ndarray; expected the bytes or the path"),
+        (lambda c: c.predict({"x": [object()]}), "x: neither numbers of one shape nor bytes"),
+    ],
+)
+def test_wrong_arguments_are_not_sent(
+    client: Client, call: Callable[[Client], Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(client)
+
+
+def test_a_file_that_is_not_there(client: Client, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        client.classify(tmp_path / "none.jpg")
+
+
+def test_asyncio_has_the_same_calls(served: Running, photo: pathlib.Path, client: Client) -> None:
+    batch = images(2)
+
+    async def ask() -> list[Any]:
+        async with AsyncClient(f"localhost:{served.port}", "cait") as other:
+            # All at a time, over one connection.
+            return await asyncio.gather(
+                other.predict(batch, "class_attention"),
+                other.classify([photo, photo]),
+                other.class_attention(batch),
+                other.self_attention(batch, [1, 0]),
+                other.metadata(),
+                other.status(),
+            )
+
+    predicted, labels, class_attention, self_attention, metadata, status = asyncio.run(ask())
+    np.testing.assert_allclose(predicted["logits"], client.predict(batch)["logits"], atol=1e-6)
+    assert [label.label for label in labels[1]] == [
+        label.label for label in client.classify(photo)[0]
+    ]
+    assert list(class_attention) == [0, 1]
+    np.testing.assert_allclose(self_attention, client.self_attention(batch, [1, 0]), atol=1e-6)
+    assert metadata == client.metadata()
+    assert status == client.status()
+
+
+def test_asyncio_has_the_same_methods_and_errors(served: Running) -> None:
+    def public(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert public(AsyncClient) == public(Client)
+
+    async def ask() -> None:
+        async with AsyncClient(f"localhost:{served.port}", "none") as client:
+            await client.status()
+
+    with pytest.raises(ClientError) as caught:
+        asyncio.run(ask())
+    assert caught.value.code == Code.NOT_FOUND
+    assert caught.value.message == "Could not find any versions of model none"

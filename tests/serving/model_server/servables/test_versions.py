@@ -1,0 +1,333 @@
+"""Versions that come, go and fail, while requests go on."""
+
+import pathlib
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.apis import model_management_pb2
+
+from serving.errors import Code, ServingError
+from serving.model_server.servables.storage import version_number
+from tests.serving.conftest import Running, publish, refused, running
+
+FAILED = grpc.StatusCode.FAILED_PRECONDITION
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+
+Models = Callable[..., pathlib.Path]
+X = {"x": np.float32([2.0])}
+
+
+def answer(server: Running, **spec: Any) -> float:
+    """1 and the model's b."""
+    return float(server.predict("m", X, **spec)["y"][0])
+
+
+def configured(text: str) -> Any:
+    return text_format.Parse(text, model_management_pb2.ReloadConfigRequest())
+
+
+def one_model(base: pathlib.Path, more: str = "", name: str = "m") -> str:
+    return f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" {more} }}'
+
+
+def reload(server: Running, *models: str, timeout: float = 30) -> None:
+    text = f"config {{ model_config_list {{ {' '.join(models)} }} }}"
+    server.models.HandleReloadConfigRequest(configured(text), timeout)
+
+
+@pytest.fixture
+def base(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "m"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("1", 1),
+        ("001", 1),
+        ("-3", -3),
+        (" 7 ", 7),
+        ("+7", None),
+        ("1.0", None),
+        ("v1", None),
+        ("", None),
+        ("\u0661", None),
+        ("9223372036854775807", 2**63 - 1),
+        ("9223372036854775808", None),
+    ],
+)
+def test_names_that_are_versions(name: str, number: int | None) -> None:
+    assert version_number(name) == number
+
+
+def test_no_request_fails_while_versions_change(base: pathlib.Path, half_plus: Models) -> None:
+    publish(base / "1", half_plus(1.0))
+    with running(model_name="m", model_base_path=str(base)) as server:
+        stop = threading.Event()
+        answers: list[float] = []
+        errors: list[grpc.RpcError] = []
+
+        def ask() -> None:
+            while not stop.is_set():
+                try:
+                    answers.append(answer(server))
+                except grpc.RpcError as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        states = {1: "AVAILABLE"}
+        for version in (2, 3):
+            publish(base / str(version), half_plus(float(version)))
+            states = {version: "AVAILABLE", **dict.fromkeys(states, "END")}
+            server.until("m", states)
+            shutil.rmtree(base / str(version - 1))
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not errors
+        assert set(answers) == {2.0, 3.0, 4.0}
+        # Each version took over for good.
+        assert answer(server) == 4.0
+
+
+def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
+    base: pathlib.Path, half_plus: Models
+) -> None:
+    publish(base / "1", half_plus(1.0, "tf2"))
+    with running(model_name="m", model_base_path=str(base)) as server:
+        inputs = {**X, "seconds": np.float32([8.0])}
+        replies = []
+        slow = threading.Thread(
+            target=lambda: replies.append(server.predict("m", inputs, "slow")["y"][0])
+        )
+        slow.start()
+        time.sleep(0.3)
+        publish(base / "2", half_plus(2.0))
+        server.until("m", {2: "AVAILABLE", 1: "UNLOADING"}, 8)
+        assert answer(server) == 3.0
+        with refused(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(m, 1)"):
+            answer(server, version=1)
+        slow.join()
+        assert replies == [2.0]
+        server.until("m", {2: "AVAILABLE", 1: "END"})
+
+
+def test_an_empty_base_path_unloads_all(base: pathlib.Path, half_plus: Models) -> None:
+    publish(base / "1", half_plus(1.0))
+    with running(model_name="m", model_base_path=str(base)) as server:
+        base.rename(base.parent / "away")
+        server.polled()
+        # A base path that is not there says nothing about versions.
+        assert answer(server) == 2.0
+        (base.parent / "away").rename(base)
+        shutil.rmtree(base / "1")
+        server.until("m", {1: "END"})
+        with refused(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(m)"):
+            answer(server)
+
+
+def test_policies(base: pathlib.Path, half_plus: Models) -> None:
+    for version in (1, 2, 3):
+        publish(base / str(version), half_plus(float(version)))
+    (base / "not-a-version").mkdir()
+    with running(model_name="m", model_base_path=str(base)) as server:
+        assert server.states("m") == {3: "AVAILABLE"}
+        reload(server, one_model(base, "model_version_policy { latest { num_versions: 2 } }"))
+        server.until("m", {3: "AVAILABLE", 2: "AVAILABLE"})
+        reload(server, one_model(base, "model_version_policy { all {} }"))
+        server.until("m", {3: "AVAILABLE", 2: "AVAILABLE", 1: "AVAILABLE"})
+        assert answer(server) == 4.0
+        assert answer(server, version=1) == 2.0
+        reload(server, one_model(base, "model_version_policy { specific { versions: 1 } }"))
+        server.until("m", {3: "END", 2: "END", 1: "AVAILABLE"})
+        assert answer(server) == 2.0
+
+
+def test_labels(base: pathlib.Path, half_plus: Models) -> None:
+    publish(base / "1", half_plus(1.0))
+    publish(base / "2", half_plus(2.0))
+    label = 'version_labels {{ key: "{}" value: {} }}'.format
+    both = "model_version_policy { specific { versions: 1 versions: 2 } }"
+    unavailable = (
+        "Request to assign label to version {} of model m, which is not currently available for "
+        "inference"
+    ).format
+    with running(model_name="m", model_base_path=str(base)) as server:
+        server.until("m", {2: "AVAILABLE"})
+        with refused(FAILED, unavailable(1)):
+            reload(server, one_model(base, label("stable", 1) + both))
+        # Nothing of a config that is refused is taken over.
+        assert server.states("m") == {2: "AVAILABLE"}
+        reload(server, one_model(base, both))
+        server.until("m", {2: "AVAILABLE", 1: "AVAILABLE"})
+        reload(server, one_model(base, label("stable", 1) + label("canary", 2) + both))
+        assert answer(server, label="stable") == 2.0
+        assert answer(server, label="canary") == 3.0
+        reload(server, one_model(base, label("stable", 2) + both))
+        assert answer(server, label="stable") == 3.0
+        with refused(INVALID, "Unrecognized servable version label: canary"):
+            answer(server, label="canary")
+
+
+def test_labels_before_their_versions(base: pathlib.Path, half_plus: Models) -> None:
+    publish(base / "1", half_plus(1.0))
+    label = 'version_labels {{ key: "{}" value: {} }}'.format
+    with running(
+        model_name="m",
+        model_base_path=str(base),
+        allow_version_labels_for_unavailable_models=True,
+    ) as server:
+        reload(server, one_model(base, label("next", 2)))
+        with refused(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Specific(m, 2)"):
+            answer(server, label="next")
+        # One that is in use does not move to what is not there.
+        with refused(
+            FAILED,
+            "Request to assign label to version 3 of model m, which is not currently available "
+            "for inference",
+        ):
+            reload(server, one_model(base, label("next", 3)))
+
+
+def test_labels_in_a_first_config(
+    base: pathlib.Path, half_plus: Models, tmp_path: pathlib.Path
+) -> None:
+    publish(base / "1", half_plus(1.0))
+    file = tmp_path / "models.config"
+    label = 'version_labels { key: "stable" value: 1 }'
+    file.write_text(f"model_config_list {{ {one_model(base, label)} }}")
+    # They are checked before anything is loaded, so they cannot be there without the flag.
+    with (
+        pytest.raises(ServingError, match="Request to assign label to version 1 of model m") as no,
+        running(model_config_file=str(file)),
+    ):
+        pass
+    assert no.value.code == Code.FAILED_PRECONDITION
+    with running(
+        model_config_file=str(file), allow_version_labels_for_unavailable_models=True
+    ) as server:
+        assert answer(server, label="stable") == 2.0
+
+
+@pytest.mark.parametrize("policy", ["", "model_version_policy { all {} }"])
+def test_without_polling_base_paths_are_looked_at_once(
+    base: pathlib.Path, half_plus: Models, tmp_path: pathlib.Path, policy: str
+) -> None:
+    publish(base / "1", half_plus(1.0))
+    (tmp_path / "other").mkdir()
+    publish(tmp_path / "other" / "1", half_plus(1.0))
+    with running(
+        model_name="m", model_base_path=str(base), file_system_poll_wait_seconds=0
+    ) as server:
+        publish(base / "2", half_plus(2.0))
+        # Neither the same config nor another one makes the server look again.
+        reload(server, one_model(base, policy))
+        server.polled()
+        assert server.states("m") == {1: "AVAILABLE"}
+        # So what is new is waited for in vain. What a config no longer has goes all the same.
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, one_model(tmp_path / "other", name="new"), timeout=2)
+        error: Any = caught.value
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        server.until("m", {1: "END"})
+        with refused(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model new"):
+            server.states("new")
+
+
+def test_models_come_and_go_with_the_config(
+    base: pathlib.Path, half_plus: Models, tmp_path: pathlib.Path
+) -> None:
+    publish(base / "1", half_plus(1.0))
+    other = tmp_path / "other"
+    other.mkdir()
+    publish(other / "5", half_plus(5.0, "tf2"))
+    with running(model_name="m", model_base_path=str(base)) as server:
+        reload(server, one_model(base), one_model(other, name="other"))
+        # The reload waits for what is new.
+        assert server.states("other") == {5: "AVAILABLE"}
+        assert server.predict("other", X)["y"][0] == 6.0
+        reload(server, one_model(other, name="other"))
+        server.until("m", {1: "END"})
+        with refused(grpc.StatusCode.NOT_FOUND, "Servable not found for request: Latest(m)"):
+            answer(server)
+        reload(server, one_model(base), one_model(other, name="other"))
+        assert answer(server) == 2.0
+
+
+def test_configs_that_are_refused(
+    base: pathlib.Path, half_plus: Models, tmp_path: pathlib.Path
+) -> None:
+    publish(base / "1", half_plus(1.0))
+    with running(model_name="m", model_base_path=str(base)) as server:
+        with refused(
+            INVALID,
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+            "ModelConfigList is currently supported",
+        ):
+            server.models.HandleReloadConfigRequest(configured(""), 30)
+        with refused(INVALID, "Illegal to list model m multiple times in config list"):
+            reload(server, one_model(base), one_model(base))
+        with refused(
+            INVALID, "Expected model m to have an absolute path or URI; got base_path()=a/m"
+        ):
+            reload(server, one_model(pathlib.Path("a/m")))
+        with refused(
+            INVALID,
+            "Illegal to change a model's platform. For model m platform was tensorflow and new "
+            "platform requested is other",
+        ):
+            reload(server, one_model(base).replace('"tensorflow"', '"other"'))
+        with refused(INVALID, "Model new requests unsupported platform other"):
+            reload(server, one_model(base, name="new").replace('"tensorflow"', '"other"'))
+        with refused(
+            INVALID,
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            "ModelServerConfig::model_platform.",
+        ):
+            reload(server, one_model(base).replace('model_platform: "tensorflow"', ""))
+        empty = tmp_path / "broken"
+        (empty / "4").mkdir(parents=True)
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, one_model(base), one_model(empty, name="broken"))
+        error: Any = caught.value
+        assert error.code() == grpc.StatusCode.UNKNOWN
+        assert error.details().startswith(
+            "1 model(s) did not become available: {{{name: broken version: 4} due to error: "
+            "NOT_FOUND: Could not find SavedModel"
+        )
+        # The reply comes before the call's deadline even if the model never does.
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, one_model(base), one_model(tmp_path / "no", name="no"), timeout=1)
+        error = caught.value
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert answer(server) == 2.0
+
+
+def test_the_config_file_is_read_again(
+    base: pathlib.Path, half_plus: Models, tmp_path: pathlib.Path
+) -> None:
+    for version in (1, 2):
+        publish(base / str(version), half_plus(float(version)))
+    file = tmp_path / "models.config"
+    policy = "model_version_policy {{ specific {{ versions: {} }} }}".format
+    text = "model_config_list {{ {} }}".format
+    file.write_text(text(one_model(base, policy(1))))
+    with running(model_config_file=str(file), model_config_file_poll_wait_seconds=0.2) as server:
+        assert server.states("m") == {1: "AVAILABLE"}
+        file.write_text("model_config_list {")
+        server.polled()
+        assert answer(server) == 2.0
+        file.write_text(text(one_model(base, policy(2))))
+        server.until("m", {2: "AVAILABLE", 1: "END"})
+        assert answer(server) == 3.0

@@ -1,0 +1,192 @@
+"""The manifest: comes back as it was, shows every change of itself and of the files."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from serving_configs import (
+    MANIFEST,
+    Manifest,
+    ManifestError,
+    Weights,
+    contract_digest,
+    load_manifest,
+    parse_manifest,
+    published_versions,
+    record_files,
+    render_manifest,
+    version_problems,
+)
+from signatures import Geometry
+
+GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
+
+
+def manifest_of(directory: pathlib.Path, version: int = 1) -> Manifest:
+    return Manifest(
+        model="m",
+        version=version,
+        variant="v",
+        head="classifier",
+        geometry=GEOMETRY,
+        parameters=7,
+        checkpoint=Weights("weights/m.safetensors", "a" * 64, True),
+        contract=contract_digest("classifier", GEOMETRY),
+        software={"tensorflow": "2.21.0"},
+        files=record_files(directory),
+        gate=(
+            {
+                "signature": "logits",
+                "output": "logits",
+                "difference": 1.5e-6,
+                "bound": 1e-4,
+                "image": "x",
+            },
+        ),
+        images=8,
+        published={"top1": 80.0, "top5": 90.0, "flops_g": 1.5},
+        run="r",
+    )
+
+
+@pytest.fixture
+def version(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A version in a published tree, complete."""
+    directory = tmp_path / "serving" / "m" / "1"
+    (directory / "variables").mkdir(parents=True)
+    (directory / "assets.extra").mkdir()
+    (directory / "saved_model.pb").write_bytes(b"graph")
+    (directory / "variables" / "variables.index").write_bytes(b"index")
+    (directory / MANIFEST).write_text(render_manifest(manifest_of(directory)))
+    return directory
+
+
+def test_manifest_comes_back_as_it_was(version):
+    manifest = manifest_of(version)
+    assert parse_manifest(render_manifest(manifest)) == manifest
+    assert load_manifest(version) == manifest
+    assert [record.path for record in manifest.files] == [
+        "saved_model.pb",
+        "variables/variables.index",
+    ]
+
+
+def test_content_is_of_the_files_and_nothing_else(version):
+    manifest = manifest_of(version)
+    other = dataclasses.replace(manifest, version=9, run="another", images=0, gate=())
+    assert other.content == manifest.content
+    changed = (dataclasses.replace(manifest.files[0], sha256="0" * 64), *manifest.files[1:])
+    assert dataclasses.replace(manifest, files=changed).content != manifest.content
+    assert dataclasses.replace(manifest, model="n").content != manifest.content
+
+
+def test_contract_digest_tells_heads_and_sizes_apart():
+    digests = {
+        contract_digest("classifier", GEOMETRY),
+        contract_digest("features", GEOMETRY),
+        contract_digest("classifier", dataclasses.replace(GEOMETRY, image_size=48)),
+    }
+    assert len(digests) == 3
+
+
+def test_every_flipped_bit_of_a_manifest_shows(version):
+    text = (version / MANIFEST).read_bytes()
+    for i in range(len(text)):
+        for bit in (0, 5):
+            changed = text[:i] + bytes([text[i] ^ (1 << bit)]) + text[i + 1 :]
+            with pytest.raises(ManifestError):
+                parse_manifest(changed)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"format": 1}', "\udcff", "[" * 10_000])
+def test_what_is_no_manifest_is_refused(text):
+    with pytest.raises(ManifestError):
+        parse_manifest(text.encode("utf-8", "surrogateescape"))
+
+
+def test_sealed_manifest_that_lacks_something_is_refused(version):
+    from serving_configs.tree.manifest import _as_text, _digest
+
+    content = json.loads((version / MANIFEST).read_text())
+    del content["seal"], content["checkpoint"]["trained"]
+    with pytest.raises(ManifestError, match="trained"):
+        parse_manifest(_as_text({**content, "seal": _digest(content)}))
+
+
+def test_manifest_from_before_another_type_could_be_asked_for_is_read(version):
+    from serving_configs.tree.manifest import _as_text, _digest
+
+    content = json.loads((version / MANIFEST).read_text())
+    del content["seal"], content["compute_dtype"]
+    manifest = parse_manifest(_as_text({**content, "seal": _digest(content)}))
+    assert manifest.compute_dtype == "float32"
+
+
+def test_complete_version_has_no_problems(version):
+    assert version_problems(version) == []
+
+
+def break_truncated(version):
+    (version / "variables" / "variables.index").write_bytes(b"ind")
+    return "variables/variables.index has 3 bytes; expected 5"
+
+
+def break_changed(version):
+    (version / "saved_model.pb").write_bytes(b"Graph")
+    return "saved_model.pb has SHA-256"
+
+
+def break_missing(version):
+    (version / "saved_model.pb").unlink()
+    return "saved_model.pb is missing"
+
+
+def break_extra(version):
+    (version / "notes").write_bytes(b"x")
+    return "notes is not in the manifest"
+
+
+def break_manifest(version):
+    (version / MANIFEST).write_text("{")
+    return f"{version / MANIFEST}: not JSON"
+
+
+def break_no_manifest(version):
+    (version / MANIFEST).unlink()
+    return f"{version / MANIFEST}: cannot be read (No such file or directory)"
+
+
+def break_file_becomes_directory(version):
+    (version / "saved_model.pb").unlink()
+    (version / "saved_model.pb").mkdir()
+    return "saved_model.pb is missing"
+
+
+BREAKS = [value for name, value in sorted(globals().items()) if name.startswith("break_")]
+
+
+@pytest.mark.parametrize("damage", BREAKS, ids=lambda f: f.__name__)
+def test_damage_is_named(version, damage):
+    expected = damage(version)
+    (problem,) = version_problems(version)
+    assert problem.startswith(expected)
+
+
+def test_version_that_was_moved_is_named(version):
+    version.rename(version.with_name("2"))
+    (problem,) = version_problems(version.with_name("2"))
+    assert problem == "the manifest is of version 1; expected 2"
+
+
+def test_published_versions_are_those_with_a_manifest(version, tmp_path):
+    for name in ("10", "3", "notes"):
+        directory = version.with_name(name)
+        (directory / "assets.extra").mkdir(parents=True)
+        (directory / MANIFEST).write_text("{}")
+    version.with_name("11").mkdir()
+    (tmp_path / "serving" / "empty").mkdir()
+    (tmp_path / "serving" / "models.config").write_text("")
+    assert published_versions(str(tmp_path)) == {"m": [1, 3, 10]}
+    assert published_versions(str(tmp_path / "nowhere")) == {}
