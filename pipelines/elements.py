@@ -7,7 +7,7 @@ from typing import Any
 from export.checkpoints.sources import Checkpoint
 from export.compute import ComputeDtype
 from export.variants import VARIANTS, CaiTConfig, Variant
-from serving_configs.server.batching import Measured
+from serving_configs.tree.latency import LatencyProfile
 from signatures import Head
 
 
@@ -95,7 +95,7 @@ class Shard:
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class OutputDifference:
     """The worst difference of one output of one signature, over the images compared.
 
     Attributes:
@@ -117,7 +117,7 @@ class Figure:
         """Whether the bound is kept. NaN keeps none."""
         return self.difference <= self.bound
 
-    def worse(self, other: "Figure") -> "Figure":
+    def worse(self, other: "OutputDifference") -> "OutputDifference":
         """The one with the larger difference, NaN being the largest."""
         if math.isnan(self.difference):
             return self
@@ -146,12 +146,12 @@ class ShardResult:
         error: why the gate could not be run; empty when it was.
     """
 
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[OutputDifference, ...] = ()
     images: int = 0
     attention_images: int = 0
     bad_images: tuple[str, ...] = ()
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
-    measured: Measured | None = None
+    measured: LatencyProfile | None = None
     labelled: int = 0
     correct: int = 0
     error: str = ""
@@ -194,14 +194,14 @@ class ModelReport:
     parameters: int
     bytes: int
     worst: float | None
-    figures: tuple[Figure, ...]
+    figures: tuple[OutputDifference, ...]
     images: int
     attention_images: int
     bad_images: tuple[str, ...]
     seconds: dict[str, float]
     checkpoint: Checkpoint
     failures: tuple[str, ...]
-    measured: Measured | None = None
+    measured: LatencyProfile | None = None
     labelled: int = 0
     correct: int = 0
     unchanged: bool = False

@@ -1,14 +1,11 @@
 """Everything that is written around the versions of a published tree."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import os
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
-
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from .errors import ConfigError
 from .hub.archive import archive_name, hub_root, write_archive
@@ -24,23 +21,13 @@ from .hub.pages import (
 )
 from .rollout.history import read_history, state_of, write_history
 from .server.batching import batching_for, batching_parameters_path, common_parameters
-from .server.deployment import (
-    SETTINGS,
-    compose_file,
-    deployment_root,
-    kubernetes_manifests,
-    kubernetes_name,
-    read_batching,
-    settings_text,
-    withdrawn_name,
-)
+from .server.deployment import read_batching, write_deployment
 from .server.models_config import (
     add_versions,
     as_text,
     models_config_path,
     read_models_config,
     root_of,
-    versions_of,
     with_published,
 )
 from .server.monitoring import MONITORING_CONFIG, monitoring_config_path
@@ -134,37 +121,6 @@ def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
             evaluation = evaluations.get((name, version))
             models.setdefault(name, []).append(dataclasses.replace(model, evaluation=evaluation))
     return models
-
-
-def write_deployment(
-    publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel], batching: bool
-) -> None:
-    """Writes the deployment files, which have the config in them, and removes withdrawn ones.
-
-    Args:
-        publish_to: root of the published tree.
-        config: its models.config.
-        latest: the latest version of each model.
-        batching: whether servers are to join requests to batches.
-
-    Raises:
-        OSError: a file cannot be written or removed.
-    """
-    root = deployment_root(publish_to)
-    loaded = {m.name: len(versions_of(m)) for m in config.model_config_list.config}
-    base = root_of(config)
-    assert base is not None
-    write_atomically(root / "docker-compose.yaml", compose_file(latest, loaded, base, batching))
-    for model in latest:
-        manifests = kubernetes_manifests(model, config, batching)
-        write_atomically(root / kubernetes_name(model.model), manifests)
-    write_atomically(root / SETTINGS, settings_text(batching))
-    for model_name in loaded:
-        withdrawn = root / withdrawn_name(model_name)
-        withdrawn.unlink(missing_ok=True)
-        # What else somebody has put there stays, and so does the directory then.
-        with contextlib.suppress(OSError):
-            withdrawn.parent.rmdir()
 
 
 def write_hub(

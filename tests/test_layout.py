@@ -20,6 +20,36 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 PACKAGES = [name for name in MAY_IMPORT if (REPOSITORY / name).is_dir()]
 
+# Room: the others of its package that it may import. A module that is in no room is its own.
+ROOMS: dict[str, set[str]] = {
+    "export.checkpoints": {"errors", "variants", "weights"},
+    "export.reference": {"variants"},
+    "export.saved_model": {"compute", "names", "variants"},
+    "serving_configs.tree": {"errors"},
+    "serving_configs.server": {"errors", "rendering", "tree"},
+    "serving_configs.hub": {"errors", "rendering", "tree"},
+    "serving_configs.rollout": {"errors", "server", "tree"},
+    "pipelines.elements": set(),
+    "pipelines.runtime": set(),
+    "pipelines.store": set(),
+    "pipelines.data": {"elements", "runtime"},
+    "pipelines.gate": {"data", "elements", "runtime"},
+    "pipelines.publish": {"data", "elements", "gate", "runtime", "store"},
+    "pipelines.evaluate": {"data", "gate", "runtime"},
+    "serving.client": {"errors", "quiet", "tensors"},
+    "serving.model_server": {"errors", "quiet", "tensors", "text_proto"},
+    # A SavedModel that no server has loaded, and a server of its own.
+    "serving.attention": {"client", "errors", "model_server", "quiet"},
+    "serving.page": {"attention", "client", "errors", "model_server", "quiet"},
+}
+# The same for the rooms of the server; each may also import what `serving` shares.
+SERVER_ROOMS: dict[str, set[str]] = {
+    "servables": set(),
+    "calls": {"servables"},
+    "batching": {"servables"},
+    "rest": {"calls", "servables"},
+}
+
 
 def modules(package: str) -> list[pathlib.Path]:
     return sorted((REPOSITORY / package).rglob("*.py"))
@@ -60,6 +90,69 @@ def test_packages_import_only_what_is_below_them(package: str) -> None:
             seen.add(top)
     # So that a reader of imports that finds none is not taken for a clean package.
     assert package in seen
+
+
+def inner_imports(package: str) -> Iterator[tuple[str, str, str]]:
+    """Where, the importing module and the imported one, of imports within a package."""
+    for module in modules(package):
+        path = module.relative_to(REPOSITORY)
+        importing = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        for line, name in imports(module):
+            if name.split(".")[0] == package:
+                yield f"{path}:{line}", importing, name
+
+
+def part(name: str, depth: int) -> str:
+    """The part of a dotted name at a depth; empty above it."""
+    return (name.split(".") + [""] * depth)[depth]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_is_below_them(room: str) -> None:
+    package, name = room.split(".")
+    assert (REPOSITORY / package / name).is_dir() or (REPOSITORY / package / f"{name}.py").exists()
+    for where, importing, imported in inner_imports(package):
+        if part(importing, 1) == name and part(imported, 1) not in {name, ""}:
+            assert part(imported, 1) in ROOMS[room], f"{where} imports {imported}"
+
+
+def test_every_room_has_its_rules() -> None:
+    for package in PACKAGES:
+        found = {p.parent.name for p in (REPOSITORY / package).glob("*/__init__.py")}
+        assert {f"{package}.{name}" for name in found} <= set(ROOMS)
+        for room in (REPOSITORY / package).rglob("*/__init__.py"):
+            # What lives there and what it imports is the first that a reader sees of it.
+            summary = ast.get_docstring(ast.parse(room.read_text(encoding="utf-8")))
+            assert summary, room
+
+
+@pytest.mark.parametrize("room", SERVER_ROOMS)
+def test_rooms_of_the_server_import_only_what_is_below_them(room: str) -> None:
+    assert (REPOSITORY / "serving" / "model_server" / room).is_dir()
+    for where, importing, imported in inner_imports("serving"):
+        inside = importing.startswith(f"serving.model_server.{room}.")
+        if inside and imported.startswith("serving.model_server."):
+            assert part(imported, 2) in {room, *SERVER_ROOMS[room]}, f"{where} imports {imported}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_each_other_in_no_circle(package: str) -> None:
+    below: dict[str, set[str]] = {}
+    for _, importing, imported in inner_imports(package):
+        one, other = part(importing, 1), part(imported, 1)
+        if one and other:
+            below.setdefault(one, set()).add(other)
+            below.setdefault(other, set())
+    while leaves := {room for room, others in below.items() if not others - {room}}:
+        below = {room: others - leaves for room, others in below.items() if room not in leaves}
+    assert not below
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    # Each package has its part of the README's commands.
+    twice = {name for name in names if names.count(name) > 1} - {"test_readme.py"}
+    assert not twice
 
 
 @pytest.mark.parametrize("package", PACKAGES)

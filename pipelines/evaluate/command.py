@@ -18,9 +18,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 
 from ..data.labelled import DataShard, plan_data
-from ..publish.report import as_text
-from ..runtime.processors import share_processors
-from ..runtime.progress import follow
+from ..runtime.processors import limit_tensorflow_threads
+from ..runtime.progress import show_progress
+from ..runtime.tables import as_text
 from ..runtime.workers import local_workers
 from .options import EvaluateOptions, parse
 from .published_models import find_classifiers
@@ -32,7 +32,7 @@ from .report import (
     write_evaluation,
 )
 from .scores import EvaluateTask, ServedModel, read_score
-from .transforms import Evaluate, EvaluateRun
+from .transforms import Evaluate, EvaluateContext
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
-    share_processors(local_workers(beam_options))
+    limit_tensorflow_threads(local_workers(beam_options))
     # Everything that can be wrong is found before the work begins.
     if options.table:
         check_table(options.table)
@@ -61,7 +61,7 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     shards = plan_data(options.data, options.first_label)
     tasks = [EvaluateTask(model, shard) for model in models for shard in shards]
     scratch = _make_scratch(options.output)
-    run = EvaluateRun(
+    run = EvaluateContext(
         options.output, str(scratch / "failed"), str(scratch / "progress"), options.batch_size
     )
     try:
@@ -92,16 +92,19 @@ def _make_scratch(output: str) -> pathlib.Path:
 
 
 def _run_pipeline(
-    run: EvaluateRun, tasks: Sequence[EvaluateTask], options: PipelineOptions
+    run: EvaluateContext, tasks: Sequence[EvaluateTask], options: PipelineOptions
 ) -> None:
     lacking = sum(read_score(run.output, task) is None for task in tasks)
     if not lacking:
         return
-    with follow(pathlib.Path(run.progress), lacking), beam.Pipeline(options=options) as pipeline:
+    with (
+        show_progress(pathlib.Path(run.progress), lacking),
+        beam.Pipeline(options=options) as pipeline,
+    ):
         pipeline | "Tasks" >> beam.Create(tasks) | "Evaluate" >> Evaluate(run)
 
 
-def _entry(run: EvaluateRun, model: ServedModel, shards: Sequence[DataShard]) -> dict[str, Any]:
+def _entry(run: EvaluateContext, model: ServedModel, shards: Sequence[DataShard]) -> dict[str, Any]:
     scores, failures = [], []
     for shard in shards:
         task = EvaluateTask(model, shard)

@@ -14,7 +14,7 @@ from export.variants import VARIANTS, Variant
 from serving_configs.tree.atomic import write_atomically
 
 from ..gate.accuracy import CONFIDENCE, INTERVAL, Proportion, proportion
-from ..publish.report import markdown_table
+from ..runtime.tables import markdown_table
 from .scores import ServedModel, ShardScore
 
 MARK = "accuracy"

@@ -8,7 +8,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
-from ..runtime.progress import tell
+from ..runtime.progress import report_step
 from .model_handler import EvaluateModelHandler
 from .scores import EvaluateTask, ShardScore, read_score, write_score
 
@@ -20,13 +20,13 @@ _PARTS = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateRun:
+class EvaluateContext:
     """What every step of a run has to know.
 
     Attributes:
         output: absolute path of the directory that figures are kept in.
         failed: directory of the run, for the errors of tasks that failed.
-        progress: where finished steps are told.
+        progress: where finished steps are reported.
         batch_size: images of a request.
     """
 
@@ -43,7 +43,7 @@ class Evaluate(beam.PTransform):
     passed over.
     """
 
-    def __init__(self, run: EvaluateRun) -> None:
+    def __init__(self, run: EvaluateContext) -> None:
         super().__init__()
         self._run = run
 
@@ -72,7 +72,7 @@ def _lacking(
 
 
 class _KeepFn(beam.DoFn):
-    def __init__(self, run: EvaluateRun) -> None:
+    def __init__(self, run: EvaluateContext) -> None:
         self._run = run
         self._images = Metrics.counter(_NAMESPACE, "images_evaluated")
         self._undecodable = Metrics.counter(_NAMESPACE, "images_undecodable")
@@ -88,5 +88,5 @@ class _KeepFn(beam.DoFn):
         self._undecodable.inc(len(score.undecodable))
         self._seconds.update(int(1000 * score.seconds))
         subject = f"{task.model.name} {task.model.version} on {pathlib.Path(task.shard.name).name}"
-        tell(self._run.progress, "evaluate", subject, score.seconds)
+        report_step(self._run.progress, "evaluate", subject, score.seconds)
         yield found

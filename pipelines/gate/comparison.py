@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from export.compute import ComputeDtype
 
-from ..elements import Figure
+from ..elements import OutputDifference
 from .interface import GateError
 from .prepared_image import largest_difference
 from .tolerances import BOUNDS, Bounds
@@ -28,10 +28,10 @@ class Differences:
 
     def __init__(self, dtype: ComputeDtype) -> None:
         self._dtype: ComputeDtype = dtype
-        self._worst: dict[tuple[str, str], Figure] = {}
+        self._worst: dict[tuple[str, str], OutputDifference] = {}
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[OutputDifference, ...]:
         """The worst difference of every output compared so far."""
         return tuple(self._worst.values())
 
@@ -79,7 +79,7 @@ class Differences:
     def record(self, signature: str, output: str, difference: float, image: str) -> None:
         """Keeps a difference if it is the worst of its output."""
         bound = self.bounds(signature).of(output)
-        figure = Figure(signature, output, difference, bound, image)
+        figure = OutputDifference(signature, output, difference, bound, image)
         key = (signature, output)
         self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure
 

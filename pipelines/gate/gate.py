@@ -16,11 +16,11 @@ from export.memory import garbage_collector_paused, trim_memory
 from export.names import attention_name, ca_block_name, sa_block_name
 from export.reference.forward_pass import ReferenceOutputs
 from export.variants import CaiTConfig
-from serving_configs.server.batching import Measured
+from serving_configs.tree.latency import LatencyProfile
 from signatures import Head, signatures_for
 from signatures.functions import EXAMPLE_IMAGE_KEY
 
-from ..elements import Figure
+from ..elements import OutputDifference
 from .comparison import CALL, Differences, check_shape
 from .interface import GateError, check_interface, check_parameters
 from .latency import BATCH, WarmupError, check_warmup, measure
@@ -78,7 +78,7 @@ class Gate:
         check_parameters(self._model, head, config)
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def figures(self) -> tuple[OutputDifference, ...]:
         """The worst difference of every output compared so far."""
         return self._differences.figures
 
@@ -100,7 +100,7 @@ class Gate:
             self.labelled += 1
             self.correct += int(np.argmax(outputs["logits"])) == image.label
 
-    def measure(self, model: str, images: Sequence[PreparedImage]) -> Measured:
+    def measure(self, model: str, images: Sequence[PreparedImage]) -> LatencyProfile:
         """Measures the model for its batching, and tries the warm-up requests that follow from it.
 
         The batch of the measurement is compared with the reference.

@@ -14,7 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving_configs.server.batching import FILE_IN_VERSION, LATENCY_BUDGET, Measured, batching_for
+from serving_configs.server.batching import (
+    FILE_IN_VERSION,
+    LATENCY_BUDGET,
+    batching_for,
+)
+from serving_configs.tree.latency import LatencyProfile
 from signatures import Geometry, Head
 from signatures.warmup import REQUESTS, write_warmup
 
@@ -37,7 +42,7 @@ class WarmupError(Exception):
 
 def measure(
     run: Callable[[int], object], geometry: Geometry, timed: Sequence[float] = ()
-) -> Measured:
+) -> LatencyProfile:
     """Measures a model on this machine: a few runs with one image, then some with several.
 
     The memory of an image is the growth of the process, but no less than what the largest tensors
@@ -58,11 +63,11 @@ def measure(
         with _growth() as found:
             batch_latency = _seconds(run, batch, _RUNS_OF_A_BATCH)
         growth = found[0] // batch
-    return Measured(latency, batch, batch_latency, max(growth, _least_memory(geometry)))
+    return LatencyProfile(latency, batch, batch_latency, max(growth, _least_memory(geometry)))
 
 
 def write_serving_files(
-    directory: pathlib.Path, model: str, head: Head, geometry: Geometry, measured: Measured
+    directory: pathlib.Path, model: str, head: Head, geometry: Geometry, measured: LatencyProfile
 ) -> None:
     """Writes what only servers read of a version: its batching parameters and warm-up requests.
 
@@ -86,7 +91,7 @@ def write_serving_files(
 
 
 def check_warmup(
-    signatures: Signatures, model: str, head: Head, geometry: Geometry, measured: Measured
+    signatures: Signatures, model: str, head: Head, geometry: Geometry, measured: LatencyProfile
 ) -> int:
     """Tries the requests that `write_serving_files` writes, out of a file as a server does.
 

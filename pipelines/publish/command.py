@@ -20,8 +20,9 @@ from export import UserError, checkpoint_source, get_variant, open_checkpoint
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
 from ..gate.accuracy import require_labels, require_published, untested
-from ..runtime.processors import share_processors
-from ..runtime.progress import follow
+from ..runtime.processors import limit_tensorflow_threads
+from ..runtime.progress import show_progress
+from ..runtime.tables import as_text
 from ..runtime.workers import local_workers, longest_first
 from ..store.beam import BeamStorage
 from ..store.release import refuse_untrained
@@ -32,8 +33,8 @@ from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .options import PublishOptions, parse
 from .remote_configs import write_remote_configs
-from .report import as_text, read_report, table
-from .transforms import Convert, Publish, Report, Run, Validate
+from .report import read_report, table
+from .transforms import Convert, Publish, PublishContext, Report, Validate
 
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
-    share_processors(local_workers(beam_options))
+    limit_tensorflow_threads(local_workers(beam_options))
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
     require_labels(options.accuracy_gate, shards)
@@ -126,8 +127,8 @@ def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
 
 def _prepare_run(
     options: PublishOptions, staging: pathlib.Path, labels: tuple[str, ...] | None
-) -> Run:
-    return Run(
+) -> PublishContext:
+    return PublishContext(
         # Of the run, and of nothing else: a step that is done again is known by it.
         staging.name,
         options.publish_to,
@@ -152,14 +153,20 @@ def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[Convert
 
 
 def _run_pipeline(
-    run: Run, tasks: Sequence[ConvertTask], shards: Sequence[Shard], options: PipelineOptions
+    run: PublishContext,
+    tasks: Sequence[ConvertTask],
+    shards: Sequence[Shard],
+    options: PipelineOptions,
 ) -> None:
     standard = options.view_as(StandardOptions)
     if not standard.runner:
         standard.runner = _DEFAULT_RUNNER
     models = sum(len(task.heads) for task in tasks)
     steps = models * (2 + len(shards))
-    with follow(pathlib.Path(run.progress), steps), beam.Pipeline(options=options) as pipeline:
+    with (
+        show_progress(pathlib.Path(run.progress), steps),
+        beam.Pipeline(options=options) as pipeline,
+    ):
         (
             pipeline
             # `Convert` spreads them among the workers.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..elements import Figure, ModelReport, ShardResult, StagedModel, add_seconds
+from ..elements import ModelReport, OutputDifference, ShardResult, StagedModel, add_seconds
 from ..gate.accuracy import AccuracyGate, contradiction, is_tested
 
 
@@ -13,7 +13,7 @@ def judge(
     accuracy_gate: AccuracyGate = "off",
 ) -> ModelReport:
     """Gathers what the gate found on every shard, and says why a model is refused, if it is."""
-    worst: dict[tuple[str, str], Figure] = {}
+    worst: dict[tuple[str, str], OutputDifference] = {}
     for figure in (figure for result in results for figure in result.figures):
         key = (figure.signature, figure.output)
         worst[key] = figure.worse(worst[key]) if key in worst else figure

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..elements import ModelReport
+from ..runtime.tables import markdown_table
 from ..store.storage import open_storage
 
 _COLUMNS = ("model", "version", "parameters", "worst difference", "seconds", "path")
@@ -51,16 +52,6 @@ def _version(model: dict[str, Any]) -> str:
     return f"{model['version']} (unchanged)" if model["unchanged"] else str(model["version"])
 
 
-def as_text(rows: Sequence[Sequence[str]]) -> str:
-    """A table for the screen, its columns aligned."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines)
-
-
 def as_markdown(report: dict[str, Any]) -> str:
     """The report for people: the table, then every figure of the gate by model."""
     lines = ["# Report", "", *markdown_table(table(report))]
@@ -103,9 +94,3 @@ def _accuracy(model: dict[str, Any]) -> list[str]:
     if not model["labelled"]:
         return []
     return [f"- top-1: right on {model['correct']} of {model['labelled']} labelled images"]
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table in Markdown; the first row is its header."""
-    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return [header, "|" + "---|" * len(rows[0]), *body]

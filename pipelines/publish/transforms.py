@@ -31,7 +31,7 @@ from ..elements import (
     add_seconds,
 )
 from ..gate.accuracy import AccuracyGate
-from ..runtime.progress import tell
+from ..runtime.progress import report_step
 from ..runtime.quiet import load_tensorflow
 from ..runtime.workers import longest_first
 from ..store.release import ReleaseError, release
@@ -44,14 +44,14 @@ _NAMESPACE = "cait"
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class PublishContext:
     """What every step of a run has to know.
 
     Attributes:
         name: unique to the run.
         publish_to: absolute path of the published tree.
         staging: the run's directory in the staging area.
-        progress: where finished steps are told.
+        progress: where finished steps are reported.
         hub_publisher: the publisher's name.
         max_bad_images: undecodable images that the gate lets pass.
         version: the number to publish, None for the next free one.
@@ -77,7 +77,7 @@ class Run:
 class Convert(beam.PTransform):
     """`ConvertTask` -> `StagedModel`, one for each head."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PublishContext) -> None:
         super().__init__()
         self._run = run
 
@@ -93,7 +93,7 @@ class Convert(beam.PTransform):
 class Validate(beam.PTransform):
     """`StagedModel` -> `(StagedModel, [ShardResult, ...])`, fanned out over the shards."""
 
-    def __init__(self, run: Run, shards: Sequence[Shard]) -> None:
+    def __init__(self, run: PublishContext, shards: Sequence[Shard]) -> None:
         super().__init__()
         self._run = run
         # One shard of them is enough to measure a model.
@@ -118,7 +118,7 @@ class Validate(beam.PTransform):
 class Publish(beam.PTransform):
     """`(StagedModel, [ShardResult, ...])` -> `ModelReport`; what passed the gate is released."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PublishContext) -> None:
         super().__init__()
         self._run = run
 
@@ -129,7 +129,7 @@ class Publish(beam.PTransform):
 class Report(beam.PTransform):
     """Every `ModelReport` -> the report's files. Records only: gathering them is cheap."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PublishContext) -> None:
         super().__init__()
         self._run = run
 
@@ -164,7 +164,7 @@ def _gather(
 
 
 class _ConvertFn(beam.DoFn):
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PublishContext) -> None:
         self._run = run
         self._converted = Metrics.counter(_NAMESPACE, "models_converted")
         self._bytes = Metrics.counter(_NAMESPACE, "bytes_written")
@@ -210,7 +210,9 @@ class _ConvertFn(beam.DoFn):
                 self._converted.inc()
                 self._bytes.inc(size)
                 self._seconds.update(int(1000 * (time.perf_counter() - started)))
-                tell(self._run.progress, "convert", staged.model, time.perf_counter() - started)
+                report_step(
+                    self._run.progress, "convert", staged.model, time.perf_counter() - started
+                )
                 started = time.perf_counter()
                 yield staged
         except Exception as error:
@@ -221,7 +223,7 @@ class _ConvertFn(beam.DoFn):
 
 
 class _ValidateFn(beam.DoFn):
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PublishContext) -> None:
         self._run = run
         self._images = Metrics.counter(_NAMESPACE, "images_compared")
         self._bad_images = Metrics.counter(_NAMESPACE, "images_undecodable")
@@ -256,12 +258,12 @@ class _ValidateFn(beam.DoFn):
                 self._bad_images.inc(len(result.bad_images))
                 self._seconds.update(int(1000 * (time.perf_counter() - started)))
             subject = f"{staged.model} on {pathlib.Path(shard.path).name}"
-            tell(self._run.progress, "validate", subject, time.perf_counter() - started)
+            report_step(self._run.progress, "validate", subject, time.perf_counter() - started)
             yield staged.model, (staged, result)
 
 
 class _PublishFn(beam.DoFn):
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: PublishContext) -> None:
         self._run = run
         self._published = Metrics.counter(_NAMESPACE, "models_published")
         self._unchanged = Metrics.counter(_NAMESPACE, "models_unchanged")
@@ -283,7 +285,7 @@ class _PublishFn(beam.DoFn):
             self._refused.inc()
         seconds = time.perf_counter() - started
         self._seconds.update(int(1000 * seconds))
-        tell(self._run.progress, "publish", report.model, seconds)
+        report_step(self._run.progress, "publish", report.model, seconds)
         yield report
 
     def _release(self, staged: StagedModel, report: ModelReport, started: float) -> ModelReport:

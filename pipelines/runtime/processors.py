@@ -6,7 +6,7 @@ import os
 _STREAMS = 2
 
 
-def share_processors(workers: int = 1) -> None:
+def limit_tensorflow_threads(workers: int = 1) -> None:
     """Sets TensorFlow's numbers of threads, for this process and those that it starts.
 
     By default every operation is shared among all threads, and waits until one of them is done with

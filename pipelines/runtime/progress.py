@@ -1,4 +1,4 @@
-"""Progress of a run, told by files, so that it works across the processes of a runner.
+"""Progress of a run, reported by files, so that it works across the processes of a runner.
 
 Workers drop a file for each finished step into a directory of the staging area; whoever started
 the run follows them: a bar on a terminal, a line for each step elsewhere.
@@ -16,12 +16,12 @@ import tqdm
 _POLL_SECONDS = 0.2
 
 
-def tell(directory: str, step: str, subject: str, seconds: float) -> None:
+def report_step(directory: str, step: str, subject: str, seconds: float) -> None:
     """Reports a finished step. A step that is done again, by a retry, is reported once.
 
     Args:
         directory: where the run keeps its progress. When there is none, as on a worker that
-            shares no disk with the starter, nothing is told.
+            shares no disk with the starter, nothing is reported.
         step: `convert`, `validate` or `publish`.
         subject: what was done, unique within the step.
         seconds: how long it took.
@@ -38,12 +38,12 @@ def tell(directory: str, step: str, subject: str, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def follow(directory: pathlib.Path, total: int) -> Iterator[None]:
-    """Shows the steps told in a directory, while the block runs.
+def show_progress(directory: pathlib.Path, total: int) -> Iterator[None]:
+    """Shows the steps reported in a directory, while the block runs.
 
     Args:
         directory: is made.
-        total: number of steps that will be told when nothing fails.
+        total: number of steps that will be reported when nothing fails.
     """
     directory.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
@@ -61,7 +61,7 @@ def _show(directory: pathlib.Path, total: int, stop: threading.Event) -> None:
     terminal = sys.stderr.isatty()
     with tqdm.tqdm(total=total, unit="step", disable=not terminal, file=sys.stderr) as bar:
         while True:
-            # Asked before looking: what is told until then is shown, also the last steps.
+            # Asked before looking: what is reported until then is shown, also the last steps.
             stopping = stop.wait(_POLL_SECONDS)
             new = sorted(
                 (path for path in directory.glob("*.json") if path.name not in seen),

@@ -11,14 +11,14 @@ import os
 import sys
 from collections.abc import Iterator
 
-from .processors import share_processors
+from .processors import limit_tensorflow_threads
 
 
 def load_tensorflow() -> None:
     """Imports TensorFlow for computing on the CPU: a GPU's lower precision would not hold to the
     gate's bounds.
     """
-    share_processors()
+    limit_tensorflow_threads()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # Not even its errors: those that matter are raised, and the others are about this processor.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -11,7 +11,7 @@ from .storage import Storage, read
 
 
 def remove_versions(storage: Storage, model: str, keep: int, aside: pathlib.Path) -> list[int]:
-    """Removes a model's versions but the latest ones and those that a server is told of.
+    """Removes a model's versions but the latest ones and those that models.config names.
 
     Args:
         storage: of the tree.

@@ -131,12 +131,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _picture(flags: argparse.Namespace, encoded: bytes, model: "AttentionModel") -> bytes:
-    from .figure import PatchLook, draw, render
+    from .figure import PatchAttention, draw, render
     from .maps import patch_attention_maps
     from .photograph import read_photograph
 
     photograph = read_photograph(encoded, model.image_size)
-    look = model.look(photograph)
+    result = model.explain(photograph)
     patch = None
     if flags.self_attention is not None:
         blocks = model.self_attention_blocks()
@@ -148,9 +148,9 @@ def _picture(flags: argparse.Namespace, encoded: bytes, model: "AttentionModel")
             maps = patch_attention_maps(attention, row, column)
         except ValueError as error:
             raise _UsageError(f"--patch: {error}") from error
-        patch = PatchLook(flags.self_attention, row, column, maps)
+        patch = PatchAttention(flags.self_attention, row, column, maps)
     version = "" if model.version is None else f" version {model.version}"
-    figure = draw(f"{flags.photograph.name}, {model.name}{version}", photograph, look, patch)
+    figure = draw(f"{flags.photograph.name}, {model.name}{version}", photograph, result, patch)
     return render(figure, FORMS[flags.output.suffix.lower()])
 
 

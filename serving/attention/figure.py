@@ -11,7 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
 from .maps import Array
-from .models import Look
+from .models import AttentionResult
 from .photograph import Photograph
 
 COLOURS = "cividis"
@@ -29,7 +29,7 @@ _DOTS = 110
 
 
 @dataclasses.dataclass(frozen=True)
-class PatchLook:
+class PatchAttention:
     """Where one patch looks.
 
     Attributes:
@@ -45,22 +45,24 @@ class PatchLook:
     maps: Array
 
 
-def draw(title: str, photograph: Photograph, look: Look, patch: PatchLook | None = None) -> Figure:
+def draw(
+    title: str, photograph: Photograph, result: AttentionResult, patch: PatchAttention | None = None
+) -> Figure:
     """The whole picture.
 
     Args:
         title: above it.
         photograph: as the model saw it.
-        look: what the model made of it.
+        result: what the model made of it.
         patch: adds where a patch looks.
     """
-    heads = len(look.maps[0])
+    heads = len(result.maps[0])
     columns = min(heads, MOST_COLUMNS)
     rows = math.ceil(heads / columns)
     # Few heads stand in the middle, not enlarged to the width.
     tile = min(_WIDTH / columns, 2.3)
     band = _TITLE + rows * (tile + 0.1)
-    bands = [(f"Class attention, block {block}", maps) for block, maps in enumerate(look.maps)]
+    bands = [(f"Class attention, block {block}", maps) for block, maps in enumerate(result.maps)]
     if patch is not None:
         where = f"Self-attention of block {patch.block} from the patch in row {patch.row}, "
         bands.append((f"{where}column {patch.column} (framed)", patch.maps))
@@ -68,7 +70,7 @@ def draw(title: str, photograph: Photograph, look: Look, patch: PatchLook | None
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4), dpi=_DOTS, layout="constrained")
     figure.suptitle(title)
     parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    _draw_top(parts[0], photograph, look, patch)
+    _draw_top(parts[0], photograph, result, patch)
     for part, (text, maps) in zip(parts[1:], bands, strict=True):
         part.suptitle(text, fontsize="medium")
         _draw_heads(part, maps, rows, columns, patch if maps is bands[-1][1] else None)
@@ -84,7 +86,9 @@ def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
     return file.getvalue()
 
 
-def _draw_top(part: SubFigure, photograph: Photograph, look: Look, patch: PatchLook | None) -> None:
+def _draw_top(
+    part: SubFigure, photograph: Photograph, result: AttentionResult, patch: PatchAttention | None
+) -> None:
     seen, over, best = part.subplots(1, 3, width_ratios=(1.1, 1.1, 1))
     for axes, text in ((seen, "As the model saw it"), (over, "Saliency (block 0, mean of heads)")):
         axes.imshow(photograph.shown)
@@ -93,7 +97,7 @@ def _draw_top(part: SubFigure, photograph: Photograph, look: Look, patch: PatchL
     left, top, size = photograph.left, photograph.top, photograph.size
     height, width = photograph.shown.shape[:2]
     drawn = over.imshow(
-        look.saliency,
+        result.saliency,
         cmap=COLOURS,
         vmin=0,
         vmax=1,
@@ -108,26 +112,26 @@ def _draw_top(part: SubFigure, photograph: Photograph, look: Look, patch: PatchL
         side = size / patch.maps.shape[1]
         corner = (left + patch.column * side - 0.5, top + patch.row * side - 0.5)
         _frame(seen, corner, side)
-    _draw_best(best, look)
+    _draw_best(best, result)
 
 
-def _draw_best(axes: Axes, look: Look) -> None:
-    if look.best is None:
+def _draw_best(axes: Axes, result: AttentionResult) -> None:
+    if result.best is None:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "A feature extractor:\nit names no classes", ha="center", va="center")
         return
-    axes.set_title(f"Top {len(look.best)}", fontsize="medium")
-    places = range(len(look.best))
-    probabilities = [probability for _, probability in look.best]
+    axes.set_title(f"Top {len(result.best)}", fontsize="medium")
+    places = range(len(result.best))
+    probabilities = [probability for _, probability in result.best]
     axes.barh(places, probabilities, height=0.35, color=mpl.colormaps[COLOURS](0.25))
-    for place, (label, probability) in zip(places, look.best, strict=True):
+    for place, (label, probability) in zip(places, result.best, strict=True):
         axes.text(0, place - 0.27, f"{label}  {percent(probability)}", va="bottom", fontsize=9)
-    axes.set(xlim=(0, max(probabilities) * 1.05), ylim=(len(look.best) - 0.5, -0.75))
+    axes.set(xlim=(0, max(probabilities) * 1.05), ylim=(len(result.best) - 0.5, -0.75))
     axes.set_axis_off()
 
 
 def _draw_heads(
-    part: SubFigure, maps: Array, rows: int, columns: int, patch: PatchLook | None
+    part: SubFigure, maps: Array, rows: int, columns: int, patch: PatchAttention | None
 ) -> None:
     grid = part.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:

@@ -48,7 +48,7 @@ class AttentionError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class AttentionResult:
     """What a model made of one photograph.
 
     Attributes:
@@ -88,7 +88,7 @@ class AttentionModel:
         self.image_size: int = shape[1]
         self._run = run
 
-    def look(self, photograph: Photograph) -> Look:
+    def explain(self, photograph: Photograph) -> AttentionResult:
         """Runs the model on a photograph.
 
         Raises:
@@ -108,7 +108,7 @@ class AttentionModel:
                 (_label(number, len(logits)), probability)
                 for number, probability in best_classes(logits, TOP_K)
             ]
-        return Look(maps, saliency_map(maps[0], self.image_size), best)
+        return AttentionResult(maps, saliency_map(maps[0], self.image_size), best)
 
     def self_attention(self, photograph: Photograph, block: int) -> Array:
         """The attention (H, N, N) float32 of a self-attention block.

@@ -117,7 +117,7 @@ class _Page:
         address = self._address()
         with served_model(address, name, version, self._timeout) as model:
             photograph = _photograph(encoded, model.image_size)
-            look = model.look(photograph)
+            result = model.explain(photograph)
             blocks = self._blocks.get((address, name, version))
             if blocks is None:
                 blocks = self._blocks[address, name, version] = model.self_attention_blocks()
@@ -131,17 +131,17 @@ class _Page:
                 "top": photograph.top,
                 "size": photograph.size,
             },
-            "grid": look.maps[0].shape[1],
-            "best": look.best
+            "grid": result.maps[0].shape[1],
+            "best": result.best
             and [
                 {"label": label, "probability": probability, "text": percent(probability)}
-                for label, probability in look.best
+                for label, probability in result.best
             ],
             "blocks": [
                 [{"map": _bytes(values), "most": f"{values.max():.2g}"} for values in maps]
-                for maps in look.maps
+                for maps in result.maps
             ],
-            "saliency": _bytes(look.saliency.clip(0, 1)),
+            "saliency": _bytes(result.saliency.clip(0, 1)),
             "self_attention_blocks": blocks,
         }
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from ..errors import ConfigError
-from ..server.deployment import read_batching
+from ..server.deployment import read_batching, write_deployment
 from ..server.models_config import (
     PREVIOUS,
     STABLE,
@@ -26,7 +26,6 @@ from ..tree.atomic import locked, write_atomically
 from ..tree.manifest import published_versions, version_problems
 from ..tree.paths import base_path
 from ..tree.published import read_published
-from ..write import write_deployment
 from .history import History, Move, Polling, read_history, state_of, write_history
 from .labels import move_label, promote, rollback
 

@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+from ..tree.latency import LatencyProfile
 from ..tree.paths import serving_root
 
 FILE_IN_VERSION = "batching_params.pbtxt"
@@ -28,30 +29,6 @@ QUEUE_SECONDS = 10.0
 
 _LONGEST_WAIT = 0.005
 _SHARE_OF_LATENCY = 0.05
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What was measured of a model on the machine of the gate.
-
-    Attributes:
-        latency: seconds of one image.
-        batch: number of images of the second measurement; 1 when there was none.
-        batch_latency: seconds of that many at once.
-        memory_per_image: bytes that a further image in a batch needs, at most of all signatures.
-    """
-
-    latency: float
-    batch: int
-    batch_latency: float
-    memory_per_image: int
-
-    def predicted(self, images: int) -> float:
-        """Seconds of a batch, by the line through both measurements."""
-        if self.batch == 1:
-            return self.latency * images
-        each = max(0.0, (self.batch_latency - self.latency) / (self.batch - 1))
-        return self.latency + each * (images - 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +61,7 @@ class Batching:
         return "\n".join(lines) + "\n"
 
 
-def batching_for(measured: Measured) -> Batching:
+def batching_for(measured: LatencyProfile) -> Batching:
     """The parameters that fit a model.
 
     The largest batch is the largest power of two within `LATENCY_BUDGET`, `MEMORY_BUDGET` and

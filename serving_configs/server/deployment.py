@@ -3,6 +3,7 @@
 All are rendered from templates, and from what was measured of the models.
 """
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -12,6 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from ..errors import ConfigError
 from ..rendering import render
+from ..tree.atomic import write_atomically
 from ..tree.published import PublishedModel
 from .batching import batching_for, common_parameters
 from .memory import server_memory
@@ -156,6 +158,37 @@ def withdrawn_name(model: str) -> str:
     warm-up requests never loaded.
     """
     return f"kubernetes-xla/{model}.yaml"
+
+
+def write_deployment(
+    publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel], batching: bool
+) -> None:
+    """Writes the deployment files, which have the config in them, and removes withdrawn ones.
+
+    Args:
+        publish_to: root of the published tree.
+        config: its models.config.
+        latest: the latest version of each model.
+        batching: whether servers are to join requests to batches.
+
+    Raises:
+        OSError: a file cannot be written or removed.
+    """
+    root = deployment_root(publish_to)
+    loaded = {m.name: len(versions_of(m)) for m in config.model_config_list.config}
+    base = root_of(config)
+    assert base is not None
+    write_atomically(root / "docker-compose.yaml", compose_file(latest, loaded, base, batching))
+    for model in latest:
+        manifests = kubernetes_manifests(model, config, batching)
+        write_atomically(root / kubernetes_name(model.model), manifests)
+    write_atomically(root / SETTINGS, settings_text(batching))
+    for model_name in loaded:
+        withdrawn = root / withdrawn_name(model_name)
+        withdrawn.unlink(missing_ok=True)
+        # What else somebody has put there stays, and so does the directory then.
+        with contextlib.suppress(OSError):
+            withdrawn.parent.rmdir()
 
 
 def _flags(config: str, batching: bool) -> Sequence[str]:

@@ -6,8 +6,8 @@ import pathlib
 from signatures import Geometry, Head
 
 from ..errors import ConfigError
-from ..server.batching import Measured
 from .evaluation import Evaluation
+from .latency import LatencyProfile
 from .manifest import Manifest, ManifestError, load_manifest
 from .paths import MANIFEST
 
@@ -65,7 +65,7 @@ class PublishedModel:
     worst: float | None
     images: int
     accuracy: Accuracy | None
-    measured: Measured | None
+    measured: LatencyProfile | None
     evaluation: Evaluation | None = None
     compute_dtype: str = "float32"
 
@@ -116,6 +116,6 @@ def _from_manifest(directory: pathlib.Path, manifest: Manifest) -> PublishedMode
         worst=max(worst, default=None),
         images=manifest.images,
         accuracy=Accuracy(**manifest.published) if manifest.published else None,
-        measured=Measured(**manifest.measured) if manifest.measured else None,
+        measured=LatencyProfile(**manifest.measured) if manifest.measured else None,
         compute_dtype=manifest.compute_dtype,
     )

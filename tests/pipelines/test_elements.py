@@ -2,11 +2,11 @@
 
 import math
 
-from pipelines.elements import Figure, add_seconds
+from pipelines.elements import OutputDifference, add_seconds
 
 
-def figure(difference: float, image: str = "cat.jpg") -> Figure:
-    return Figure("serving_default", "logits", difference, 1e-4, image)
+def figure(difference: float, image: str = "cat.jpg") -> OutputDifference:
+    return OutputDifference("serving_default", "logits", difference, 1e-4, image)
 
 
 def test_figure_holds_up_to_its_bound():

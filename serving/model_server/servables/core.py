@@ -18,7 +18,7 @@ from ...errors import Code, ServingError, failed_precondition, invalid_argument
 from .config import check_config
 from .servable import Loader
 from .storage import chosen_versions, list_versions
-from .versions import Handle, ModelVersions, Retries, State, Status, servable_not_found
+from .versions import Handle, Retries, State, Status, VersionManager, servable_not_found
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class ServerCore:
         self._config: ModelServerConfig | None = None
         # Guards the three below, which requests read.
         self._lock = threading.Lock()
-        self._models: dict[str, ModelVersions] = {}
+        self._models: dict[str, VersionManager] = {}
         self._configs: dict[str, ModelConfig] = {}
         self._labels: dict[str, dict[str, int]] = {}
         self._poll_lock = threading.Lock()
@@ -212,7 +212,7 @@ class ServerCore:
             self._config = copy
             for name in self._configs:
                 if name not in self._models:
-                    self._models[name] = ModelVersions(name, self._loader, self._settings.retries)
+                    self._models[name] = VersionManager(name, self._loader, self._settings.retries)
             # The states of a model that is gone can still be asked for, as in TF Serving.
             for name in before.keys() - self._configs.keys():
                 self._models[name].want({})

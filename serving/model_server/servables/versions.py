@@ -72,7 +72,7 @@ class _Version:
     unwanted: threading.Event = dataclasses.field(default_factory=threading.Event)
 
 
-class ModelVersions:
+class VersionManager:
     """Keeps the versions of one model as they are wanted, in a thread of its own.
 
     Args:

@@ -62,7 +62,7 @@ def workplace(
 def test_command_fills_in_the_table_and_leaves_the_rest(workplace, capfd):
     path = workplace / "README.md"
     rows = table_of(README)
-    # Measured before, by another run: it stays.
+    # LatencyProfile before, by another run: it stays.
     old = next(line for line in rows if "cait_s24_224" in line)
     name, size, parameters, top1, _, top5, _ = cells_of(old)
     kept = f"| {name} | {size} | {parameters} | {top1} | 83.4 | {top5} | 96.6 |"

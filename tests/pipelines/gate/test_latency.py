@@ -15,7 +15,7 @@ from pipelines.gate.gate import Gate
 from pipelines.gate.interface import GateError
 from pipelines.gate.latency import BATCH, WarmupError, check_warmup, measure, write_serving_files
 from serving.model_server.batching.parameters import read_batching_parameters
-from serving_configs.server.batching import Measured
+from serving_configs.tree.latency import LatencyProfile
 from signatures import Geometry, Head
 
 GEOMETRY = Geometry(16, 1, 1, 4, 10, 1, 1)
@@ -70,7 +70,7 @@ def test_memory_is_what_a_batch_needs_more(tmp_path: pathlib.Path) -> None:
 
 
 def test_files_are_those_of_the_measurement(tmp_path: pathlib.Path) -> None:
-    measured = Measured(0.1, 8, 0.8, MIB)
+    measured = LatencyProfile(0.1, 8, 0.8, MIB)
     write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)
     found = read_batching_parameters(tmp_path / "batching_params.pbtxt")
     assert found.allowed_batch_sizes == (1, 2, 4)
@@ -121,7 +121,7 @@ def test_a_joint_warm_up_request_runs_once_for_signatures_with_the_same_inputs(
     classifier: dict[str, Recorded], tiny_config: CaiTConfig
 ) -> None:
     found: Any = classifier
-    measured = Measured(0.1, 8, 0.8, MIB)
+    measured = LatencyProfile(0.1, 8, 0.8, MIB)
     arguments = ("m", "classifier", tiny_config.geometry, measured)
     assert check_warmup(found, *arguments) == 3 * len(found)
     ran = [function for function in classifier.values() if function.images]
@@ -139,7 +139,7 @@ def test_a_warm_up_request_has_the_inputs_of_its_signature(
 ) -> None:
     found: Any = classifier
     size = tiny_config.image_size
-    arguments = ("m", "classifier", tiny_config.geometry, Measured(0.1, 1, 0.1, MIB))
+    arguments = ("m", "classifier", tiny_config.geometry, LatencyProfile(0.1, 1, 0.1, MIB))
     other = {"images": tf.TensorSpec((None, size + 16, size, 3), tf.float32)}
     found["features"].structured_input_signature = ((), other)
     with pytest.raises(WarmupError, match=rf"features fails: images is float32 \(1, {size}, .*; e"):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from export.checkpoints.sources import Checkpoint
-from pipelines.elements import Figure, ShardResult, StagedModel
+from pipelines.elements import OutputDifference, ShardResult, StagedModel
 from pipelines.publish.decision import judge
 
 STAGED = StagedModel(
@@ -13,8 +13,8 @@ STAGED = StagedModel(
 )
 
 
-def figure(difference: float, image: str = "cat.jpg") -> Figure:
-    return Figure("serving_default", "logits", difference, 1e-4, image)
+def figure(difference: float, image: str = "cat.jpg") -> OutputDifference:
+    return OutputDifference("serving_default", "logits", difference, 1e-4, image)
 
 
 def test_worst_shard_decides():

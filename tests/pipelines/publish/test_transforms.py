@@ -10,7 +10,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from export.checkpoints.sources import RandomSource, open_checkpoint
 from pipelines.data.shards import plan_shards
 from pipelines.elements import ConvertTask
-from pipelines.publish.transforms import Convert, Publish, Report, Run, Validate
+from pipelines.publish.transforms import Convert, Publish, PublishContext, Report, Validate
 
 TINY = "cait_tiny_32"
 
@@ -18,7 +18,7 @@ TINY = "cait_tiny_32"
 def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, shards):
     staging = tmp_path / ".staging" / "run"
     staging.mkdir(parents=True)
-    run = Run("run", str(tmp_path), str(staging), str(staging / "progress"), "cait", 0)
+    run = PublishContext("run", str(tmp_path), str(staging), str(staging / "progress"), "cait", 0)
     checkpoint = open_checkpoint(RandomSource(), tiny_variant, staging)
     tasks = [ConvertTask(TINY, ("classifier", "features"), checkpoint)]
     pipeline = beam.Pipeline(runner=FnApiRunner())
@@ -59,6 +59,6 @@ def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, s
 
 
 def test_transforms_and_elements_pickle(tmp_path: pathlib.Path):
-    run = Run("run", str(tmp_path), str(tmp_path), str(tmp_path), "cait", 0)
+    run = PublishContext("run", str(tmp_path), str(tmp_path), str(tmp_path), "cait", 0)
     for transform in (Convert(run), Validate(run, ()), Publish(run), Report(run)):
         assert pickle.loads(pickle.dumps(transform)).__dict__.keys() == transform.__dict__.keys()

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pipelines.publish.options import parse
-from pipelines.runtime.processors import share_processors
+from pipelines.runtime.processors import limit_tensorflow_threads
 from pipelines.runtime.workers import local_workers
 
 NAMES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -30,10 +30,10 @@ def test_streams_and_workers_share_the_processors(
 ) -> None:
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(processors))
-    share_processors(workers)
+    limit_tensorflow_threads(workers)
     assert [os.environ[name] for name in NAMES] == [within, beside]
     # The first that asks decides, and before that whoever starts the process.
-    share_processors(workers * 64)
+    limit_tensorflow_threads(workers * 64)
     assert [os.environ[name] for name in NAMES] == [within, beside]
 
 

@@ -15,14 +15,14 @@ from PIL import Image
 from export.reference import forward_pass as reference
 from export.reference import preprocessing as reference_preprocessing
 from serving.attention import command as attention
-from serving.attention.figure import PatchLook, draw, render
+from serving.attention.figure import PatchAttention, draw, render
 from serving.attention.maps import (
     best_classes,
     class_attention_maps,
     patch_attention_maps,
     saliency_map,
 )
-from serving.attention.models import AttentionError, Look, loaded_model, served_model
+from serving.attention.models import AttentionError, AttentionResult, loaded_model, served_model
 from serving.attention.photograph import (
     DIMMED,
     Photograph,
@@ -73,15 +73,15 @@ def test_every_map_is_that_of_the_reference(
     )
     with opened as model:
         photograph = read_photograph(encoded, model.image_size)
-        look = model.look(photograph)
+        result = model.explain(photograph)
         found_self = [model.self_attention(photograph, block) for block in range(2)]
         assert model.self_attention_blocks() == 2
-    assert len(look.maps) == 2
-    for maps, scores in zip(look.maps, wanted.class_attention, strict=True):
+    assert len(result.maps) == 2
+    for maps, scores in zip(result.maps, wanted.class_attention, strict=True):
         assert maps.shape == (2, 2, 2)
         np.testing.assert_allclose(maps, seeds_maps(scores), **WITHIN)
     np.testing.assert_allclose(
-        look.saliency, seeds_saliency(wanted.class_attention[0], 32), **WITHIN
+        result.saliency, seeds_saliency(wanted.class_attention[0], 32), **WITHIN
     )
     for block, attention_of_block in enumerate(found_self):
         for row, column in np.ndindex(2, 2):
@@ -91,12 +91,12 @@ def test_every_map_is_that_of_the_reference(
                 **WITHIN,
             )
     assert wanted.logits is not None
-    assert look.best is not None
+    assert result.best is not None
     best = np.argsort(-wanted.logits[0])[:5]
-    assert [label for label, _ in look.best] == [f"class {number}" for number in best]
+    assert [label for label, _ in result.best] == [f"class {number}" for number in best]
     powers = np.exp(wanted.logits[0])
     np.testing.assert_allclose(
-        [probability for _, probability in look.best], (powers / powers.sum())[best], **WITHIN
+        [probability for _, probability in result.best], (powers / powers.sum())[best], **WITHIN
     )
 
 
@@ -184,26 +184,26 @@ def test_an_unreadable_image_says_why_in_one_line(data: pathlib.Path) -> None:
 # The drawing.
 
 
-def made_up(heads: int, side: int, size: int, around: int) -> tuple[Photograph, Look]:
+def made_up(heads: int, side: int, size: int, around: int) -> tuple[Photograph, AttentionResult]:
     generator = np.random.default_rng(3)
     shown = generator.integers(0, 256, (size, size + 2 * around, 3), np.uint8)
     photograph = Photograph(b"", shown[:, around : around + size], shown, around, 0)
     maps = tuple(generator.random((heads, side, side), np.float32) for _ in range(2))
     best = [("Indian elephant", 0.5), ("tusker", 0.25), ("tub", 0.1), ("a", 0.0001), ("b", 0.0)]
-    return photograph, Look(maps, saliency_map(maps[0], size), best)
+    return photograph, AttentionResult(maps, saliency_map(maps[0], size), best)
 
 
 @pytest.mark.parametrize("heads", [4, 6, 8, 16])
 def test_the_picture_shows_the_numbers_at_a_size_to_read(heads: int) -> None:
-    photograph, look = made_up(heads, 14, 224, 60)
+    photograph, result = made_up(heads, 14, 224, 60)
     maps = np.random.default_rng(4).random((heads, 14, 14), np.float32)
-    figure = draw("elephant.jpg", photograph, look, PatchLook(3, 5, 7, maps))
+    figure = draw("elephant.jpg", photograph, result, PatchAttention(3, 5, 7, maps))
     drawn = Image.open(io.BytesIO(render(figure, "png")))
     assert drawn.width == 1210
     assert 700 < drawn.height < 2000
     images = [image.get_array() for axes in figure.axes for image in axes.get_images()]
     shown = [np.asarray(image) for image in images]
-    for wanted in (photograph.shown, look.saliency, *look.maps[0], *look.maps[1], *maps):
+    for wanted in (photograph.shown, result.saliency, *result.maps[0], *result.maps[1], *maps):
         assert any(np.array_equal(wanted, image) for image in shown)
     inches = [
         axes.get_window_extent().width / figure.dpi for axes in figure.axes if axes.get_images()
@@ -214,20 +214,20 @@ def test_the_picture_shows_the_numbers_at_a_size_to_read(heads: int) -> None:
 
 
 def test_the_saliency_lies_on_the_crop() -> None:
-    photograph, look = made_up(4, 14, 224, 60)
-    figure = draw("elephant.jpg", photograph, look)
+    photograph, result = made_up(4, 14, 224, 60)
+    figure = draw("elephant.jpg", photograph, result)
     (extent,) = (
         image.get_extent()
         for axes in figure.axes
         for image in axes.get_images()
-        if np.array_equal(np.asarray(image.get_array()), look.saliency)
+        if np.array_equal(np.asarray(image.get_array()), result.saliency)
     )
     assert list(extent) == [59.5, 283.5, 223.5, -0.5]
 
 
 def test_an_svg_has_its_words_as_text() -> None:
-    photograph, look = made_up(4, 14, 224, 0)
-    figure = draw("elephant.jpg, cait", photograph, look)
+    photograph, result = made_up(4, 14, 224, 0)
+    figure = draw("elephant.jpg, cait", photograph, result)
     svg = render(figure, "svg").decode()
     words = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     for text in (
@@ -239,7 +239,7 @@ def test_an_svg_has_its_words_as_text() -> None:
     ):
         assert text in words
     assert sum(word.startswith("head ") for word in words) == 8
-    assert svg == render(draw("elephant.jpg, cait", photograph, look), "svg").decode()
+    assert svg == render(draw("elephant.jpg, cait", photograph, result), "svg").decode()
 
 
 # The command.

@@ -16,7 +16,7 @@ from serving.model_server.monitoring import Metrics, metrics_path
 from serving_configs.server.monitoring import METRICS_PATH, MONITORING_CONFIG
 from tests.serving.conftest import Running, publish, running
 from tests.serving.model_server.rest.rest_calls import call, post
-from tests.serving.model_server.test_warmup import predict_log, write_requests
+from tests.serving.model_server.test_server_warmup import predict_log, write_requests
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

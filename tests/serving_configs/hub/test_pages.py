@@ -13,8 +13,8 @@ from pipelines.evaluate.scores import ServedModel, ShardScore
 from serving_configs.errors import ConfigError
 from serving_configs.hub.kaggle import instance_metadata, model_metadata, variation
 from serving_configs.hub.pages import collection_page, model_page, publisher_page
-from serving_configs.server.batching import Measured
 from serving_configs.tree.evaluation import evaluation_path, read_evaluations
+from serving_configs.tree.latency import LatencyProfile
 from serving_configs.tree.published import Accuracy, PublishedModel
 from signatures import BOTH, signatures_for
 from tests.serving_configs.hub.hub_validator import problems
@@ -36,7 +36,7 @@ MODELS = [
         worst=2.4e-6,
         images=8,
         accuracy=Accuracy(variant.top1, variant.top5, variant.flops_g),
-        measured=Measured(0.05, 8, 0.3, 2**24),
+        measured=LatencyProfile(0.05, 8, 0.3, 2**24),
     )
     for variant in VARIANTS.values()
     for head in BOTH

@@ -10,10 +10,10 @@ from serving_configs.server.batching import (
     LATENCY_BUDGET,
     MEMORY_BUDGET,
     Batching,
-    Measured,
     batching_for,
     common_parameters,
 )
+from serving_configs.tree.latency import LatencyProfile
 
 MIB = 2**20
 
@@ -21,18 +21,18 @@ MIB = 2**20
 @pytest.mark.parametrize(
     ("measured", "largest"),
     [
-        (Measured(0.01, 8, 0.05, 8 * MIB), LARGEST_BATCH),
+        (LatencyProfile(0.01, 8, 0.05, 8 * MIB), LARGEST_BATCH),
         # 0.1 + 3 x 0.1 is within half a second, 0.1 + 7 x 0.1 is not.
-        (Measured(0.1, 8, 0.8, 8 * MIB), 4),
-        (Measured(0.01, 8, 0.05, 300 * MIB), 2),
-        (Measured(4.0, 1, 4.0, MIB), 1),
-        (Measured(0.01, 8, 0.05, 2 * MEMORY_BUDGET), 1),
+        (LatencyProfile(0.1, 8, 0.8, 8 * MIB), 4),
+        (LatencyProfile(0.01, 8, 0.05, 300 * MIB), 2),
+        (LatencyProfile(4.0, 1, 4.0, MIB), 1),
+        (LatencyProfile(0.01, 8, 0.05, 2 * MEMORY_BUDGET), 1),
         # A machine that was busy for the first run only.
-        (Measured(0.5, 8, 0.2, MIB), LARGEST_BATCH),
+        (LatencyProfile(0.5, 8, 0.2, MIB), LARGEST_BATCH),
     ],
 )
 def test_the_largest_batch_is_within_the_budgets(
-    measured: Measured, largest: int, tmp_path: pathlib.Path
+    measured: LatencyProfile, largest: int, tmp_path: pathlib.Path
 ) -> None:
     batching = batching_for(measured)
     assert batching.max_batch_size == largest
@@ -54,7 +54,7 @@ def test_the_largest_batch_is_within_the_budgets(
 
 
 def test_a_batch_of_one_does_not_wait() -> None:
-    assert batching_for(Measured(4.0, 1, 4.0, MIB)).batch_timeout_micros == 0
+    assert batching_for(LatencyProfile(4.0, 1, 4.0, MIB)).batch_timeout_micros == 0
 
 
 def test_the_common_file_suits_every_model(tmp_path: pathlib.Path) -> None:

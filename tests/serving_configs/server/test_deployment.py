@@ -15,7 +15,6 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from serving.model_server.flags import Options, parse_flags
 from serving_configs.rollout.labels import promote
-from serving_configs.server.batching import Measured
 from serving_configs.server.deployment import (
     IMAGE,
     POLL_SECONDS,
@@ -25,6 +24,7 @@ from serving_configs.server.deployment import (
 from serving_configs.server.memory import server_memory
 from serving_configs.server.models_config import with_published
 from serving_configs.server.monitoring import MONITORING_CONFIG
+from serving_configs.tree.latency import LatencyProfile
 from serving_configs.tree.published import PublishedModel
 from signatures import Geometry
 
@@ -32,7 +32,7 @@ SCHEMAS = pathlib.Path(check_jsonschema.__file__).parent / "builtin_schemas" / "
 KUBERNETES = "1.30"
 
 
-def model(name: str = "cait_m48_448", measured: Measured | None = None) -> PublishedModel:
+def model(name: str = "cait_m48_448", measured: LatencyProfile | None = None) -> PublishedModel:
     return PublishedModel(
         directory=pathlib.Path("/published") / name / "1",
         model=name,
@@ -51,7 +51,7 @@ def model(name: str = "cait_m48_448", measured: Measured | None = None) -> Publi
     )
 
 
-MODELS = [model(), model("cait_m48_448_fe", Measured(0.1, 8, 0.2, 64 * 2**20))]
+MODELS = [model(), model("cait_m48_448_fe", LatencyProfile(0.1, 8, 0.2, 64 * 2**20))]
 CONFIG = with_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, "/published")
 
 
