@@ -7,11 +7,8 @@ when there is nothing to check.
 """
 
 import hashlib
-import pathlib
 import sys
-import tarfile
 from collections.abc import Iterator, Sequence
-from typing import IO, cast
 
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -19,10 +16,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
-from serving_configs.hub.archive import check_archive
+from serving_configs.hub.archive import read_archive
 from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
 
-from .store.storage import LocalStorage, Storage, open_storage, read
+from .store.storage import Storage, open_storage, read
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,10 +67,9 @@ def tree_problems(storage: Storage) -> Iterator[tuple[str, list[str]]]:
         for name in storage.children(f"serving/{model}"):
             if name.isdecimal():
                 yield f"serving/{model}/{name}", version_problems(storage, model, name)
-    if isinstance(storage, LocalStorage):
-        for archive in sorted(pathlib.Path(storage.address("hub")).rglob("*.tar.gz")):
-            path = archive.relative_to(storage.address("")).as_posix()
-            yield path, archive_problems(storage, archive)
+    for name in sorted(storage.sizes("hub")):
+        if name.endswith(".tar.gz"):
+            yield f"hub/{name}", archive_problems(storage, f"hub/{name}")
 
 
 def version_problems(storage: Storage, model: str, name: str) -> list[str]:
@@ -102,42 +98,27 @@ def version_problems(storage: Storage, model: str, name: str) -> list[str]:
     return identity_problems(manifest, model, name) + difference(manifest.files, found)
 
 
-def archive_problems(storage: Storage, archive: pathlib.Path) -> list[str]:
+def archive_problems(storage: Storage, path: str) -> list[str]:
     """What is wrong with a hub archive, a line for each: it holds the version's own files.
 
     Of a version that was removed, only the archive's form is checked: there is no manifest left.
 
     Args:
         storage: of the tree.
-        archive: `hub/<publisher>/<model>/<version>.tar.gz`.
+        path: `hub/<publisher>/<model>/<version>.tar.gz`.
     """
-    version = f"{archive.parent.name}/{archive.name.removesuffix('.tar.gz')}"
     try:
-        check_archive(archive)
-        found = _archived(archive)
+        with storage.open(path) as file:
+            found = read_archive(file, path)
     except (ConfigError, OSError) as error:
-        return [str(error).removeprefix(f"{archive}: ")]
+        return [str(error).removeprefix(f"{path}: ")]
+    model, version = path.removesuffix(".tar.gz").split("/")[-2:]
     try:
-        manifest = parse_manifest(read(storage, f"serving/{version}/{MANIFEST}"))
+        manifest = parse_manifest(read(storage, f"serving/{model}/{version}/{MANIFEST}"))
     except (OSError, ManifestError):
         return []
     expected = [record for record in manifest.files if not record.path.startswith(FOR_SERVERS)]
     return difference(expected, found)
-
-
-def _archived(archive: pathlib.Path) -> list[FileRecord]:
-    """An archive's files."""
-    records = []
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            if not member.isfile():
-                continue
-            digest = hashlib.sha256()
-            with cast(IO[bytes], tar.extractfile(member)) as content:
-                while block := content.read(1 << 20):
-                    digest.update(block)
-            records.append(FileRecord(member.name, member.size, digest.hexdigest()))
-    return records
 
 
 def _sha256(storage: Storage, path: str) -> str:

@@ -28,7 +28,7 @@ from ..store.beam import BeamStorage
 from ..store.release import refuse_untrained
 from ..store.retention import remove_versions
 from ..store.staging import staging_area
-from ..store.storage import Storage, is_remote, open_storage
+from ..store.storage import is_remote, open_storage
 from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .options import PublishOptions, parse
@@ -68,7 +68,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     with _staged(options) as staging:
         storage.clean(options.staging_ttl)
         labels = read_labels(options.labels) if options.labels else None
-        run = _prepare_run(options, staging, labels)
+        context = PublishContext(options=options, staging=staging, labels=labels)
         tasks = _prepare_tasks(options, staging / "checkpoints")
         if options.labels and labels:
             check_labels(options.labels, labels, tasks)
@@ -77,11 +77,11 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
             refuse_untrained(storage)
         if lacking := untested(options.accuracy_gate, tasks, shards):
             print(f"note: {lacking}", file=sys.stderr)
-        _run_pipeline(run, tasks, shards, beam_options)
+        _run_pipeline(context, tasks, shards, beam_options)
         report = read_report(str(staging))
         published = [model for model in report["models"] if model["path"]]
         if published:
-            _write_configs(options, storage, staging)
+            _write_configs(options, staging)
         if options.keep_versions is not None:
             for model in published:
                 remove_versions(storage, model["model"], options.keep_versions, staging)
@@ -93,9 +93,9 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     return 1 if refused else 0
 
 
-def _write_configs(options: PublishOptions, storage: Storage, staging: pathlib.Path) -> None:
-    if isinstance(storage, BeamStorage):
-        write_remote_configs(storage, options.hub_publisher, staging)
+def _write_configs(options: PublishOptions, staging: pathlib.Path) -> None:
+    if is_remote(options.publish_to):
+        write_remote_configs(BeamStorage(options.publish_to), options.hub_publisher, staging)
     else:
         write_configs(options.publish_to, options.hub_publisher)
 
@@ -125,25 +125,6 @@ def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
                 root.parent.rmdir()
 
 
-def _prepare_run(
-    options: PublishOptions, staging: pathlib.Path, labels: tuple[str, ...] | None
-) -> PublishContext:
-    return PublishContext(
-        # Of the run, and of nothing else: a step that is done again is known by it.
-        staging.name,
-        options.publish_to,
-        str(staging),
-        str(staging / "progress"),
-        options.hub_publisher,
-        options.max_bad_images,
-        options.version,
-        options.allow_untrained,
-        options.accuracy_gate,
-        labels,
-        options.compute_dtype,
-    )
-
-
 def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
     source = checkpoint_source(options.checkpoints, options.revision)
     return [
@@ -153,7 +134,7 @@ def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[Convert
 
 
 def _run_pipeline(
-    run: PublishContext,
+    context: PublishContext,
     tasks: Sequence[ConvertTask],
     shards: Sequence[Shard],
     options: PipelineOptions,
@@ -164,15 +145,15 @@ def _run_pipeline(
     models = sum(len(task.heads) for task in tasks)
     steps = models * (2 + len(shards))
     with (
-        show_progress(pathlib.Path(run.progress), steps),
+        show_progress(pathlib.Path(context.progress), steps),
         beam.Pipeline(options=options) as pipeline,
     ):
         (
             pipeline
             # `Convert` spreads them among the workers.
             | "Tasks" >> beam.Create(tasks, reshuffle=False)
-            | "Convert" >> Convert(run)
-            | "Validate" >> Validate(run, shards)
-            | "Publish" >> Publish(run)
-            | "Report" >> Report(run)
+            | "Convert" >> Convert(context)
+            | "Validate" >> Validate(context, shards)
+            | "Publish" >> Publish(context)
+            | "Report" >> Report(context)
         )

@@ -15,7 +15,6 @@ import apache_beam as beam
 import threadpoolctl
 from apache_beam.metrics import Metrics
 
-from export.compute import ComputeDtype
 from export.errors import one_line
 from export.memory import release_memory
 from export.variants import get_variant
@@ -30,7 +29,6 @@ from ..elements import (
     StagedModel,
     add_seconds,
 )
-from ..gate.accuracy import AccuracyGate
 from ..runtime.progress import report_step
 from ..runtime.quiet import load_tensorflow
 from ..runtime.workers import longest_first
@@ -38,64 +36,59 @@ from ..store.release import ReleaseError, release
 from .configs import prepare_for_serving
 from .decision import judge
 from .draft import draft_manifest
+from .options import PublishOptions
 from .report import write_report
 
 _NAMESPACE = "cait"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishContext:
     """What every step of a run has to know.
 
     Attributes:
-        name: unique to the run.
-        publish_to: absolute path of the published tree.
+        options: the job's options.
         staging: the run's directory in the staging area.
-        progress: where finished steps are reported.
-        hub_publisher: the publisher's name.
-        max_bad_images: undecodable images that the gate lets pass.
-        version: the number to publish, None for the next free one.
-        allow_untrained: whether untrained weights may come beside trained ones.
-        accuracy_gate: whether the accuracy on the sample is held to the published one.
         labels: names of the classes; None for ImageNet's, or numbers where there are not as many.
-        compute_dtype: what the signatures' products are computed in.
     """
 
-    name: str
-    publish_to: str
-    staging: str
-    progress: str
-    hub_publisher: str
-    max_bad_images: int
-    version: int | None = None
-    allow_untrained: bool = False
-    accuracy_gate: AccuracyGate = "off"
+    options: PublishOptions
+    staging: pathlib.Path
     labels: tuple[str, ...] | None = None
-    compute_dtype: ComputeDtype = "float32"
+
+    @property
+    def name(self) -> str:
+        """Of the run, and of nothing else: a step that is done again is known by it."""
+        return self.staging.name
+
+    @property
+    def progress(self) -> str:
+        """Where finished steps are reported."""
+        return str(self.staging / "progress")
 
 
 class Convert(beam.PTransform):
     """`ConvertTask` -> `StagedModel`, one for each head."""
 
-    def __init__(self, run: PublishContext) -> None:
+    def __init__(self, context: PublishContext) -> None:
         super().__init__()
-        self._run = run
+        self._context = context
 
     def expand(self, tasks: beam.PCollection) -> beam.PCollection:
         return (
             tasks
             # Breaks the fusion with what made the tasks, so that workers share them.
             | "Spread" >> beam.Reshuffle()
-            | "Convert" >> beam.ParDo(_ConvertFn(self._run))
+            | "Convert" >> beam.ParDo(_ConvertFn(self._context))
         )
 
 
 class Validate(beam.PTransform):
     """`StagedModel` -> `(StagedModel, [ShardResult, ...])`, fanned out over the shards."""
 
-    def __init__(self, run: PublishContext, shards: Sequence[Shard]) -> None:
+    def __init__(self, context: PublishContext, shards: Sequence[Shard]) -> None:
         super().__init__()
-        self._run = run
+        self._context = context
         # One shard of them is enough to measure a model.
         self._shards = tuple(
             dataclasses.replace(shard, measure=not i) for i, shard in enumerate(shards)
@@ -109,7 +102,7 @@ class Validate(beam.PTransform):
             | "FanOut" >> beam.FlatMap(_fan_out, self._shards)
             # A step below that fails is done again without a second conversion.
             | "SpreadStaged" >> beam.Reshuffle()
-            | "Compare" >> beam.ParDo(_ValidateFn(self._run))
+            | "Compare" >> beam.ParDo(_ValidateFn(self._context))
             | "ByModel" >> beam.GroupByKey()
             | "Gather" >> beam.MapTuple(_gather)
         )
@@ -118,27 +111,31 @@ class Validate(beam.PTransform):
 class Publish(beam.PTransform):
     """`(StagedModel, [ShardResult, ...])` -> `ModelReport`; what passed the gate is released."""
 
-    def __init__(self, run: PublishContext) -> None:
+    def __init__(self, context: PublishContext) -> None:
         super().__init__()
-        self._run = run
+        self._context = context
 
     def expand(self, validated: beam.PCollection) -> beam.PCollection:
-        return validated | "Release" >> beam.ParDo(_PublishFn(self._run)) | beam.Reshuffle()
+        return validated | "Release" >> beam.ParDo(_PublishFn(self._context)) | beam.Reshuffle()
 
 
 class Report(beam.PTransform):
     """Every `ModelReport` -> the report's files. Records only: gathering them is cheap."""
 
-    def __init__(self, run: PublishContext) -> None:
+    def __init__(self, context: PublishContext) -> None:
         super().__init__()
-        self._run = run
+        self._context = context
 
     def expand(self, reports: beam.PCollection) -> beam.PCollection:
         return (
             reports
             | "Gather" >> beam.combiners.ToList()
             | "Write"
-            >> beam.Map(write_report, publish_to=self._run.publish_to, staging=self._run.staging)
+            >> beam.Map(
+                write_report,
+                publish_to=self._context.options.publish_to,
+                staging=str(self._context.staging),
+            )
         )
 
 
@@ -164,8 +161,8 @@ def _gather(
 
 
 class _ConvertFn(beam.DoFn):
-    def __init__(self, run: PublishContext) -> None:
-        self._run = run
+    def __init__(self, context: PublishContext) -> None:
+        self._context = context
         self._converted = Metrics.counter(_NAMESPACE, "models_converted")
         self._bytes = Metrics.counter(_NAMESPACE, "bytes_written")
         self._seconds = Metrics.distribution(_NAMESPACE, "convert_milliseconds")
@@ -179,12 +176,12 @@ class _ConvertFn(beam.DoFn):
         started = time.perf_counter()
         left = list(task.heads)
         # Unique to the attempt: a runner may have two at once.
-        attempt = pathlib.Path(self._run.staging) / uuid.uuid4().hex
+        attempt = self._context.staging / uuid.uuid4().hex
         base = StagedModel(
             task.variant,
             task.heads[0],
             task.checkpoint,
-            compute_dtype=self._run.compute_dtype,
+            compute_dtype=self._context.options.compute_dtype,
         )
         directories = {head: attempt / base.row.model_name(head) for head in task.heads}
         try:
@@ -193,9 +190,9 @@ class _ConvertFn(beam.DoFn):
                 base.config,
                 task.checkpoint.tensors(),
                 directories,
-                self._run.labels or default_labels(base.config.num_classes),
+                self._context.labels or default_labels(base.config.num_classes),
                 task.checkpoint.trained,
-                self._run.compute_dtype,
+                self._context.options.compute_dtype,
             ):
                 size = sum(f.stat().st_size for f in converted.directory.rglob("*") if f.is_file())
                 staged = dataclasses.replace(
@@ -211,7 +208,7 @@ class _ConvertFn(beam.DoFn):
                 self._bytes.inc(size)
                 self._seconds.update(int(1000 * (time.perf_counter() - started)))
                 report_step(
-                    self._run.progress, "convert", staged.model, time.perf_counter() - started
+                    self._context.progress, "convert", staged.model, time.perf_counter() - started
                 )
                 started = time.perf_counter()
                 yield staged
@@ -223,8 +220,8 @@ class _ConvertFn(beam.DoFn):
 
 
 class _ValidateFn(beam.DoFn):
-    def __init__(self, run: PublishContext) -> None:
-        self._run = run
+    def __init__(self, context: PublishContext) -> None:
+        self._context = context
         self._images = Metrics.counter(_NAMESPACE, "images_compared")
         self._bad_images = Metrics.counter(_NAMESPACE, "images_undecodable")
         self._seconds = Metrics.distribution(_NAMESPACE, "validate_milliseconds")
@@ -249,7 +246,7 @@ class _ValidateFn(beam.DoFn):
                 try:
                     if prepared is None:
                         prepared = PreparedShard(staged, shard)
-                    result = prepared.compare(staged, self._run.labels)
+                    result = prepared.compare(staged, self._context.labels)
                 except Exception as error:
                     result = ShardResult(error=one_line(error))
                 # It would stay beside the next one.
@@ -258,13 +255,13 @@ class _ValidateFn(beam.DoFn):
                 self._bad_images.inc(len(result.bad_images))
                 self._seconds.update(int(1000 * (time.perf_counter() - started)))
             subject = f"{staged.model} on {pathlib.Path(shard.path).name}"
-            report_step(self._run.progress, "validate", subject, time.perf_counter() - started)
+            report_step(self._context.progress, "validate", subject, time.perf_counter() - started)
             yield staged.model, (staged, result)
 
 
 class _PublishFn(beam.DoFn):
-    def __init__(self, run: PublishContext) -> None:
-        self._run = run
+    def __init__(self, context: PublishContext) -> None:
+        self._context = context
         self._published = Metrics.counter(_NAMESPACE, "models_published")
         self._unchanged = Metrics.counter(_NAMESPACE, "models_unchanged")
         self._refused = Metrics.counter(_NAMESPACE, "models_refused")
@@ -272,7 +269,9 @@ class _PublishFn(beam.DoFn):
 
     def process(self, validated: tuple[StagedModel, list[ShardResult]]) -> Iterator[ModelReport]:
         started = time.perf_counter()
-        report = judge(*validated, self._run.max_bad_images, self._run.accuracy_gate)
+        report = judge(
+            *validated, self._context.options.max_bad_images, self._context.options.accuracy_gate
+        )
         if not report.failures:
             try:
                 report = self._release(validated[0], report, started)
@@ -285,7 +284,7 @@ class _PublishFn(beam.DoFn):
             self._refused.inc()
         seconds = time.perf_counter() - started
         self._seconds.update(int(1000 * seconds))
-        report_step(self._run.progress, "publish", report.model, seconds)
+        report_step(self._context.progress, "publish", report.model, seconds)
         yield report
 
     def _release(self, staged: StagedModel, report: ModelReport, started: float) -> ModelReport:
@@ -294,16 +293,18 @@ class _PublishFn(beam.DoFn):
             prepare_for_serving(staged, report)
         released = release(
             pathlib.Path(staged.path),
-            self._run.publish_to,
-            draft_manifest(staged, report, self._run.name),
-            self._run.version,
-            self._run.allow_untrained,
+            self._context.options.publish_to,
+            draft_manifest(staged, report, self._context.name),
+            self._context.options.version,
+            self._context.options.allow_untrained,
         )
         return dataclasses.replace(
             report,
             version=released.version,
             path=released.path,
             unchanged=not released.new,
-            hub_handle=hub_handle(self._run.hub_publisher, report.model, released.version),
+            hub_handle=hub_handle(
+                self._context.options.hub_publisher, report.model, released.version
+            ),
             seconds=add_seconds(report.seconds, {"publish": time.perf_counter() - started}),
         )

@@ -7,6 +7,7 @@ directory. The names are among those that the hub's validator lets pass.
 
 import fnmatch
 import gzip
+import hashlib
 import io
 import pathlib
 import shutil
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 
 from ..errors import ConfigError
 from ..tree.atomic import open_atomically
+from ..tree.manifest import FileRecord
 
 # Directories have members of their own: tensorflow_hub makes no others when it unpacks.
 _DIRECTORIES = ("assets", "variables")
@@ -131,38 +133,53 @@ def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
         raise
 
 
-def check_archive(archive: pathlib.Path) -> tuple[str, ...]:
+def check_archive(archive: pathlib.Path) -> tuple[FileRecord, ...]:
     """Reads an archive to its end and checks the name and kind of every member.
 
     Returns:
-        The files' names.
+        The files, in the archive's order.
 
     Raises:
         ConfigError: as `extract_archive`.
         OSError: it cannot be read.
     """
-    names: list[str] = []
+    with archive.open("rb") as file:
+        return read_archive(file, str(archive))
+
+
+def read_archive(file: BinaryIO, name: str) -> tuple[FileRecord, ...]:
+    """The same for an archive that is open, from wherever it comes.
+
+    Args:
+        file: the archive, read once from here to its end.
+        name: of the archive, for the errors.
+    """
+    files: dict[str, FileRecord] = {}
     try:
-        with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        with gzip.open(file) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 if member.isdir() and member.name in _DIRECTORIES:
                     continue
-                if not member.isfile():
-                    raise ConfigError(f"{archive}: {member.name} is no plain file")
-                if not _allowed(member.name) or member.name in names:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is None:
+                    raise ConfigError(f"{name}: {member.name} is no plain file")
+                if not _allowed(member.name) or member.name in files:
                     raise ConfigError(
-                        f"{archive}: unexpected member {member.name!r}; expected "
+                        f"{name}: unexpected member {member.name!r}; expected "
                         f"{', '.join(_INCLUDED)}, each once"
                     )
-                names.append(member.name)
+                digest = hashlib.sha256()
+                while block := content.read(1 << 20):
+                    digest.update(block)
+                files[member.name] = FileRecord(member.name, member.size, digest.hexdigest())
             # To the end, where gzip's check of everything is.
             while stream.read(1 << 20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
-        raise ConfigError(f"{archive}: damaged ({error}); expected a .tar.gz") from None
-    if "saved_model.pb" not in names:
-        raise ConfigError(f"{archive}: no saved_model.pb at its root")
-    return tuple(names)
+        raise ConfigError(f"{name}: damaged ({error}); expected a .tar.gz") from None
+    if "saved_model.pb" not in files:
+        raise ConfigError(f"{name}: no saved_model.pb at its root")
+    return tuple(files.values())
 
 
 def _members(directory: pathlib.Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ from tests.pth_file import Tensors, write_tensors
 PUBLISH = """
 import sys
 from export.variants import VARIANTS
-from pipelines.publish import main
+from pipelines.publish.command import main
 from tests.pipelines.conftest import TINY, TINY_VARIANT
 
 VARIANTS[TINY] = TINY_VARIANT

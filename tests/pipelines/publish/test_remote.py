@@ -14,6 +14,7 @@ from pipelines.publish.remote_configs import write_remote_configs
 from pipelines.store.beam import BeamStorage
 from pipelines.store.retention import remove_versions
 from pipelines.verify import main as verify
+from pipelines.verify import tree_problems
 from serving_configs import MANIFEST, parse_manifest
 from serving_configs.__main__ import main as serving_configs
 from serving_configs.hub.archive import extract_archive
@@ -117,6 +118,17 @@ def test_configs_of_a_bucket_keep_labels_and_what_they_name(tiny_tree, tmp_path)
         assert archive in archives
         assert archive.size_in_bytes == archives[1].size_in_bytes > 0
         assert remove_versions(storage, name, 1, tmp_path) == []
+
+        # Archives are verified where they are.
+        path = f"hub/cait/{name}/2.tar.gz"
+        content = storage.open(path).read()
+        for written, problem in ((content, None), (content[:-20], "damaged")):
+            storage.write(path, written)
+            problems = {p: found for p, found in tree_problems(storage) if p.startswith("hub/")}
+            assert len(problems) == 2
+            assert problems.pop(f"hub/cait/{name}/1.tar.gz") == []
+            assert [problem in line for line in problems[path] if problem] == [True] * bool(problem)
+        storage.write(path, content)
 
         # Manifests that are no longer written go; what has another name stays.
         profiles = {f"deployment/kubernetes-xla/{of}.yaml" for of in (name, "somebody_elses")}

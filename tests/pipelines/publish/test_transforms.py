@@ -10,15 +10,22 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from export.checkpoints.sources import RandomSource, open_checkpoint
 from pipelines.data.shards import plan_shards
 from pipelines.elements import ConvertTask
+from pipelines.publish.options import parse
 from pipelines.publish.transforms import Convert, Publish, PublishContext, Report, Validate
 
 TINY = "cait_tiny_32"
 
 
+def context(tree: pathlib.Path, staging: pathlib.Path) -> PublishContext:
+    flags = ["--variants", "all", "--checkpoints", "random", "--accuracy_gate", "off"]
+    options, _ = parse([*flags, "--sample_shard", "none", "--publish_to", str(tree)])
+    return PublishContext(options=options, staging=staging)
+
+
 def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, shards):
     staging = tmp_path / ".staging" / "run"
     staging.mkdir(parents=True)
-    run = PublishContext("run", str(tmp_path), str(staging), str(staging / "progress"), "cait", 0)
+    run = context(tmp_path, staging)
     checkpoint = open_checkpoint(RandomSource(), tiny_variant, staging)
     tasks = [ConvertTask(TINY, ("classifier", "features"), checkpoint)]
     pipeline = beam.Pipeline(runner=FnApiRunner())
@@ -59,6 +66,6 @@ def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, s
 
 
 def test_transforms_and_elements_pickle(tmp_path: pathlib.Path):
-    run = PublishContext("run", str(tmp_path), str(tmp_path), str(tmp_path), "cait", 0)
+    run = context(tmp_path, tmp_path)
     for transform in (Convert(run), Validate(run, ()), Publish(run), Report(run)):
         assert pickle.loads(pickle.dumps(transform)).__dict__.keys() == transform.__dict__.keys()

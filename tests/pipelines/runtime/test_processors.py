@@ -14,7 +14,7 @@ NAMES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 FLAGS = ["--checkpoints=random", "--sample_shard=sample", "--publish_to=tree"]
 
 THREADS = """
-from pipelines.quiet import load_tensorflow
+from pipelines.runtime.quiet import load_tensorflow
 load_tensorflow()
 import os
 print(len(os.listdir("/proc/self/task")))
