@@ -1,4 +1,4 @@
-"""Tables as the README has them, and what machine they are of."""
+"""Tables as the documentation has them, and what machine they are of."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""What the README asks of grpcurl, by the same means: the messages are learnt from the server.
+"""What the pages ask of grpcurl, by the same means: the messages are learnt from the server.
 
     python grpcurl.py -plaintext [-d @] HOST:PORT SERVICE/METHOD
 

@@ -1,28 +1,51 @@
-"""The README's commands and snippets, for the tests that run them."""
+"""The commands and snippets of every page of the documentation, for the tests that run them.
+
+tests/test_documentation.py has what is the same for all of them. Each `test_readme.py` runs its
+part.
+"""
 
 import re
 import shlex
 
 from tests.conftest import REPOSITORY
 
-README = (REPOSITORY / "README.md").read_text()
+# Name, as seen from the root -> text.
+PAGES = {
+    path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        REPOSITORY / "README.md",
+        REPOSITORY / "CONTRIBUTING.md",
+        *sorted((REPOSITORY / "docs").glob("*.md")),
+    )
+}
+README = PAGES["README.md"]
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    """The code blocks of all pages in this language, those that are on several pages once."""
+    block = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return list(dict.fromkeys(text for page in PAGES.values() for text in block.findall(page)))
 
 
 def lines() -> list[str]:
-    """Every command, one a line."""
-    return [line for block in blocks("sh") for line in block.splitlines()]
+    """Every command, one a line; those that are on several pages once."""
+    return list(dict.fromkeys(line for block in blocks("sh") for line in block.splitlines()))
 
 
 def words(line: str) -> list[str]:
     return shlex.split(line, comments=True)
 
 
+def command_of(module: str) -> list[str]:
+    """The arguments of the one command that runs a module."""
+    (command,) = (words(line) for line in lines() if words(line)[1:3] == ["-m", module])
+    return command[3:]
+
+
 def between(mark: str) -> str:
-    _, text, _ = re.split(rf"<!-- /?{mark} -->\n", README)
+    """What one page has between two comments."""
+    (page,) = (text for text in PAGES.values() if f"<!-- {mark} -->\n" in text)
+    _, text, _ = re.split(rf"<!-- /?{mark} -->\n", page)
     return text
 
 

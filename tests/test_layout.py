@@ -150,7 +150,7 @@ def test_rooms_import_each_other_in_no_circle(package: str) -> None:
 
 def test_no_two_test_files_have_one_name() -> None:
     names = [path.name for path in (REPOSITORY / "tests").rglob("test_*.py")]
-    # Each package has its part of the README's commands.
+    # Each package has its part of the documentation's commands.
     twice = {name for name in names if names.count(name) > 1} - {"test_readme.py"}
     assert not twice
 

@@ -1,7 +1,7 @@
 """The memory that a server takes, by what was measured of servers of this project's models.
 
 `python -m benchmarks.serving_memory` measures servers and holds this formula to them; its table is
-in `benchmarks/NOTES.md`.
+in `docs/benchmarks.md`.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,6 @@
-"""The README's commands and snippets, as they stand there; tests/serving has those of serving."""
+"""The pages' commands and snippets about the pipelines and about loading what they publish, as they
+stand there. tests/test_documentation.py says which test runs what else.
+"""
 
 import argparse
 import os
@@ -15,29 +17,14 @@ from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table
 from tests.conftest import REPOSITORY
-from tests.readme import README, between, blocks, is_of_hub, is_of_serving, lines, words
+from tests.readme import PAGES, between, blocks, command_of, is_of_hub, is_of_serving, lines, words
 
-COMMANDS = [words(line) for line in lines() if not is_of_serving(line)]
 SNIPPETS = [
     snippet for snippet in blocks("python") if not is_of_serving(snippet) and not is_of_hub(snippet)
 ]
 
 
-def test_every_command_is_one_that_a_test_looks_at():
-    """Here, or in tests/serving, which runs all that is of serving."""
-    assert {command[0] for command in COMMANDS} == {"make", ".venv/bin/python"}
-    assert [command[1] for command in COMMANDS if command[0] == "make"] == ["export", "test"]
-
-
-def test_make_targets_exist():
-    for command in COMMANDS:
-        if command[0] == "make":
-            subprocess.run(
-                ["make", "--dry-run", *command[1:]], cwd=REPOSITORY, capture_output=True, check=True
-            )
-
-
-PUBLISH = [command for command in COMMANDS if command[1:3] == ["-m", "pipelines.publish"]]
+PUBLISH = [words(line) for line in lines() if words(line)[1:3] == ["-m", "pipelines.publish"]]
 
 
 def test_publish_commands_are_there():
@@ -84,11 +71,10 @@ def test_python_snippet_runs(published, checkpoint_of, tmp_path, snippet):
 
 
 def test_verify_command_runs(published, monkeypatch, tmp_path):
-    (command,) = [command for command in COMMANDS if command[1:3] == ["-m", "pipelines.verify"]]
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "published").symlink_to(published.tree)
     monkeypatch.chdir(tmp_path)
-    assert verify(command[3:]) == 0
+    assert verify(command_of("pipelines.verify")) == 0
 
 
 def test_every_flag_is_in_the_table():
@@ -97,7 +83,7 @@ def test_every_flag_is_in_the_table():
     add_labels(parser)
     flags = {flag for action in parser._actions for flag in action.option_strings}
     for flag in flags - {"-h", "--help"}:
-        assert f"| `{flag}` |" in README
+        assert f"| `{flag}` |" in PAGES["docs/publish.md"]
 
 
 def test_table_of_signatures_is_that_of_the_contract():

@@ -1,4 +1,4 @@
-"""The README's commands and snippets about configs and the hub, as they stand there.
+"""The pages' commands and snippets about configs and the hub, as they stand there.
 
 Run by a shell in a directory that has what they name, with free ports in place of 8000 and 8500,
 and the Python that runs the tests in place of `.venv/bin/python`.

@@ -1,9 +1,8 @@
-"""The README's commands that measure, as they stand there, and its table of results."""
+"""The pages' commands that measure, as they stand there, and the README's table of results."""
 
 import io
 import pathlib
 import re
-import shlex
 import shutil
 
 import numpy as np
@@ -17,14 +16,9 @@ from pipelines.data.image_folder import wordnet_ids
 from pipelines.data.shards import read_shard
 from pipelines.evaluate.report import accuracy_table
 from tests.conftest import REPOSITORY
+from tests.readme import README, command_of
 
-README = (REPOSITORY / "README.md").read_text()
 TINY = "cait_tiny_32"
-
-
-def command_of(job: str) -> list[str]:
-    (line,) = re.findall(rf"^\.venv/bin/python -m pipelines\.{job} (.*)$", README, re.MULTILINE)
-    return shlex.split(line)
 
 
 def table_of(text: str) -> list[str]:
@@ -67,7 +61,7 @@ def test_command_fills_in_the_table_and_leaves_the_rest(workplace, capfd):
     name, size, parameters, top1, _, top5, _ = cells_of(old)
     kept = f"| {name} | {size} | {parameters} | {top1} | 83.4 | {top5} | 96.6 |"
     path.write_text(README.replace(old, kept))
-    assert pipelines.evaluate.main(command_of("evaluate")) == 0
+    assert pipelines.evaluate.main(command_of("pipelines.evaluate")) == 0
     shown = capfd.readouterr().out
     filled = {cells_of(line)[0]: cells_of(line) for line in table_of(path.read_text())[2:]}
     # The tiny variant is a row of its own in this test alone.
@@ -84,7 +78,7 @@ def test_command_fills_in_the_table_and_leaves_the_rest(workplace, capfd):
 
 
 def test_command_takes_a_sample(workplace):
-    assert pipelines.sample_shard.main(command_of("sample_shard")) == 0
+    assert pipelines.sample_shard.main(command_of("pipelines.sample_shard")) == 0
     paths = sorted((workplace / "build").glob("sample-*"))
     assert [path.name for path in paths] == ["sample-00000-of-00002", "sample-00001-of-00002"]
     labels = [image.label for path in paths for image in read_shard(str(path))]
