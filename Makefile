@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: export test lint lock clean
+.PHONY: export test lint docs lock clean
 
 # The main job on what the repository holds: one variant, weights made by rule.
 export: $(VENV)/installed
@@ -18,6 +18,10 @@ lint: $(VENV)/installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# The site of the documentation, in build/site. A dead link fails.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 # After a change of requirements.in.
 lock: $(VENV)/installed
