@@ -7,6 +7,7 @@ what is of no kind fails here.
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,7 +61,7 @@ MAKE = [words(line)[1:] for line in lines() if KINDS["make"](line)]
 
 def test_make_targets() -> None:
     """The targets that a test may not run, for what they cost, are these, and are there."""
-    assert MAKE == [["export"], ["test"], ["lint"]]
+    assert MAKE == [["export"], ["test"], ["lint"], ["docs"]]
     for targets in MAKE:
         subprocess.run(
             ["make", "--dry-run", *targets], cwd=REPOSITORY, capture_output=True, check=True
@@ -138,3 +139,57 @@ def test_front_page_is_short_and_leads_to_every_page() -> None:
     assert len(README.splitlines()) < 150
     for page in PAGES:
         assert page == "README.md" or f"]({page})" in README
+
+
+def build_site(root: pathlib.Path, site: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs` does, but for where it is written.
+
+    With --quiet, mkdocs would not count its warnings, and let dead links through.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", f"--site-dir={site}"],
+        cwd=root,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def sources(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of what the site is made from."""
+    root = tmp_path / "sources"
+    shutil.copytree(REPOSITORY / "docs", root / "docs")
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md"):
+        shutil.copy(REPOSITORY / name, root)
+    return root
+
+
+def test_site_has_every_page_and_needs_no_network(tmp_path: pathlib.Path) -> None:
+    site = tmp_path / "site"
+    done = build_site(REPOSITORY, site)
+    assert done.returncode == 0, done.stderr
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+    names = {pathlib.Path(page).stem.lower() for page in PAGES} - {"readme"}
+    assert set(pages) == {f"{name}.html" for name in names | {"index", "404"}}
+    assert not list(site.rglob("*.py"))
+    for text in pages.values():
+        loaded = re.findall(r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)=\"?([^\" >]+)", text)
+        assert loaded
+        assert not [address for address in loaded if "//" in address]
+        # The theme loads their script from a network.
+        assert 'class="mermaid"' not in text
+
+
+def test_dead_links_fail(sources: pathlib.Path) -> None:
+    targets = []
+    for page in ("README.md", "CONTRIBUTING.md", "docs/serve.md"):
+        name = page.lower().replace("/", "-").removesuffix(".md")
+        mine = [f"{name}-dead.md", f"{name}-dead.png", f"#{name}-dead"]
+        with (sources / page).open("a", encoding="utf-8") as file:
+            file.writelines(f"\n[A dead link]({target}).\n" for target in mine)
+        targets += mine
+    done = build_site(sources, sources / "site")
+    assert done.returncode != 0
+    assert not [target for target in targets if f"'{target}'" not in done.stderr]
