@@ -78,13 +78,13 @@ def server_process(
         LaunchError: it ended, or did not answer in time.
     """
     port = free_port()
-    command = [binary] if binary else [sys.executable, "-m", "serving.model_server"]
+    command = [binary] if binary else own_server_command()
     command += [f"--port={port}", f"--rest_api_port={rest_port}", *flags]
     with tempfile.TemporaryDirectory(prefix="model_server_") as scratch:
         log = pathlib.Path(scratch) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+                command, stdout=output, stderr=subprocess.STDOUT, env=own_server_environment()
             )
         try:
             end = time.monotonic() + seconds
@@ -98,18 +98,29 @@ def server_process(
             _stop(process)
 
 
+def own_server_command() -> list[str]:
+    """How the server of this package is started, without its flags."""
+    # -P: a folder `serving` in the working directory is somebody else's.
+    return [sys.executable, "-P", "-m", "serving.model_server"]
+
+
+def own_server_environment() -> dict[str, str]:
+    """This process's variables, in which a new interpreter finds this package from any directory.
+
+    Where it is installed, it is found anyway. From a checkout it is by the PYTHONPATH.
+    """
+    root = pathlib.Path(__file__).parents[2]
+    if not (root / "pyproject.toml").exists():
+        return dict(os.environ)
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def free_port() -> int:
     """A port of the loopback address that nobody has at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port: int = taken.getsockname()[1]
         return port
-
-
-def _environment() -> dict[str, str]:
-    """This one's, with this package to be found from any directory."""
-    here = str(pathlib.Path(__file__).parents[2])
-    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _answers(port: int) -> bool:

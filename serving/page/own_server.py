@@ -1,9 +1,7 @@
 """A model server of the page's own: a child process over a published tree."""
 
-import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -12,10 +10,10 @@ from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
 from ..attention.models import AttentionError
+from ..model_server.launch import own_server_command, own_server_environment
 from ..model_server.servables.config import PLATFORM
 from ..model_server.server import GRACE
 
-_REPOSITORY = pathlib.Path(__file__).parents[2]
 _READY = "model_server: serving gRPC on "
 
 
@@ -39,21 +37,13 @@ class OwnServer:
         path.write_text(text_format.MessageToString(config), encoding="utf-8")
         self._errors = (path.parent / "errors").open("w+", encoding="utf-8", errors="replace")
         self._address = ""
-        # From wherever this program was started, its packages are found again.
-        places = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "serving.model_server",
-                "--port=0",
-                f"--model_config_file={path}",
-            ],
+            [*own_server_command(), "--port=0", f"--model_config_file={path}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            env=own_server_environment(),
         )
         self._reader = threading.Thread(target=self._read, name="own-server", daemon=True)
         self._reader.start()
