@@ -23,16 +23,17 @@ from .runtime.quiet import load_tensorflow
 _SHARDED = re.compile(r"(.*-)(\d{5})-of-(\d{5})")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.sample_shard") -> int:
     """Runs the command.
 
     Args:
         argv: its arguments; those of the process when None.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status.
     """
-    flags = _parser().parse_args(argv)
+    flags = _parser(prog).parse_args(argv)
     try:
         paths = shard_paths(flags.output)
         for name, least in (("count", len(paths)), ("first_label", 0)):
@@ -106,10 +107,14 @@ def _example(image: LabelledImage) -> bytes:
     return serialized
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m pipelines.sample_shard",
-        description="Writes a class-balanced, reproducible sample of labelled images.",
+        prog,
+        description="Writes a class-balanced sample of labelled images as TFRecord files, for\n"
+        "`publish --sample_shard`. The same images and the same seed give the same bytes.",
+        epilog="example, a thousand images in two files:\n"
+        "  %(prog)s --images imagenet/val --count 1000 --output shards/sample-00000-of-00002",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -118,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
         help="directory with one directory of images for each class, or a glob of TFRecord files",
     )
     parser.add_argument("--count", required=True, type=int, help="images of the sample")
-    parser.add_argument("--seed", default=0, type=int, help="number of the choice (default 0)")
+    parser.add_argument(
+        "--seed", default=0, type=int, help="number of the choice (default: %(default)s)"
+    )
     parser.add_argument(
         "--output",
         required=True,
@@ -128,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "--first_label",
         default=0,
         type=int,
-        help="what the TFRecord files call class 0: 0 (default) or 1",
+        help="what the TFRecord files call class 0: 0 or 1 (default: %(default)s)",
     )
     return parser
 

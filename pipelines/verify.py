@@ -6,6 +6,7 @@ Exit status: 0 when everything is as it was published, 1 when something is not, 
 when there is nothing to check.
 """
 
+import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,26 +23,39 @@ from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_prob
 from .store.storage import Storage, open_storage, read
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.verify") -> int:
     """Runs the command.
 
     Args:
         argv: its arguments; those of the process when None.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print((__doc__ or "").strip(), file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else 2
+    flags, others = _parser(prog).parse_known_args(argv)
     try:
         # The others are Beam's, such as the endpoint of a bucket.
-        FileSystems.set_options(PipelineOptions(arguments[1:]))
-        return _verify(arguments[0])
+        FileSystems.set_options(PipelineOptions(others))
+        return _verify(flags.publish_to)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Checks every file of every published version against its manifest.",
+        epilog="example:\n  %(prog)s published\n\n"
+        "Beam's flags, such as --s3_endpoint_url, are accepted too.\n"
+        "Exit status: 0 when everything is as it was published, 1 when something is not, which is\n"
+        "named, 2 when there is nothing to check.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("publish_to", help="the published tree: a directory or a URL")
+    return parser
 
 
 def _verify(publish_to: str) -> int:

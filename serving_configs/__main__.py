@@ -27,16 +27,17 @@ from .write import HUB_URL, Settings, write_all
 _PUBLISHER = re.compile(r"[a-z\d-]+")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_configs") -> int:
     """Runs the command.
 
     Args:
         argv: its arguments; those of the process when None.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = _parser(prog).parse_args(argv)
     try:
         _require_directory(getattr(arguments, "publish_to", ""))
         arguments.run(arguments)
@@ -95,11 +96,22 @@ def _extract(arguments: argparse.Namespace) -> None:
     extract_archive(pathlib.Path(arguments.archive), pathlib.Path(arguments.directory))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m serving_configs", allow_abbrev=False)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Writes what is around the models of a published tree, and moves labels in it.",
+        epilog="example, making version 2 the one that clients get:\n"
+        "  %(prog)s promote --publish_to published --model cait_xxs24_224 --version 2\n\n"
+        "Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    write = commands.add_parser(
-        "write", help="write configs, deployment files, archives and pages of what is published"
+    write = _add_command(
+        commands,
+        "write",
+        "write configs, deployment files, archives and pages of what is published",
+        "published --base_path /models",
     )
     write.add_argument("publish_to", help="root of the published tree")
     write.add_argument(
@@ -107,9 +119,15 @@ def _parser() -> argparse.ArgumentParser:
         help="directory of the base paths as servers see it, such as /models; absolute "
         "(default: what models.config has, at first the tree's own)",
     )
-    write.add_argument("--hub_publisher", default="cait", help="publisher's name in hub handles")
     write.add_argument(
-        "--hub_url", default=HUB_URL, help="where the hub's directory can be read, for the pages"
+        "--hub_publisher",
+        default="cait",
+        help="publisher's name in hub handles (default: %(default)s)",
+    )
+    write.add_argument(
+        "--hub_url",
+        default=HUB_URL,
+        help="where the hub's directory can be read, for the pages (default: %(default)s)",
     )
     write.add_argument(
         "--batching",
@@ -119,15 +137,21 @@ def _parser() -> argparse.ArgumentParser:
         "tensors or check images first (default: as the deployment files are, at first not)",
     )
     write.set_defaults(run=_write)
-    for name, help_text in {
-        "promote": "make a version the stable one",
-        "rollback": "make the previous version, or the one given, the stable one again",
-        "label": "let a label name a version",
-    }.items():
-        command = commands.add_parser(name, help=help_text)
+    for name, help_text, flags in (
+        ("promote", "make a version the stable one", " --version 2"),
+        ("rollback", "make the previous version, or the one given, the stable one again", ""),
+        ("label", "let a label name a version", " --version 2 --label canary"),
+    ):
+        example = f"--publish_to published --model cait_xxs24_224{flags}"
+        command = _add_command(commands, name, help_text, example)
         command.add_argument("--publish_to", required=True, help="root of the published tree")
         command.add_argument("--model", required=True, help="the model's name")
-        command.add_argument("--version", type=int, required=name != "rollback", help="a number")
+        command.add_argument(
+            "--version",
+            type=int,
+            required=name != "rollback",
+            help="its number" + (" (default: the one before)" if name == "rollback" else ""),
+        )
         if name == "label":
             command.add_argument("--label", required=True, help="such as canary")
         command.add_argument(
@@ -157,11 +181,32 @@ def _parser() -> argparse.ArgumentParser:
             help="how long the start of a server or a load takes at most (default: %(default)s)",
         )
         command.set_defaults(run=_edit)
-    extract = commands.add_parser("extract", help="unpack an archive of the hub, checking it")
-    extract.add_argument("archive")
+    extract = _add_command(
+        commands,
+        "extract",
+        "unpack an archive of the hub, checking it",
+        "published/hub/cait/cait_xxs24_224/1.tar.gz model",
+    )
+    extract.add_argument("archive", help="the .tar.gz of a model's version")
     extract.add_argument("directory", help="must not exist yet")
     extract.set_defaults(run=_extract)
     return parser
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  %(prog)s {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 if __name__ == "__main__":

@@ -57,8 +57,13 @@ class HubSource:
 
 
 def _download(repository: str, revision: str, subject: str) -> pathlib.Path:
-    import httpx2
-    from huggingface_hub import errors, hf_hub_download
+    try:
+        import httpx2
+        from huggingface_hub import errors, hf_hub_download
+    except ModuleNotFoundError as error:
+        raise CheckpointError(
+            f"{subject}: {error.name} is not installed; run pip install 'cait-serving[hub]'"
+        ) from None
 
     try:
         return pathlib.Path(hf_hub_download(repository, _FILE, revision=revision))

@@ -35,17 +35,18 @@ from .scores import EvaluateTask, ServedModel, read_score
 from .transforms import Evaluate, EvaluateContext
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.evaluate") -> int:
     """Runs the command.
 
     Args:
         argv: its arguments; those of the process when None.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status.
     """
     try:
-        options, beam_options = parse(sys.argv[1:] if argv is None else argv)
+        options, beam_options = parse(sys.argv[1:] if argv is None else argv, prog)
         return _evaluate(options, beam_options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

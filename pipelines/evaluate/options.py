@@ -14,6 +14,14 @@ from export.variants import get_variant
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
+_EXAMPLE = """\
+example, over the validation images of ImageNet in one directory for each class:
+  %(prog)s --models published/serving --data imagenet/val
+
+Beam's flags, such as --runner and --direct_num_workers, are accepted too.
+Exit status: 0 when every model was evaluated, 1 when one was not, 2 for a wrong input.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
@@ -40,13 +48,14 @@ class EvaluateOptions:
     table: str | None
 
 
-def parse(argv: Sequence[str]) -> tuple[EvaluateOptions, PipelineOptions]:
+def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOptions]:
     """The checked options, and those that are Beam's.
 
     Raises:
         UserError: a flag is unknown, missing or has a value that it can't have.
+        SystemExit: after `--help`.
     """
-    parser = _parser()
+    parser = _parser(prog)
     flags, others = parser.parse_known_args(list(argv))
     # A class of options of its own would be Beam's for the whole process, and beside that of the
     # publish pipeline two flags would have one name.
@@ -71,36 +80,48 @@ def parse(argv: Sequence[str]) -> tuple[EvaluateOptions, PipelineOptions]:
     ), beam_options
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "python -m pipelines.evaluate",
-        description="Measures the accuracy of published classifiers.",
-        epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
+        prog,
+        usage="%(prog)s --models DIR --data GLOB ... [flags]",
+        description="Measures the accuracy of published classifiers, as they are served.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--models", help="<publish_to>/serving of pipelines.publish")
+    parser.add_argument("--models", help="<publish_to>/serving of pipelines.publish (needed)")
     parser.add_argument(
         "--data",
         nargs="+",
         help="globs of TFRecord files of tf.train.Example with image/encoded and "
-        "image/class/label, or a directory with one directory of images for each class",
+        "image/class/label, or a directory with one directory of images for each class "
+        "(needed)",
     )
     parser.add_argument(
-        "--output", help="directory of the results; default: evaluation, beside --models"
+        "--output", help="directory of the results (default: evaluation, beside --models)"
     )
     parser.add_argument(
-        "--variants", default="all", help="'all' (default), or names separated by commas"
+        "--variants",
+        default="all",
+        help="'all', or names separated by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--versions",
         default="latest",
-        help="'latest' (default), 'all', or numbers separated by commas",
+        help="'latest', 'all', or numbers separated by commas (default: %(default)s)",
     )
     parser.add_argument(
-        "--first_label", default="0", help="what the records call class 0: 0 (default) or 1"
+        "--first_label",
+        default="0",
+        help="what the records call class 0: 0 or 1 (default: %(default)s)",
     )
-    parser.add_argument("--batch_size", default="16", help="images of a request (default 16)")
-    parser.add_argument("--table", help="a file whose table of results is filled in: README.md")
+    parser.add_argument(
+        "--batch_size", default="16", help="images of a request (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--table",
+        help="a file whose table of results is filled in, such as README.md (default: none)",
+    )
     return parser
 
 

@@ -31,6 +31,7 @@ from ..store.staging import staging_area
 from ..store.storage import is_remote, open_storage
 from .class_names import check_labels, read_labels
 from .configs import write_configs
+from .flags import PROG
 from .options import PublishOptions, parse
 from .remote_configs import write_remote_configs
 from .report import read_report, table
@@ -40,17 +41,18 @@ from .transforms import Convert, Publish, PublishContext, Report, Validate
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs the command.
 
     Args:
         argv: its arguments; those of the process when None.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status.
     """
     try:
-        options, beam_options = parse(sys.argv[1:] if argv is None else argv)
+        options, beam_options = parse(sys.argv[1:] if argv is None else argv, prog)
         return _publish(options, beam_options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,79 +19,10 @@ from signatures import BOTH, Head
 
 from ..gate.accuracy import AccuracyGate, accuracy_gate
 from ..store.storage import is_remote
+from .flags import PROG, PublishPipelineOptions, add_labels, help_parser
 
 # The rule of the hub's documentation format.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
-
-
-class PublishPipelineOptions(PipelineOptions):
-    """The flags, beside Beam's own."""
-
-    @classmethod
-    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--variants", default="all", help="'all', or names separated by commas")
-        parser.add_argument(
-            "--heads", default=",".join(BOTH), help="'classifier', 'features' or both (default)"
-        )
-        parser.add_argument(
-            "--checkpoints",
-            help="'hf' for timm's weights from the model hub; a directory or glob that holds "
-            "<variant>.safetensors in timm's key layout or DeiT's .pth files; or 'random' for "
-            "weights made by rule",
-        )
-        parser.add_argument(
-            "--revision",
-            help="branch, tag or commit of the repositories of --checkpoints hf; default main",
-        )
-        parser.add_argument(
-            "--sample_shard",
-            nargs="+",
-            help="globs of TFRecord files of tf.train.Example with image/encoded",
-        )
-        parser.add_argument("--publish_to", help="directory of the published tree")
-        parser.add_argument(
-            "--hub_publisher", default="cait", help="publisher's name in hub handles"
-        )
-        parser.add_argument(
-            "--max_bad_images",
-            default="0",
-            help="images of the sample that may be undecodable",
-        )
-        parser.add_argument(
-            "--accuracy_gate",
-            default="auto",
-            help="whether the top-1 accuracy on a labelled sample has to be consistent with the "
-            "published one: 'auto' (default) for weights from the model hub, 'on', 'off'",
-        )
-        parser.add_argument(
-            "--compute_dtype",
-            default=COMPUTE_DTYPES[0],
-            help="what the signatures' products are computed in: 'float32' (default) or 'bfloat16'",
-        )
-        parser.add_argument(
-            "--version",
-            default="auto",
-            help="'auto' for the next free number, or a number",
-        )
-        parser.add_argument(
-            "--keep_versions",
-            help="how many versions of a published model to keep; default all",
-        )
-        parser.add_argument(
-            "--allow_untrained",
-            action="store_true",
-            help="lets weights that are not trained into a tree that holds trained ones",
-        )
-        parser.add_argument(
-            "--staging_ttl",
-            default="3600",
-            help="seconds after which what a dead run left behind is removed",
-        )
-        parser.add_argument(
-            "--staging_dir",
-            help="local directory that the workers share; needed where --publish_to is a URL, else "
-            "the staging area is in --publish_to",
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,39 +187,17 @@ def _refuse_unknown(options: PipelineOptions) -> None:
             raise UserError(f"unknown flag --{name}; {hint}")
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    """Adds the one flag that Beam is not to see."""
-    # Beam has a flag of this name, for jobs on Dataflow, which has another name there too: --label.
-    parser.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="text file with the name of a class on each line, for weights that were trained for "
-        "classes other than ImageNet's",
-    )
-
-
-def _print_help() -> None:
-    # Beam's own help stops before the flags of any subclass.
-    parser = argparse.ArgumentParser(
-        "python -m pipelines.publish",
-        description="Converts, validates and publishes CaiT models.",
-        epilog="Beam's flags, such as --runner and --direct_num_workers, are accepted too.",
-    )
-    PublishPipelineOptions._add_argparse_args(parser)
-    add_labels(parser)
-    parser.print_help()
-
-
-def parse(argv: Sequence[str]) -> tuple[PublishOptions, PipelineOptions]:
+def parse(argv: Sequence[str], prog: str = PROG) -> tuple[PublishOptions, PipelineOptions]:
     """The checked options, and all of them as Beam takes them.
 
     Raises:
         UserError: see `PublishOptions.from_beam`.
+        SystemExit: after `--help`.
     """
     if "-h" in argv or "--help" in argv:
-        _print_help()
+        help_parser(prog).print_help()
         sys.exit(0)
-    own = argparse.ArgumentParser("python -m pipelines.publish", add_help=False, allow_abbrev=False)
+    own = argparse.ArgumentParser(prog, add_help=False, allow_abbrev=False)
     add_labels(own)
     flags, others = own.parse_known_args(argv)
     options = PipelineOptions(others)

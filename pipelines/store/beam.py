@@ -17,6 +17,7 @@ themselves alone. Two limits:
 """
 
 import contextlib
+import importlib.util
 import pathlib
 import random
 import time
@@ -61,6 +62,11 @@ class BeamStorage:
             FileSystems.get_filesystem(self._root)
         except ValueError as error:
             raise UserError(f"--publish_to {root}: {error}") from None
+        # Beam finds this out at the first call, by an assertion.
+        if root.startswith("s3://") and importlib.util.find_spec("boto3") is None:
+            raise UserError(
+                f"--publish_to {root}: boto3 is not installed; run pip install 'cait-serving[s3]'"
+            )
 
     def address(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root

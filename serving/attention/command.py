@@ -6,6 +6,7 @@ numbers, `serving.attention.figure` the drawing.
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import pathlib
 import re
@@ -33,13 +34,25 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="attention", allow_abbrev=False, description=__doc__)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog,
+        allow_abbrev=False,
+        description="Draws where a model looks in a photograph. It asks a model server, or runs\n"
+        "a SavedModel in this process.",
+        epilog="example, asking a server on this machine:\n"
+        "  %(prog)s photo.jpg --model cait_xxs24_224 --output attention.png",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("photograph", type=pathlib.Path, help="JPEG or PNG, of any size")
-    parser.add_argument("--server", help=f"address of a model server's gRPC port ({SERVER})")
+    parser.add_argument(
+        "--server", help=f"address of a model server's gRPC port (default: {SERVER})"
+    )
     parser.add_argument("--model", help="name of a model that the server has")
-    parser.add_argument("--model_version", type=int, help="its version; the latest")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for a call (300)")
+    parser.add_argument("--model_version", type=int, help="its version (default: the latest)")
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds for a call (default: %(default)s)"
+    )
     parser.add_argument(
         "--saved_model", type=pathlib.Path, help="a version's directory, instead of a server"
     )
@@ -47,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         type=pathlib.Path,
         default=pathlib.Path("attention.png"),
-        help="the picture, .png or .svg (attention.png)",
+        help="the picture, .png or .svg (default: %(default)s)",
     )
     parser.add_argument(
         "--self_attention", type=int, metavar="BLOCK", help="adds where one patch looks"
@@ -63,8 +76,10 @@ def _patch(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    flags = _parser().parse_args(argv)
+def _parse(argv: Sequence[str], prog: str) -> argparse.Namespace:
+    flags = _parser(prog).parse_args(argv)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise _UsageError("matplotlib is not installed; run pip install 'cait-serving[pictures]'")
     if flags.saved_model is not None:
         if any(value is not None for value in (flags.server, flags.model, flags.model_version)):
             raise _UsageError("--saved_model goes without --server, --model and --model_version")
@@ -79,17 +94,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return flags
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.attention") -> int:
     """Draws the picture of one photograph.
 
     Args:
         argv: the arguments; those of the process if there are none.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status: 0, or 2 with one line about what is wrong and nothing written.
     """
     try:
-        flags = _parse(sys.argv[1:] if argv is None else argv)
+        flags = _parse(sys.argv[1:] if argv is None else argv, prog)
         encoded = flags.photograph.read_bytes()
         check_image_header(encoded)
     except _UsageError as error:

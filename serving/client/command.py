@@ -46,18 +46,19 @@ _USERS = (
 """Codes for which the status is 2: there is something else to ask, or another place."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.client") -> int:
     """Runs the command.
 
     Args:
         argv: its arguments; those of the process when None.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status: 2 for what the user can put right, 1 if the server failed. With 2 the
         answers for the other photos are printed, if only photos are wrong.
     """
     try:
-        options = _parser().parse_args(argv)
+        options = _parser(prog).parse_args(argv)
         report = _run(options)
     except ClientError as error:
         return _failed(error, 2 if error.code in _USERS else 1)
@@ -198,30 +199,50 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
-    common.add_argument("--server", default=SERVER, help="its gRPC port (default %(default)s)")
+    common.add_argument("--server", default=SERVER, help="its gRPC port (default: %(default)s)")
     common.add_argument("--model", required=True, help="name of the model")
     which = common.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="of the model (default the latest)")
+    which.add_argument("--version", type=int, help="of the model (default: the latest)")
     which.add_argument("--label", help="of the version, in place of its number")
     common.add_argument(
-        "--timeout", type=_seconds, default=TIMEOUT, help="seconds for a call (default %(default)s)"
+        "--timeout",
+        type=_seconds,
+        default=TIMEOUT,
+        help="seconds for a call (default: %(default)s)",
     )
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
-    common.add_argument("--tls", action="store_true", help="the server has TLS")
-    common.add_argument("--ca", help="PEM file that the server's certificate is signed by")
-    common.add_argument("--cert", help="PEM file of this client's certificate")
-    common.add_argument("--key", help="PEM file of its private key")
-    common.add_argument("--tls_server_name", help="name that the server's certificate is for")
-    parser = _Parser(prog="serving.client", allow_abbrev=False, description=__doc__)
+    tls = common.add_argument_group("TLS", "Without --tls none of these is used.")
+    tls.add_argument("--tls", action="store_true", help="the server has TLS")
+    tls.add_argument("--ca", help="PEM file that the server's certificate is signed by")
+    tls.add_argument("--cert", help="PEM file of this client's certificate")
+    tls.add_argument("--key", help="PEM file of its private key")
+    tls.add_argument("--tls_server_name", help="name that the server's certificate is for")
+    parser = _Parser(
+        prog,
+        allow_abbrev=False,
+        description="Asks a model server about photos, or about a model that it has.",
+        epilog="example, asking a server on this machine:\n"
+        "  %(prog)s classify --model cait_xxs24_224 photo.jpg\n\n"
+        "Exit status: 0, 2 for what you can put right, 1 when the server failed.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(required=True, metavar="classify|status|metadata")
-    for name, command, text in (
-        ("classify", _classify, "the five best classes of photos"),
-        ("status", _status, "the versions of a model and their states"),
-        ("metadata", _metadata, "the signatures of a model"),
+    for name, command, text, photo in (
+        ("classify", _classify, "the five best classes of photos", " photo.jpg"),
+        ("status", _status, "the versions of a model and their states", ""),
+        ("metadata", _metadata, "the signatures of a model", ""),
     ):
-        added = commands.add_parser(name, parents=[common], allow_abbrev=False, help=text)
+        added = commands.add_parser(
+            name,
+            parents=[common],
+            allow_abbrev=False,
+            help=text,
+            description=f"Prints {text}.",
+            epilog=f"example:\n  %(prog)s --model cait_xxs24_224{photo}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         added.set_defaults(command=command)
         if command is _classify:
             added.add_argument("photos", nargs="+", metavar="PHOTO", help="a JPEG or PNG")

@@ -14,21 +14,22 @@ from importlib.metadata import version
 
 from ..errors import Code, ServingError
 from ..quiet import load_tensorflow
-from .flags import FlagError, Options, parse_flags
+from .flags import PROG, FlagError, Options, parse_flags
 from .server import ModelServer
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs a server until SIGTERM or SIGINT.
 
     Args:
         argv: the arguments; those of the process if there are none.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status: 0 after a signal, 1 if the server did not come up, 2 for a wrong flag.
     """
     try:
-        options = parse_flags(sys.argv[1:] if argv is None else argv)
+        options = parse_flags(sys.argv[1:] if argv is None else argv, prog)
     except FlagError as error:
         print(f"model_server: {error}", file=sys.stderr)
         return 2

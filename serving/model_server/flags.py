@@ -9,6 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
+from .flag_help import DESCRIPTION, EXAMPLE, GROUPS
+
 # Flags of the real server that this one does not have.
 _FLAGS_OF_THE_REAL_ONE = frozenset(
     (
@@ -142,18 +144,22 @@ class Options:
         return (self.tensorflow_session_parallelism, self.tensorflow_session_parallelism)
 
 
-def parse_flags(argv: Sequence[str]) -> Options:
+PROG = "python -m serving.model_server"
+
+
+def parse_flags(argv: Sequence[str], prog: str = PROG) -> Options:
     """The options of a command line.
 
     Args:
         argv: the arguments, without the program's name: `--flag=value` or `--flag value`;
             a boolean is `--flag`, `--flag=true` or `--flag=false`.
+        prog: the command as its help writes it.
 
     Raises:
         FlagError: a flag or a value is wrong; one line.
         SystemExit: after `--help`.
     """
-    parsed, rest = _parser().parse_known_args(argv)
+    parsed, rest = _parser(prog).parse_known_args(argv)
     for argument in rest:
         name = argument.removeprefix("--").partition("=")[0]
         if argument.startswith("--") and name in _FLAGS_OF_THE_REAL_ONE:
@@ -169,23 +175,58 @@ class _Parser(argparse.ArgumentParser):
         raise FlagError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="model_server", allow_abbrev=False, description=__doc__)
-    for field in dataclasses.fields(Options):
-        default: object = field.default
-        if field.name == "grpc_channel_arguments":
-            parser.add_argument(
-                f"--{field.name}", type=_channel_arguments, default=(), metavar="NAME=VALUE,..."
-            )
-        elif isinstance(default, bool):
-            parser.add_argument(
-                f"--{field.name}", type=_boolean, nargs="?", const=True, default=default
-            )
-        elif isinstance(default, int):
-            parser.add_argument(f"--{field.name}", type=_integer, default=default)
-        else:
-            parser.add_argument(f"--{field.name}", default=default)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog,
+        usage="%(prog)s (--model_base_path=DIR | --model_config_file=FILE) [flags]",
+        allow_abbrev=False,
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    for title, flags in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name, text in flags.items():
+            _add_flag(group, name, defaults[name], text)
     return parser
+
+
+def _add_flag(group: "argparse._ArgumentGroup", name: str, default: object, text: str) -> None:
+    """Adds a flag of the type that its default has."""
+    if isinstance(default, tuple):
+        group.add_argument(
+            f"--{name}",
+            type=_channel_arguments,
+            default=default,
+            metavar="NAME=VALUE,...",
+            help=f"{text} (default: none)",
+        )
+    elif isinstance(default, bool):
+        group.add_argument(
+            f"--{name}",
+            type=_boolean,
+            nargs="?",
+            const=True,
+            default=default,
+            metavar="true|false",
+            help=f"{text} (default: {str(default).lower()})",
+        )
+    elif isinstance(default, int):
+        group.add_argument(
+            f"--{name}",
+            type=_integer,
+            default=default,
+            metavar="N",
+            help=f"{text} (default: %(default)s)",
+        )
+    else:
+        group.add_argument(
+            f"--{name}",
+            default=default,
+            metavar="NAME",
+            help=f"{text} (default: {default or 'none'})",
+        )
 
 
 def _integer(text: str) -> int:

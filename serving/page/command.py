@@ -6,6 +6,7 @@ The page itself is in `serving/page/static`; it needs no network.
 
 import argparse
 import contextlib
+import importlib.util
 import ipaddress
 import os
 import pathlib
@@ -33,29 +34,47 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="page", allow_abbrev=False, description=__doc__)
-    parser.add_argument("--server", help=f"address of a model server's gRPC port ({SERVER})")
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog,
+        allow_abbrev=False,
+        description="Serves a local page that shows where a model looks. It asks a model server\n"
+        "by gRPC, a running one (--server) or one of its own (--published), and needs no\nnetwork.",
+        epilog="example, over what `make export` published:\n"
+        "  %(prog)s --published build/published",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--server", help=f"address of a model server's gRPC port (default: {SERVER})"
+    )
     parser.add_argument(
         "--published", type=pathlib.Path, help="a published tree, served by a server of its own"
     )
-    parser.add_argument("--models", help="names of models, separated by commas")
+    parser.add_argument("--models", help="names of models, separated by commas (default: all)")
     parser.add_argument(
         "--models_from",
         type=pathlib.Path,
         help="where the names come from otherwise: a directory of base paths or a models config "
-        f"({PUBLISHED}/serving)",
+        f"(default: {PUBLISHED}/serving)",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one (8080)")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds for a run (300)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, help="0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, help="seconds for a run (default: %(default)s)"
+    )
     parser.add_argument("--open", action="store_true", help="opens the page in the browser")
     return parser
 
 
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def _parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
     """The flags, and the models' names."""
-    flags = _parser().parse_args(argv)
+    flags = _parser(prog).parse_args(argv)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise _UsageError("matplotlib is not installed; run pip install 'cait-serving[page]'")
     if flags.published is not None and flags.server is not None:
         raise _UsageError("--published starts a server of its own and goes without --server")
     if flags.published is not None and flags.models_from is not None:
@@ -85,11 +104,12 @@ def _names(flags: argparse.Namespace) -> list[str]:
     return wanted or names
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.page") -> int:
     """Serves the page until SIGTERM or SIGINT.
 
     Args:
         argv: the arguments; those of the process if there are none.
+        prog: the command as its help writes it.
 
     Returns:
         The exit status: 0 after a signal, 2 with one line about what is wrong.
@@ -98,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.ExitStack() as stack:
         try:
-            flags, names = _parse(sys.argv[1:] if argv is None else argv)
+            flags, names = _parse(sys.argv[1:] if argv is None else argv, prog)
             listening = stack.enter_context(_listen(flags.host, flags.port))
         except _UsageError as error:
             print(f"page: {error}", file=sys.stderr)

@@ -12,7 +12,8 @@ import pytest
 
 from export.checkpoints.sources import write_random_checkpoint
 from export.variants import VARIANTS
-from pipelines.publish.options import PublishPipelineOptions, add_labels, parse
+from pipelines.publish.flags import PublishPipelineOptions, add_labels
+from pipelines.publish.options import parse
 from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table

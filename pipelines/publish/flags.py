@@ -1,0 +1,154 @@
+"""The flags of the publish pipeline, in groups, and its help."""
+
+import argparse
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from export.compute import COMPUTE_DTYPES
+from signatures import BOTH
+
+PROG = "python -m pipelines.publish"
+
+_EXAMPLE = """\
+example, with the weights of one variant from the model hub:
+  %(prog)s --variants cait_xxs24_224 --checkpoints hf \\
+      --sample_shard 'shards/sample-*' --publish_to published
+
+Exit status: 0 when every model was published, 1 when one was refused, 2 for a wrong input.
+"""
+
+
+class PublishPipelineOptions(PipelineOptions):
+    """The flags, beside Beam's own."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
+        weights = parser.add_argument_group("weights")
+        weights.add_argument(
+            "--variants",
+            metavar="NAMES",
+            default="all",
+            help="'all', or names separated by commas (default: %(default)s)",
+        )
+        weights.add_argument(
+            "--heads",
+            metavar="NAMES",
+            default=",".join(BOTH),
+            help="'classifier', 'features' or both (default: %(default)s)",
+        )
+        weights.add_argument(
+            "--checkpoints",
+            metavar="SOURCE",
+            help="'hf' for timm's weights from the model hub; a directory or glob that holds "
+            "<variant>.safetensors in timm's key layout or DeiT's .pth files; or 'random' for "
+            "weights made by rule (needed)",
+        )
+        weights.add_argument(
+            "--revision",
+            metavar="NAME",
+            help="branch, tag or commit of the repositories of --checkpoints hf (default: main)",
+        )
+        weights.add_argument(
+            "--compute_dtype",
+            metavar="DTYPE",
+            default=COMPUTE_DTYPES[0],
+            help="what the signatures' products are computed in: 'float32' or 'bfloat16' "
+            "(default: %(default)s)",
+        )
+        weights.add_argument(
+            "--allow_untrained",
+            action="store_true",
+            help="lets weights that are not trained into a tree that holds trained ones "
+            "(default: they are refused)",
+        )
+        data = parser.add_argument_group("data")
+        data.add_argument(
+            "--sample_shard",
+            nargs="+",
+            metavar="GLOB",
+            help="globs of TFRecord files of tf.train.Example with image/encoded (needed)",
+        )
+        data.add_argument(
+            "--max_bad_images",
+            metavar="N",
+            default="0",
+            help="images of the sample that may be undecodable (default: %(default)s)",
+        )
+        output = parser.add_argument_group("output")
+        output.add_argument(
+            "--publish_to",
+            metavar="DIR",
+            help="the published tree: a directory or a URL (needed)",
+        )
+        output.add_argument(
+            "--hub_publisher",
+            metavar="NAME",
+            default="cait",
+            help="publisher's name in hub handles (default: %(default)s)",
+        )
+        output.add_argument(
+            "--version",
+            metavar="N",
+            default="auto",
+            help="'auto' for the next free number, or a number (default: %(default)s)",
+        )
+        output.add_argument(
+            "--keep_versions",
+            metavar="N",
+            help="how many versions of a published model to keep (default: all)",
+        )
+        gate = parser.add_argument_group("gate")
+        gate.add_argument(
+            "--accuracy_gate",
+            metavar="WHEN",
+            default="auto",
+            help="whether the top-1 accuracy on a labelled sample has to be consistent with the "
+            "published one: 'auto' for weights from the model hub, 'on' or 'off' "
+            "(default: %(default)s)",
+        )
+        cluster = parser.add_argument_group(
+            "cluster", "Beam's own flags, such as --runner and --direct_num_workers, are taken too."
+        )
+        cluster.add_argument(
+            "--staging_dir",
+            metavar="DIR",
+            help="local directory that the workers share; needed where --publish_to is a URL, else "
+            "the staging area is in --publish_to",
+        )
+        cluster.add_argument(
+            "--staging_ttl",
+            metavar="SECONDS",
+            default="3600",
+            help="seconds after which what a dead run left behind is removed "
+            "(default: %(default)s)",
+        )
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Adds the one flag that Beam is not to see."""
+    # Beam has a flag of this name, for jobs on Dataflow, which has another name there too: --label.
+    parser.add_argument_group("classes").add_argument(
+        "--labels",
+        metavar="FILE",
+        help="text file with the name of a class on each line, for weights that were trained for "
+        "classes other than ImageNet's (default: ImageNet's names, or numbers)",
+    )
+
+
+def help_parser(prog: str) -> argparse.ArgumentParser:
+    """What prints the help: Beam's own stops before the flags of any subclass.
+
+    Args:
+        prog: the command as it is written.
+    """
+    parser = argparse.ArgumentParser(
+        prog,
+        usage="%(prog)s --checkpoints SOURCE --sample_shard GLOB ... --publish_to DIR [flags]",
+        description="Converts CaiT weights to SavedModels, compares them with a NumPy reference\n"
+        "and publishes those that match.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    PublishPipelineOptions._add_argparse_args(parser)
+    add_labels(parser)
+    return parser
