@@ -14,29 +14,43 @@ export: $(VENV)/installed
 test: lint
 	$(RUN) -m pytest --numprocesses 2 --dist loadgroup
 
-lint: $(VENV)/installed
+lint: $(VENV)/dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
 # The site of the documentation, in build/site. A dead link fails.
-docs: $(VENV)/installed
+docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
-# After a change of requirements.in.
-lock: $(VENV)/installed
-	$(VENV)/bin/uv pip compile requirements.in --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet \
-		--custom-compile-command 'make lock' --output-file requirements.lock
+# After a change of dependencies in pyproject.toml. What is locked stays as it is, where it may;
+# `make lock UPGRADE=--upgrade` takes the newest. requirements.lock is what every command needs,
+# requirements-dev.lock the same with the tools for tests and checks. The extra for Google's cloud
+# is in neither: it would double the packages, and no test can use it.
+COMPILE = $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
+	--custom-compile-command 'make lock' --extra hub --extra s3 --extra page --extra pictures
 
-# The stamp is written last: an installation that was broken off is done again.
+lock: $(VENV)/dev
+	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements-dev.lock
+	$(COMPILE) --constraints requirements-dev.lock --output-file requirements.lock
+
+# The stamps are written last: an installation that was broken off is done again.
 $(VENV)/installed: requirements.lock
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 is needed, not %d.%d; make PYTHON=python3.11" \
-		% sys.version_info[:2] if sys.version_info[:2] != (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes \
-		--requirement requirements.lock
+	$(INSTALL)
 	touch $@
+
+# Holds all that the other stamp stands for, in the same versions.
+$(VENV)/dev: requirements-dev.lock requirements.lock
+	$(INSTALL)
+	touch $(VENV)/installed $@
+
+define INSTALL
+$(PYTHON) -c 'import sys; sys.exit("Python 3.11 is needed, not %d.%d; make PYTHON=python3.11" \
+	% sys.version_info[:2] if sys.version_info[:2] != (3, 11) else 0)'
+$(PYTHON) -m venv $(VENV)
+$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+endef
 
 clean:
 	rm -rf build $(VENV)
