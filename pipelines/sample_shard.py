@@ -119,20 +119,30 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--images",
+        metavar="SOURCE",
         required=True,
-        help="directory with one directory of images for each class, or a glob of TFRecord files",
+        help="directory with one directory of images for each class, or a glob of TFRecord files "
+        "(needed)",
     )
-    parser.add_argument("--count", required=True, type=int, help="images of the sample")
     parser.add_argument(
-        "--seed", default=0, type=int, help="number of the choice (default: %(default)s)"
+        "--count", required=True, type=int, metavar="N", help="images of the sample (needed)"
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        default=0,
+        type=int,
+        help="number of the choice (default: %(default)s)",
     )
     parser.add_argument(
         "--output",
+        metavar="FILE",
         required=True,
-        help="the file to write; <name>-00000-of-00002 writes two",
+        help="the file to write; <name>-00000-of-00002 writes two (needed)",
     )
     parser.add_argument(
         "--first_label",
+        metavar="N",
         default=0,
         type=int,
         help="what the TFRecord files call class 0: 0 or 1 (default: %(default)s)",

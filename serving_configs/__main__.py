@@ -116,16 +116,19 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     write.add_argument("publish_to", help="root of the published tree")
     write.add_argument(
         "--base_path",
+        metavar="DIR",
         help="directory of the base paths as servers see it, such as /models; absolute "
         "(default: what models.config has, at first the tree's own)",
     )
     write.add_argument(
         "--hub_publisher",
+        metavar="NAME",
         default="cait",
         help="publisher's name in hub handles (default: %(default)s)",
     )
     write.add_argument(
         "--hub_url",
+        metavar="URL",
         default=HUB_URL,
         help="where the hub's directory can be read, for the pages (default: %(default)s)",
     )
@@ -144,22 +147,30 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     ):
         example = f"--publish_to published --model cait_xxs24_224{flags}"
         command = _add_command(commands, name, help_text, example)
-        command.add_argument("--publish_to", required=True, help="root of the published tree")
-        command.add_argument("--model", required=True, help="the model's name")
+        command.add_argument(
+            "--publish_to", metavar="DIR", required=True, help="root of the published tree (needed)"
+        )
+        command.add_argument(
+            "--model", metavar="NAME", required=True, help="the model's name (needed)"
+        )
         command.add_argument(
             "--version",
+            metavar="N",
             type=int,
             required=name != "rollback",
-            help="its number" + (" (default: the one before)" if name == "rollback" else ""),
+            help=f"its number ({'default: the one before' if name == 'rollback' else 'needed'})",
         )
         if name == "label":
-            command.add_argument("--label", required=True, help="such as canary")
+            command.add_argument(
+                "--label", metavar="NAME", required=True, help="such as canary (needed)"
+            )
         command.add_argument(
             "--server",
             action="append",
             default=[],
             metavar="HOST:PORT",
-            help="gRPC address of a running server to hand the config to; may be repeated",
+            help="gRPC address of a running server to hand the config to; may be repeated "
+            "(default: none)",
         )
         command.add_argument(
             "--wait",
@@ -169,6 +180,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         )
         command.add_argument(
             "--poll_seconds",
+            metavar="SECONDS",
             type=float,
             default=POLL_SECONDS,
             help="how often servers read the file, at least; 0 when none does, or all that do are "
@@ -176,6 +188,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         )
         command.add_argument(
             "--load_seconds",
+            metavar="SECONDS",
             type=float,
             default=600.0,
             help="how long the start of a server or a load takes at most (default: %(default)s)",

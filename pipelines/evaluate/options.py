@@ -89,37 +89,46 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--models", help="<publish_to>/serving of pipelines.publish (needed)")
+    parser.add_argument(
+        "--models", metavar="DIR", help="<publish_to>/serving of pipelines.publish (needed)"
+    )
     parser.add_argument(
         "--data",
+        metavar="GLOB",
         nargs="+",
         help="globs of TFRecord files of tf.train.Example with image/encoded and "
         "image/class/label, or a directory with one directory of images for each class "
         "(needed)",
     )
     parser.add_argument(
-        "--output", help="directory of the results (default: evaluation, beside --models)"
+        "--output",
+        metavar="DIR",
+        help="directory of the results (default: evaluation, beside --models)",
     )
     parser.add_argument(
         "--variants",
+        metavar="NAMES",
         default="all",
         help="'all', or names separated by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--versions",
+        metavar="NUMBERS",
         default="latest",
         help="'latest', 'all', or numbers separated by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--first_label",
+        metavar="N",
         default="0",
         help="what the records call class 0: 0 or 1 (default: %(default)s)",
     )
     parser.add_argument(
-        "--batch_size", default="16", help="images of a request (default: %(default)s)"
+        "--batch_size", metavar="N", default="16", help="images of a request (default: %(default)s)"
     )
     parser.add_argument(
         "--table",
+        metavar="FILE",
         help="a file whose table of results is filled in, such as README.md (default: none)",
     )
     return parser

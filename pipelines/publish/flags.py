@@ -112,8 +112,8 @@ class PublishPipelineOptions(PipelineOptions):
         cluster.add_argument(
             "--staging_dir",
             metavar="DIR",
-            help="local directory that the workers share; needed where --publish_to is a URL, else "
-            "the staging area is in --publish_to",
+            help="local directory that the workers share; where --publish_to is a URL it must be "
+            "named (default: the staging area is in --publish_to)",
         )
         cluster.add_argument(
             "--staging_ttl",

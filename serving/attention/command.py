@@ -46,26 +46,48 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("photograph", type=pathlib.Path, help="JPEG or PNG, of any size")
     parser.add_argument(
-        "--server", help=f"address of a model server's gRPC port (default: {SERVER})"
-    )
-    parser.add_argument("--model", help="name of a model that the server has")
-    parser.add_argument("--model_version", type=int, help="its version (default: the latest)")
-    parser.add_argument(
-        "--timeout", type=float, default=300.0, help="seconds for a call (default: %(default)s)"
+        "--server",
+        metavar="HOST:PORT",
+        help=f"address of a model server's gRPC port (default: {SERVER})",
     )
     parser.add_argument(
-        "--saved_model", type=pathlib.Path, help="a version's directory, instead of a server"
+        "--model", metavar="NAME", help="name of a model that the server has (needed with a server)"
+    )
+    parser.add_argument(
+        "--model_version", metavar="N", type=int, help="its version (default: the latest)"
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=300.0,
+        help="seconds for a call (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--saved_model",
+        metavar="DIR",
+        type=pathlib.Path,
+        help="a version's directory, instead of a server (default: none)",
     )
     parser.add_argument(
         "--output",
+        metavar="FILE",
         type=pathlib.Path,
         default=pathlib.Path("attention.png"),
         help="the picture, .png or .svg (default: %(default)s)",
     )
     parser.add_argument(
-        "--self_attention", type=int, metavar="BLOCK", help="adds where one patch looks"
+        "--self_attention",
+        type=int,
+        metavar="BLOCK",
+        help="adds where one patch looks (default: no block)",
     )
-    parser.add_argument("--patch", type=_patch, metavar="ROW,COL", help="which patch, from 0,0")
+    parser.add_argument(
+        "--patch",
+        type=_patch,
+        metavar="ROW,COL",
+        help="which patch, from 0,0 (needed with a block)",
+    )
     return parser
 
 

@@ -201,13 +201,20 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
-    common.add_argument("--server", default=SERVER, help="its gRPC port (default: %(default)s)")
-    common.add_argument("--model", required=True, help="name of the model")
+    common.add_argument(
+        "--server", metavar="HOST:PORT", default=SERVER, help="its gRPC port (default: %(default)s)"
+    )
+    common.add_argument("--model", metavar="NAME", required=True, help="name of the model (needed)")
     which = common.add_mutually_exclusive_group()
-    which.add_argument("--version", type=int, help="of the model (default: the latest)")
-    which.add_argument("--label", help="of the version, in place of its number")
+    which.add_argument(
+        "--version", metavar="N", type=int, help="of the model (default: the latest)"
+    )
+    which.add_argument(
+        "--label", metavar="NAME", help="of the version, in place of its number (default: none)"
+    )
     common.add_argument(
         "--timeout",
+        metavar="SECONDS",
         type=_seconds,
         default=TIMEOUT,
         help="seconds for a call (default: %(default)s)",
@@ -215,10 +222,20 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
     tls = common.add_argument_group("TLS", "Without --tls none of these is used.")
     tls.add_argument("--tls", action="store_true", help="the server has TLS")
-    tls.add_argument("--ca", help="PEM file that the server's certificate is signed by")
-    tls.add_argument("--cert", help="PEM file of this client's certificate")
-    tls.add_argument("--key", help="PEM file of its private key")
-    tls.add_argument("--tls_server_name", help="name that the server's certificate is for")
+    tls.add_argument(
+        "--ca",
+        metavar="FILE",
+        help="PEM file that the server's certificate is signed by (default: the system's)",
+    )
+    tls.add_argument(
+        "--cert", metavar="FILE", help="PEM file of this client's certificate (default: none)"
+    )
+    tls.add_argument("--key", metavar="FILE", help="PEM file of its private key (default: none)")
+    tls.add_argument(
+        "--tls_server_name",
+        metavar="NAME",
+        help="name that the server's certificate is for (default: of --server)",
+    )
     parser = _Parser(
         prog,
         allow_abbrev=False,

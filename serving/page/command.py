@@ -45,26 +45,45 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--server", help=f"address of a model server's gRPC port (default: {SERVER})"
+        "--server",
+        metavar="HOST:PORT",
+        help=f"address of a model server's gRPC port (default: {SERVER})",
     )
     parser.add_argument(
-        "--published", type=pathlib.Path, help="a published tree, served by a server of its own"
+        "--published",
+        metavar="DIR",
+        type=pathlib.Path,
+        help="a published tree, served by a server of its own (default: none)",
     )
-    parser.add_argument("--models", help="names of models, separated by commas (default: all)")
+    parser.add_argument(
+        "--models", metavar="NAMES", help="names of models, separated by commas (default: all)"
+    )
     parser.add_argument(
         "--models_from",
+        metavar="PATH",
         type=pathlib.Path,
         help="where the names come from otherwise: a directory of base paths or a models config "
         f"(default: {PUBLISHED}/serving)",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s)",
     )
     parser.add_argument(
-        "--port", type=int, default=8080, help="0 takes a free one (default: %(default)s)"
+        "--port",
+        metavar="N",
+        type=int,
+        default=8080,
+        help="0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
-        "--timeout", type=float, default=300.0, help="seconds for a run (default: %(default)s)"
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=300.0,
+        help="seconds for a run (default: %(default)s)",
     )
     parser.add_argument("--open", action="store_true", help="opens the page in the browser")
     return parser
