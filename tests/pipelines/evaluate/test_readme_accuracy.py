@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import pipelines.evaluate
+import pipelines.evaluate.command
 import pipelines.sample_shard
 from export.variants import VARIANTS
 from pipelines.data.image_folder import wordnet_ids
@@ -61,7 +61,7 @@ def test_command_fills_in_the_table_and_leaves_the_rest(workplace, capfd):
     name, size, parameters, top1, _, top5, _ = cells_of(old)
     kept = f"| {name} | {size} | {parameters} | {top1} | 83.4 | {top5} | 96.6 |"
     path.write_text(README.replace(old, kept))
-    assert pipelines.evaluate.main(command_of("pipelines.evaluate")) == 0
+    assert pipelines.evaluate.command.main(command_of("pipelines.evaluate")) == 0
     shown = capfd.readouterr().out
     filled = {cells_of(line)[0]: cells_of(line) for line in table_of(path.read_text())[2:]}
     # The tiny variant is a row of its own in this test alone.
