@@ -81,10 +81,10 @@ def test_a_photograph_shows_labels_and_maps(
     expect(labels).to_have_count(5)
     with loaded_model(tiny_models["classifier"]) as model:
         photograph = read_photograph(photo.read_bytes(), model.image_size)
-        look = model.look(photograph)
+        result = model.explain(photograph)
         attention = model.self_attention(photograph, 1)
-    assert look.best is not None
-    for item, (label, probability) in zip(labels.all(), look.best, strict=True):
+    assert result.best is not None
+    for item, (label, probability) in zip(labels.all(), result.best, strict=True):
         expect(item).to_contain_text(label)
         expect(item).to_contain_text(f"{100 * probability:.1f} %")
     bars = [bar.bounding_box() for bar in opened.locator("#best .bar div").all()]
@@ -92,8 +92,8 @@ def test_a_photograph_shows_labels_and_maps(
     assert widths == sorted(widths, reverse=True)
 
     np.testing.assert_array_equal(pixels(opened, "#picture"), photograph.shown)
-    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(look.saliency.clip(0, 1)))
-    for block, maps in enumerate(look.maps):
+    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(result.saliency.clip(0, 1)))
+    for block, maps in enumerate(result.maps):
         for head, values in enumerate(maps):
             button = opened.get_by_role("button", name=f"Block {block}, head {head},")
             button.click()
@@ -103,7 +103,7 @@ def test_a_photograph_shows_labels_and_maps(
             np.testing.assert_array_equal(pixels(opened, f"{thumbnail} canvas"), coloured(values))
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
-    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(look.saliency.clip(0, 1)))
+    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(result.saliency.clip(0, 1)))
 
     opened.get_by_label("Opacity of the map").fill("25")
     expect(opened.locator("#overlay")).to_have_css("opacity", "0.25")
