@@ -6,7 +6,7 @@ from typing import Any
 
 from export.checkpoints.sources import Checkpoint
 from export.compute import ComputeDtype
-from export.variants import VARIANTS, CaiTConfig, Variant
+from export.variants import CaiTConfig, Variant
 from serving_configs.tree.latency import LatencyProfile
 from signatures import Head
 
@@ -16,12 +16,12 @@ class ConvertTask:
     """One variant to convert.
 
     Attributes:
-        variant: its name.
+        variant: the variant. It travels whole, because a worker knows only the ten of the table.
         heads: which models to make of it.
         checkpoint: its checked weights.
     """
 
-    variant: str
+    variant: Variant
     heads: tuple[Head, ...]
     checkpoint: Checkpoint
 
@@ -31,7 +31,7 @@ class StagedModel:
     """A converted model that waits in the staging area, or why there is none.
 
     Attributes:
-        variant: name of the variant.
+        variant: the variant.
         head: which model of it.
         checkpoint: the weights that it was made from.
         path: the staged SavedModel.
@@ -42,7 +42,7 @@ class StagedModel:
         compute_dtype: what the signatures' products are computed in.
     """
 
-    variant: str
+    variant: Variant
     head: Head
     checkpoint: Checkpoint
     path: str = ""
@@ -55,24 +55,32 @@ class StagedModel:
     @property
     def model(self) -> str:
         """The model's name."""
-        return self.row.model_name(self.head)
-
-    @property
-    def row(self) -> Variant:
-        """The variant's row of the table."""
-        return VARIANTS[self.variant]
+        return self.variant.model_name(self.head)
 
     @property
     def config(self) -> CaiTConfig:
         """What the model is built from: the variant's, with as many classes as its weights have."""
-        return dataclasses.replace(self.row.config, num_classes=self.checkpoint.num_classes)
+        return dataclasses.replace(self.variant.config, num_classes=self.checkpoint.num_classes)
 
     @property
     def has_published_accuracy(self) -> bool:
-        """Whether the variant's published figures are of models like this one: not with other
-        classes, and not where the variant is of one's own.
+        """Whether the variant's published figures apply: not to other classes, and not where the
+        variant is the user's own.
         """
-        return bool(self.row.top1) and self.config.num_classes == self.row.config.num_classes
+        classes = self.variant.config.num_classes
+        return bool(self.variant.top1) and self.config.num_classes == classes
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedVariant:
+    """A converted variant: its models, one for each head."""
+
+    models: tuple[StagedModel, ...]
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return self.models[0].variant.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,7 @@ class OutputDifference:
         signature: the signature's name, or `__call__` for the call as a layer.
         output: the output's name.
         difference: largest absolute difference; for `top1` the number of images that differ.
-        bound: what it may be at most.
+        bound: the tolerance: what it may be at most.
         image: name of the image where it was largest.
     """
 
@@ -113,8 +121,8 @@ class OutputDifference:
     image: str
 
     @property
-    def holds(self) -> bool:
-        """Whether the bound is kept. NaN keeps none."""
+    def within_tolerance(self) -> bool:
+        """Whether the difference is small enough. NaN never is."""
         return self.difference <= self.bound
 
     def worse(self, other: "OutputDifference") -> "OutputDifference":

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import scipy.stats
 
 from export.errors import UserError
-from export.variants import get_variant
 
 from ..elements import ConvertTask, Shard, StagedModel
 
@@ -99,11 +98,11 @@ def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> No
         UserError: weights are of other classes than those that the figures were published for.
     """
     for task in tasks if setting == "on" else ():
-        found, expected = task.checkpoint.num_classes, get_variant(task.variant).config.num_classes
+        found, expected = task.checkpoint.num_classes, task.variant.config.num_classes
         if found != expected:
             raise UserError(
                 f"--accuracy_gate on: {task.checkpoint.path} has {found} classes; the published "
-                f"accuracy of {task.variant} is of {expected}; expected --accuracy_gate off"
+                f"accuracy of {task.variant.name} is of {expected}; expected --accuracy_gate off"
             )
 
 
@@ -118,7 +117,7 @@ def untested(
     if any(shard.labelled for shard in shards):
         return None
     staged = [StagedModel(task.variant, task.heads[0], task.checkpoint) for task in tasks]
-    names = [model.variant for model in staged if is_tested(setting, model)]
+    names = [model.variant.name for model in staged if is_tested(setting, model)]
     if not names:
         return None
     return (
@@ -132,5 +131,5 @@ def is_tested(setting: AccuracyGate, staged: StagedModel) -> bool:
     if setting == "off" or not staged.has_published_accuracy:
         return False
     # Only the hub's weights are known to be those that the figures were published for.
-    from_hub = staged.checkpoint.source.startswith(f"hf://{staged.row.hub_repository}@")
+    from_hub = staged.checkpoint.source.startswith(f"hf://{staged.variant.hub_repository}@")
     return setting == "on" or from_hub

@@ -1,4 +1,4 @@
-"""How far a model's outputs are from what is expected of them: the worst of each so far."""
+"""The differences of a model's outputs from the expected ones: the worst of each so far."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from export.compute import ComputeDtype
 from ..elements import OutputDifference
 from .interface import GateError
 from .prepared_image import largest_difference
-from .tolerances import BOUNDS, Bounds
+from .tolerances import TOLERANCES, Tolerances
 
 Array = npt.NDArray[Any]
 
@@ -20,7 +20,7 @@ CALL = "__call__"
 
 
 class Differences:
-    """The worst difference of every output of every signature, beside its bound.
+    """The worst difference of every output of every signature, beside its tolerance.
 
     Args:
         dtype: what the products of the signatures are computed in; those of the call are float32.
@@ -35,9 +35,9 @@ class Differences:
         """The worst difference of every output compared so far."""
         return tuple(self._worst.values())
 
-    def bounds(self, signature: str) -> Bounds:
-        """What is allowed of a signature, or of the call."""
-        return BOUNDS["float32" if signature == CALL else self._dtype]
+    def tolerances(self, signature: str) -> Tolerances:
+        """Those of a signature, or of the call."""
+        return TOLERANCES["float32" if signature == CALL else self._dtype]
 
     def compare_all(
         self,
@@ -60,9 +60,9 @@ class Differences:
         for name, found in outputs.items():
             self.compare(signature, name, found, expected[name], image)
             if name == "logits":
-                ((best,), (wanted,)) = np.argmax(found, -1), np.argmax(expected[name], -1)
-                lead = expected[name][0, wanted] - expected[name][0, best]
-                differs = best != wanted and lead > self.bounds(signature).tie
+                ((best,), (right,)) = np.argmax(found, -1), np.argmax(expected[name], -1)
+                lead = expected[name][0, right] - expected[name][0, best]
+                differs = best != right and lead > self.tolerances(signature).logit_tie
                 self.record(signature, "top1", float(differs), image)
 
     def compare(
@@ -78,8 +78,8 @@ class Differences:
 
     def record(self, signature: str, output: str, difference: float, image: str) -> None:
         """Keeps a difference if it is the worst of its output."""
-        bound = self.bounds(signature).of(output)
-        figure = OutputDifference(signature, output, difference, bound, image)
+        tolerance = self.tolerances(signature).of(output)
+        figure = OutputDifference(signature, output, difference, tolerance, image)
         key = (signature, output)
         self._worst[key] = figure.worse(self._worst[key]) if key in self._worst else figure
 
@@ -87,10 +87,10 @@ class Differences:
 def check_shape(
     signature: str, output: str, found: Array, expected: tuple[int, ...], image: str
 ) -> None:
-    """Holds the shape of an output to what is expected.
+    """Compares the shape of an output with the expected one.
 
     Raises:
-        GateError: it is another.
+        GateError: they differ.
     """
     if found.shape != expected:
         raise GateError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from export.names import attention_name, ca_block_name
 from export.reference.forward_pass import ReferenceOutputs, forward
 from export.reference.preprocessing import load_pixels, normalize
 from export.variants import CaiTConfig
@@ -47,6 +48,17 @@ class PreparedImage:
         if self._expected is None:
             self._expected = forward(self.tensors, self.images)
         return self._expected
+
+    @property
+    def expected_by_name(self) -> dict[str, Array]:
+        """The reference's outputs by the names that the signatures give them."""
+        expected = self.expected
+        outputs: dict[str, Array] = {"features": expected.features}
+        if expected.logits is not None:
+            outputs["logits"] = expected.logits
+        for block, attention in enumerate(expected.class_attention):
+            outputs[attention_name(ca_block_name(block))] = attention
+        return outputs
 
     def self_attention_differences(self, found: Sequence[tuple[int, Array]]) -> list[float]:
         """How far self-attention is from the reference's at most.

@@ -7,26 +7,26 @@ from export.compute import ComputeDtype
 
 
 @dataclasses.dataclass(frozen=True)
-class Bounds:
-    """Bounds of the differences.
+class Tolerances:
+    """Tolerances of the differences.
 
     Attributes:
-        largest: the largest absolute difference allowed, by output; every `..._att` is an
+        atol: the largest absolute difference allowed, by output; every `..._att` is an
             `attention`.
-        tie: classes whose logits are this near to one another may change places; none may where
-            it is negative.
+        logit_tie: classes whose logits are this near to one another may change places; none may
+            where it is negative.
     """
 
-    largest: Mapping[str, float]
-    tie: float
+    atol: Mapping[str, float]
+    logit_tie: float
 
     def of(self, output: str) -> float:
-        """The bound of an output."""
-        return self.largest["attention" if output.endswith("_att") else output]
+        """The tolerance of an output."""
+        return self.atol["attention" if output.endswith("_att") else output]
 
 
-BOUNDS: dict[ComputeDtype, Bounds] = {
-    "float32": Bounds(
+TOLERANCES: dict[ComputeDtype, Tolerances] = {
+    "float32": Tolerances(
         {
             "logits": 1e-4,
             "features": 1e-4,
@@ -36,11 +36,11 @@ BOUNDS: dict[ComputeDtype, Bounds] = {
             "classes": 0.0,
             "attention": 1e-5,
         },
-        tie=-1.0,
+        logit_tie=-1.0,
     ),
     # Logits of untrained weights, which deviate by 1, differ by 0.02 in every variant. A
     # probability changes by a quarter of what a logit does, or less.
-    "bfloat16": Bounds(
+    "bfloat16": Tolerances(
         {
             "logits": 0.1,
             "features": 0.1,
@@ -50,8 +50,8 @@ BOUNDS: dict[ComputeDtype, Bounds] = {
             "classes": 0.0,
             "attention": 0.02,
         },
-        # Both may differ by the bound.
-        tie=0.2,
+        # Both may differ by the tolerance.
+        logit_tie=0.2,
     ),
 }
 """By what the products are computed in."""

@@ -31,11 +31,12 @@ from ..store.staging import staging_area
 from ..store.storage import is_remote, open_storage
 from .class_names import check_labels, read_labels
 from .configs import write_configs
+from .context import PublishContext
 from .flags import PROG
 from .options import PublishOptions, parse
 from .remote_configs import write_remote_configs
 from .report import read_report, table
-from .transforms import Convert, Publish, PublishContext, Report, Validate
+from .transforms import Convert, Publish, Report, Validate
 
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -130,7 +131,7 @@ def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
 def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
     source = checkpoint_source(options.checkpoints, options.revision)
     return [
-        ConvertTask(variant.name, options.heads, open_checkpoint(source, variant, cache))
+        ConvertTask(variant, options.heads, open_checkpoint(source, variant, cache))
         for variant in longest_first(map(get_variant, options.variants))
     ]
 

@@ -13,8 +13,12 @@ from ..elements import ModelReport, StagedModel
 
 def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
     """What pages, configs and deployment files need of a version, for its manifest."""
-    row = staged.row
-    accuracy = Accuracy(row.top1, row.top5, row.flops_g) if staged.has_published_accuracy else None
+    variant = staged.variant
+    accuracy = (
+        Accuracy(variant.top1, variant.top5, variant.flops_g)
+        if staged.has_published_accuracy
+        else None
+    )
     return {
         "geometry": dataclasses.asdict(staged.config.geometry),
         "images": report.images,

@@ -26,7 +26,7 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
     return Manifest(
         model=staged.model,
         version=0,
-        variant=staged.variant,
+        variant=staged.variant.name,
         head=staged.head,
         geometry=geometry,
         parameters=staged.parameters,

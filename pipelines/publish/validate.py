@@ -5,13 +5,46 @@ import pathlib
 import time
 from collections.abc import Sequence
 
+from export.errors import one_line
+from export.memory import release_memory
 from export.reference.preprocessing import UndecodableImageError
 from signatures.labels import default_labels
 
 from ..data.shards import SampleImage, read_shard
-from ..elements import Shard, ShardResult, StagedModel
+from ..elements import Shard, ShardResult, StagedModel, StagedVariant
 from ..gate.gate import Gate
 from ..gate.prepared_image import PreparedImage, prepare_image
+from ..runtime.progress import report_step
+from .context import PublishContext
+
+
+def validate_variant(
+    staged: StagedVariant, shard: Shard, context: PublishContext
+) -> tuple[ShardResult, ...]:
+    """Runs the gate on every model of a variant: the reference computes once for all of them.
+
+    Returns:
+        A result for each model, in their order. A model that cannot be compared has its error.
+    """
+    prepared: PreparedShard | None = None
+    results = []
+    for model in staged.models:
+        started = time.perf_counter()
+        result = ShardResult()
+        # The error of a failed conversion is in the model already.
+        if not model.error:
+            try:
+                if prepared is None:
+                    prepared = PreparedShard(model, shard)
+                result = prepared.compare(model, context.labels)
+            except Exception as error:
+                result = ShardResult(error=one_line(error))
+            # What this model took would stay beside the next one.
+            release_memory()
+        results.append(result)
+        subject = f"{model.model} on {pathlib.Path(shard.path).name}"
+        report_step(context.progress, "validate", subject, time.perf_counter() - started)
+    return tuple(results)
 
 
 class PreparedShard:
@@ -39,11 +72,9 @@ class PreparedShard:
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
             prepared = list(executor.map(prepare, read_shard(shard.path)))
         self._measures = shard.measure
-        # In the order in which the gate needs fewest runs.
-        images = [image for image in prepared if isinstance(image, PreparedImage)]
-        self._images = sorted(images, key=lambda image: image.attention)
+        self._images = [image for image in prepared if isinstance(image, PreparedImage)]
         self._bad = tuple(reason for reason in prepared if isinstance(reason, str))
-        # Of the model that is compared first; the others have the reference for nothing.
+        # Counted at the model that is compared first; the others have the reference for nothing.
         self._seconds = {"reference": time.perf_counter() - started}
 
     def compare(self, staged: StagedModel, labels: Sequence[str] | None = None) -> ShardResult:
@@ -66,8 +97,7 @@ class PreparedShard:
             staged.compute_dtype,
         )
         loaded = time.perf_counter()
-        for image in self._images:
-            gate.compare(image)
+        gate.compare(self._images)
         compared = time.perf_counter()
         seconds = {**self._seconds, "load": loaded - started, "compare": compared - loaded}
         self._seconds = {}
@@ -76,12 +106,12 @@ class PreparedShard:
             measured = gate.measure(staged.model, self._images)
             seconds["measure"] = time.perf_counter() - compared
         return ShardResult(
-            gate.figures,
-            len(self._images),
-            sum(image.attention for image in self._images),
-            self._bad,
-            seconds,
-            measured,
-            gate.labelled,
-            gate.correct,
+            figures=gate.figures,
+            images=len(self._images),
+            attention_images=sum(image.attention for image in self._images),
+            bad_images=self._bad,
+            seconds=seconds,
+            measured=measured,
+            labelled=gate.labelled,
+            correct=gate.correct,
         )

@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export.convert import convert
 from export.variants import CaiTConfig
-from pipelines.gate.tolerances import BOUNDS
+from pipelines.gate.tolerances import TOLERANCES
 from signatures import BOTH, Head, signatures_for
 from tests.conftest import Serve, Tensors
 
@@ -53,7 +53,7 @@ def test_signatures_answer_in_float32_and_nearly_the_same(
         for key, value in found.items():
             assert value.dtype == np.float32
             difference = np.abs(value - expected[key]).max()
-            assert 0 < difference <= BOUNDS["bfloat16"].of(key), (name, key)
+            assert 0 < difference <= TOLERANCES["bfloat16"].of(key), (name, key)
 
 
 @pytest.mark.parametrize("head", BOTH)

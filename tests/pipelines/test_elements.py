@@ -10,9 +10,9 @@ def figure(difference: float, image: str = "cat.jpg") -> OutputDifference:
 
 
 def test_figure_holds_up_to_its_bound():
-    assert figure(1e-4).holds
-    assert not figure(1.1e-4).holds
-    assert not figure(math.nan).holds
+    assert figure(1e-4).within_tolerance
+    assert not figure(1.1e-4).within_tolerance
+    assert not figure(math.nan).within_tolerance
 
 
 def test_worse_keeps_the_larger_difference_and_nan_above_all():

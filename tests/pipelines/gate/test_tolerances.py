@@ -41,14 +41,16 @@ def gate_of(tmp_path: pathlib.Path) -> GateOf:
     ) -> Gate:
         list(convert("gate", CONFIG, tensors, {"classifier": tmp_path / "m"}, dtype="bfloat16"))
         gate = Gate(tmp_path / "m", "classifier", CONFIG, labels, dtype=dtype)
-        gate.compare(image)
+        gate.compare([image])
         return gate
 
     return run
 
 
 def failing(gate: Gate) -> set[tuple[str, str]]:
-    return {(figure.signature, figure.output) for figure in gate.figures if not figure.holds}
+    return {
+        (figure.signature, figure.output) for figure in gate.figures if not figure.within_tolerance
+    }
 
 
 def test_a_right_conversion_passes_and_its_call_is_held_to_the_bounds_of_float32(
@@ -96,7 +98,7 @@ def test_classes_that_are_near_may_change_places(
 
     image = prepared(data, attention=False, tensors=best(20, 20 + apart))
     figures = gate_of(image, best(20 + apart, 20)).figures
-    assert {figure.output: figure.holds for figure in figures}["top1"] == holds
+    assert {figure.output: figure.within_tolerance for figure in figures}["top1"] == holds
 
 
 def test_a_run_says_what_it_computes_in(publish_tiny: Callable[..., Result]) -> None:

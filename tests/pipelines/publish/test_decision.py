@@ -5,11 +5,15 @@ import dataclasses
 import pytest
 
 from export.checkpoints.sources import Checkpoint
+from export.variants import get_variant
 from pipelines.elements import OutputDifference, ShardResult, StagedModel
 from pipelines.publish.decision import judge
 
 STAGED = StagedModel(
-    "cait_xxs24_224", "classifier", Checkpoint("x", "x", "0", False), seconds={"write": 2.0}
+    get_variant("cait_xxs24_224"),
+    "classifier",
+    Checkpoint("x", "x", "0", False),
+    seconds={"write": 2.0},
 )
 
 
