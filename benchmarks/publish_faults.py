@@ -15,17 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pipelines.store.storage import LocalStorage, is_remote
 from pipelines.verify import tree_problems
+from tests.support.publishers import MODELS, Tree, local_tree, object_store
 
-from .publishing import (
-    MODELS,
-    Poller,
-    Publisher,
-    Tree,
-    local_tree,
-    new_content,
-    object_store,
-    write_model,
-)
+from .publishing import Poller, Publisher, new_content, write_model
 from .table import as_markdown, machine
 
 HEADER = ("fault", "times", "seen by the reader", "afterwards", "seconds")

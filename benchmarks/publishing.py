@@ -5,92 +5,23 @@ part of the staging area and releases it. It is started from a server of forks t
 imported, so that hundreds of them are a matter of minutes.
 """
 
-import contextlib
 import dataclasses
-import logging
 import multiprocessing
 import multiprocessing.connection
 import pathlib
 import random
-import shutil
 import time
 import traceback
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from pipelines.store.release import release
-from pipelines.store.staging import staging_area
-from pipelines.store.storage import LocalStorage, Storage, open_storage
+from pipelines.store.storage import LocalStorage, Storage
 from pipelines.verify import version_problems
-from serving_configs import Manifest, Weights, contract_digest
-from signatures import Geometry
+from tests.support.publishers import Tree, publish
 
-MODELS = ("cait_one", "cait_two")
 _STORE_SECONDS = 1.0
-GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
 _MODULES = ("benchmarks.publishing", "pipelines.store.beam")
-
-
-@dataclasses.dataclass(frozen=True)
-class Tree:
-    """Where is published to.
-
-    Attributes:
-        root: a directory, or a URL.
-        staging: the staging area, on a local disk.
-        options: Beam's flags for the filesystem.
-    """
-
-    root: str
-    staging: str
-    options: tuple[str, ...] = ()
-
-    def open(self) -> Storage:
-        """Its storage, for this process."""
-        FileSystems.set_options(PipelineOptions(list(self.options)))
-        return open_storage(self.root)
-
-
-def local_tree(root: pathlib.Path) -> Tree:
-    """A tree on a disk."""
-    return Tree(str(root), str(root / ".staging"))
-
-
-@contextlib.contextmanager
-def object_store(staging: pathlib.Path) -> Iterator[Tree]:
-    """A tree in a bucket of an S3-compatible server on this machine, kept in memory."""
-    import boto3  # type: ignore[import-untyped]
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
-        boto3.client(
-            "s3",
-            endpoint_url=url,
-            aws_access_key_id="nobody",
-            aws_secret_access_key="nothing",
-            region_name="us-east-1",
-        ).create_bucket(Bucket="published")
-        yield Tree(
-            "s3://published/tree",
-            str(staging),
-            (
-                f"--s3_endpoint_url={url}",
-                "--s3_access_key_id=nobody",
-                "--s3_secret_access_key=nothing",
-                "--s3_region_name=us-east-1",
-            ),
-        )
-    finally:
-        server.stop()
 
 
 def write_model(directory: pathlib.Path, padding: int) -> pathlib.Path:
@@ -109,43 +40,6 @@ def write_model(directory: pathlib.Path, padding: int) -> pathlib.Path:
     (directory / "assets").mkdir(exist_ok=True)
     (directory / "assets" / "padding").write_bytes(random.Random(0).randbytes(padding))
     return directory
-
-
-def draft(model: str, run: str, trained: bool = True) -> Manifest:
-    """A manifest of a small model."""
-    return Manifest(
-        model=model,
-        version=0,
-        variant=model,
-        head="classifier",
-        geometry=GEOMETRY,
-        parameters=1,
-        checkpoint=Weights("made for a fault", "0" * 64, trained),
-        contract=contract_digest("classifier", GEOMETRY),
-        software={},
-        files=(),
-        run=run,
-    )
-
-
-def publish(
-    tree: Tree, model: pathlib.Path, names: Sequence[str], content: str, ttl: float = 0.0
-) -> list[int]:
-    """Publishes a copy of a model under each name; its content is new if `content` is.
-
-    Returns:
-        The versions.
-    """
-    versions = []
-    storage = tree.open()
-    with staging_area(pathlib.Path(tree.staging), ttl) as staging:
-        storage.clean(ttl)
-        for name in names:
-            staged = staging / name
-            shutil.copytree(model, staged)
-            (staged / "assets" / "content").write_text(content, encoding="utf-8")
-            versions.append(release(staged, tree.root, draft(name, staging.name)).version)
-    return versions
 
 
 def processes() -> Any:

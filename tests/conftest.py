@@ -1,6 +1,5 @@
 """What all tests share: the data, checkpoints by rule, a tiny model of both heads, one real run."""
 
-import dataclasses
 import functools
 import os
 import pathlib
@@ -22,24 +21,10 @@ from export.checkpoints.sources import Checkpoint, RandomSource, open_checkpoint
 from export.variants import CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
-from tests.programs import require_program
-
-REPOSITORY = pathlib.Path(__file__).parents[1]
-DATA = pathlib.Path(__file__).parent / "data"
-
-Tensors = dict[str, npt.NDArray[np.float32]]
-Replies = dict[str, npt.NDArray[np.generic]]
-Serve = Callable[..., Replies]
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """How a command ended, and the tree that it published to."""
-
-    status: int
-    stdout: str
-    stderr: str
-    tree: pathlib.Path
+from tests.support.arrays import Replies, Serve, Tensors
+from tests.support.paths import DATA, REPOSITORY
+from tests.support.programs import require_program
+from tests.support.trees import Result
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

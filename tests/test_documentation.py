@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import REPOSITORY
-from tests.readme import PAGES, README, is_of_hub, is_of_serving, lines, words
+from tests.support.paths import REPOSITORY
+from tests.support.readme import PAGES, README, is_of_hub, is_of_serving, lines, words
 
 PACKAGES = ("benchmarks", "export", "pipelines", "serving", "serving_configs", "signatures")
 FOLDERS = (*PACKAGES, "docs", "examples", "tests")

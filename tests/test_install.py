@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cait import COMMANDS, main
-from tests.test_layout import PACKAGES, REPOSITORY
+from tests.support.paths import PACKAGES, REPOSITORY
 
 TINY = "cait_tiny_32"
 PARTS = [

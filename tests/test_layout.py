@@ -1,6 +1,7 @@
 """The house rules: which package may import what, and what importing one costs."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
+from tests.support.paths import PACKAGES, REPOSITORY
 
 # Package: the others of ours that it may import. Nothing goes back up.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -18,7 +19,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipelines": {"export", "signatures", "serving_configs"},
     "serving": {"signatures", "serving_configs"},
 }
-PACKAGES = [name for name in MAY_IMPORT if (REPOSITORY / name).is_dir()]
 
 # Room: the others of its package that it may import. A module that is in no room is its own.
 ROOMS: dict[str, set[str]] = {
@@ -55,8 +55,13 @@ def modules(package: str) -> list[pathlib.Path]:
     return sorted((REPOSITORY / package).rglob("*.py"))
 
 
-def imports(module: pathlib.Path) -> Iterator[tuple[int, str]]:
+@functools.cache
+def imports(module: pathlib.Path) -> list[tuple[int, str]]:
     """Line and whole name of everything that a module imports, also within its functions."""
+    return list(_imports(module))
+
+
+def _imports(module: pathlib.Path) -> Iterator[tuple[int, str]]:
     package = module.relative_to(REPOSITORY).parent.parts
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -73,7 +78,7 @@ def imports(module: pathlib.Path) -> Iterator[tuple[int, str]]:
 
 
 def test_the_packages_are_there() -> None:
-    assert set(PACKAGES) >= {"export", "pipelines", "serving_configs", "signatures"}
+    assert set(PACKAGES) == set(MAY_IMPORT)
     for package in PACKAGES:
         assert (REPOSITORY / package / "__init__.py") in modules(package)
 
@@ -146,6 +151,36 @@ def test_rooms_import_each_other_in_no_circle(package: str) -> None:
     while leaves := {room for room, others in below.items() if not others - {room}}:
         below = {room: others - leaves for room, others in below.items() if room not in leaves}
     assert not below
+
+
+def test_tests_take_helpers_from_support_alone() -> None:
+    for module in modules("tests"):
+        folder = module.relative_to(REPOSITORY).parent
+        for line, name in imports(module):
+            where = f"{module}:{line} imports {name}"
+            assert not f"{name}.".startswith("tests.") or name.startswith("tests.support"), where
+            # What is tested there is benchmarks.
+            if folder != pathlib.Path("tests/benchmarks"):
+                assert name.split(".")[0] != "benchmarks", where
+
+
+def test_a_conftest_has_fixtures_and_hooks_alone() -> None:
+    found = sorted((REPOSITORY / "tests").rglob("conftest.py"))
+    assert REPOSITORY / "tests" / "conftest.py" in found
+    for path in found:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                fixture = any("pytest.fixture" in ast.unparse(d) for d in node.decorator_list)
+                assert fixture or node.name.startswith("pytest_"), f"{path}: {node.name}"
+
+
+def test_tests_are_in_folders_named_after_the_packages() -> None:
+    tests = REPOSITORY / "tests"
+    for path in modules("tests"):
+        folder = path.parent.relative_to(tests)
+        if folder.parts[:1] not in (("support",), ("data",)):
+            assert path.name == "conftest.py" or path.name.startswith("test_"), path
+            assert (REPOSITORY / folder).is_dir(), path
 
 
 def test_no_two_test_files_have_one_name() -> None:

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.conftest import REPOSITORY
-from tests.programs import REQUIRED, require_program
+from tests.support.paths import REPOSITORY
+from tests.support.programs import REQUIRED, require_program
 
 NEEDS = """
 import pytest

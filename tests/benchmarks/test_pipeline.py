@@ -20,7 +20,7 @@ from benchmarks.pipeline import (
 )
 from benchmarks.process_tree import Ended, run
 from pipelines.data.shards import read_shard
-from tests.conftest import Result
+from tests.support.trees import Result
 
 MODEL = {
     "variant": "cait_xxs24_224",

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.plain_port import write_plain_port
 from export.variants import CaiTConfig
-from tests.conftest import Serve, Tensors
+from tests.support.arrays import Serve, Tensors
 
 
 def test_plain_port_computes_what_the_published_model_does(

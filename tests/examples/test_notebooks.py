@@ -21,9 +21,9 @@ from PIL import Image
 from export.variants import VARIANTS
 from pipelines.publish.command import main as publish
 from pipelines.publish.options import parse
-from tests.conftest import REPOSITORY, Result
-from tests.pipelines.conftest import TINY, TINY_VARIANT
-from tests.readme import words
+from tests.support.paths import REPOSITORY
+from tests.support.readme import words
+from tests.support.trees import TINY, TINY_VARIANT, Result
 
 EXAMPLES = REPOSITORY / "examples"
 # Notebook: how many pictures it shows.
@@ -145,7 +145,7 @@ import sys
 sys.path.insert(0, str(REPOSITORY.resolve()))
 
 from export.variants import VARIANTS
-from tests.pipelines.conftest import TINY, TINY_VARIANT
+from tests.support.trees import TINY, TINY_VARIANT
 
 VARIANTS[TINY] = TINY_VARIANT
 VARIANT, IMAGE_SIZE = TINY, 48

@@ -2,20 +2,14 @@
 
 import pathlib
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensor
 from export.convert import convert
 from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
-
-Array = npt.NDArray[np.float32]
-Tensors = dict[str, Array]
-
-IMAGES = seeded_normal("saved model", (4, 32, 32, 3))
+from tests.support.arrays import IMAGES, Array, Tensors
 
 
 @pytest.fixture(scope="session")

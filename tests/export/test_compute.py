@@ -14,7 +14,7 @@ from export.convert import convert
 from export.variants import CaiTConfig
 from pipelines.gate.tolerances import TOLERANCES
 from signatures import BOTH, Head, signatures_for
-from tests.conftest import Serve, Tensors
+from tests.support.arrays import Serve, Tensors
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
 PRODUCTS = {"MatMul", "BatchMatMulV2"}

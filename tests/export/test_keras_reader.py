@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from signatures import BOTH, Head
-from tests.export.conftest import IMAGES
+from tests.support.arrays import IMAGES
 
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Array]

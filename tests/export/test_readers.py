@@ -16,7 +16,7 @@ from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from signatures import BOTH, Head
-from tests.export.conftest import IMAGES
+from tests.support.arrays import IMAGES
 
 Array = npt.NDArray[np.float32]
 Models = dict[Head, pathlib.Path]

@@ -5,13 +5,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from export.variants import VARIANTS, CaiTConfig, Variant
-from tests.conftest import Result
-
-TINY = "cait_tiny_32"
-TINY_VARIANT = Variant(
-    TINY, CaiTConfig(32, 16, 32, 2, 2, num_classes=1000), 0, 0.0, 70.0, 90.0, "TINY_32.pth"
-)
+from export.variants import VARIANTS, Variant
+from tests.support.trees import TINY, TINY_VARIANT, Result
 
 
 @pytest.fixture

@@ -17,8 +17,17 @@ from pipelines.publish.options import parse
 from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table
-from tests.conftest import REPOSITORY
-from tests.readme import PAGES, between, blocks, command_of, is_of_hub, is_of_serving, lines, words
+from tests.support.paths import REPOSITORY
+from tests.support.readme import (
+    PAGES,
+    between,
+    blocks,
+    command_of,
+    is_of_hub,
+    is_of_serving,
+    lines,
+    words,
+)
 
 SNIPPETS = [
     snippet for snippet in blocks("python") if not is_of_serving(snippet) and not is_of_hub(snippet)

@@ -24,13 +24,14 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.model_server.launch import ServerProcess, free_port, server_process
-from tests.conftest import REPOSITORY, Result
-from tests.programs import require_program
-from tests.readme import blocks, is_of_serving, lines, words
-from tests.serving import conftest
+from tests.support import model_server
+from tests.support.paths import REPOSITORY
+from tests.support.programs import require_program
+from tests.support.readme import blocks, is_of_serving, lines, words
+from tests.support.trees import Result
 
 SERVER = "serving.model_server"
-GRPCURL = REPOSITORY / "tests" / "grpcurl.py"
+GRPCURL = REPOSITORY / "tests" / "support" / "grpcurl.py"
 COMMANDS = [line for line in lines() if is_of_serving(line)]
 PAGES = [line for line in COMMANDS if "serving.page" in line]
 CALLS = [line for line in COMMANDS if SERVER not in line and line not in PAGES]
@@ -59,7 +60,7 @@ def server(place: pathlib.Path) -> Iterator[ServerProcess]:
     assert (program, rest[:2]) == (".venv/bin/python", ["-m", SERVER])
     flags = [flag for flag in rest[2:] if flag != "--rest_api_port=8501"]
     assert len(flags) == len(rest) - 3
-    with server_process(*flags, binary=conftest.server_binary, rest_port=free_port()) as server:
+    with server_process(*flags, binary=model_server.server_binary, rest_port=free_port()) as server:
         yield server
 
 
@@ -111,7 +112,7 @@ def test_command_runs(run: Run, line: str) -> None:
 @pytest.fixture(params=["grpcurl", "its stand-in"])
 def grpcurl(request: pytest.FixtureRequest) -> str:
     """What the word stands for in a command. No registry that every machine has holds grpcurl."""
-    if conftest.server_binary:
+    if model_server.server_binary:
         pytest.skip("the real server has neither reflection nor, unasked, health checking")
     if request.param == "grpcurl":
         return require_program("grpcurl")

@@ -21,11 +21,11 @@ from serving_configs.server.models_config import (
     models_config_path,
     read_models_config,
 )
-from tests.conftest import REPOSITORY, Result
-from tests.readme import blocks, is_of_hub, lines, words
-from tests.serving.conftest import running
-from tests.serving_configs.conftest import add_version, settle
-from tests.serving_configs.hub.test_loading import static_site
+from tests.support.model_server import running
+from tests.support.paths import REPOSITORY
+from tests.support.readme import blocks, is_of_hub, lines, words
+from tests.support.static_site import static_site
+from tests.support.trees import Result, add_version, settle
 
 MODEL = "cait_xxs24_224"
 ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from serving_configs.__main__ import main
-from tests.serving_configs.conftest import MODELS, TINY
+from tests.support.trees import MODELS, TINY
 
 
 def files_of(tree: pathlib.Path) -> set[str]:

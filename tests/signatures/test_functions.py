@@ -22,7 +22,7 @@ from signatures.functions import (
     ForwardOutputs,
     SignatureFunctions,
 )
-from tests.conftest import DATA
+from tests.support.paths import DATA
 
 Array = npt.NDArray[np.float32]
 Replies = dict[str, npt.NDArray[Any]]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from signatures.image_header import MAX_IMAGE_PIXELS, ImageHeaderError, check_image_header
 from signatures.preprocessing import decode_batch
-from tests.conftest import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 PHOTOS = REPOSITORY / "tests" / "data" / "photos"
 CAT = (PHOTOS / "cat.jpg").read_bytes()

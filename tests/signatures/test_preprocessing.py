@@ -24,7 +24,7 @@ from signatures.preprocessing import (
     decode_batch,
     normalize,
 )
-from tests.conftest import DATA
+from tests.support.paths import DATA
 
 Pixels = npt.NDArray[np.uint8]
 

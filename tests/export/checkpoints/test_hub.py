@@ -19,8 +19,8 @@ import safetensors.numpy
 
 from export.checkpoints.sources import checkpoint_source
 from export.errors import UserError
-from tests.conftest import REPOSITORY
-from tests.hub_server import COMMIT, Hub, serving
+from tests.support.hub_server import COMMIT, Hub, serving
+from tests.support.paths import REPOSITORY
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 

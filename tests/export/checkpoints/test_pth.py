@@ -16,7 +16,7 @@ from export.checkpoints.pth import PthTensors
 from export.checkpoints.sources import Checkpoint, FileSource, open_checkpoint
 from export.errors import CheckpointError
 from export.variants import CaiTConfig, Variant
-from tests.pth_file import REBUILD, Call, Named, Pickler, tensor, write, write_tensors
+from tests.support.pth_file import REBUILD, Call, Named, Pickler, tensor, write, write_tensors
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 

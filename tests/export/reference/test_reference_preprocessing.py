@@ -18,7 +18,7 @@ from export.reference.preprocessing import (
     load_pixels,
     normalize,
 )
-from tests.conftest import DATA
+from tests.support.paths import DATA
 
 PHOTOS = DATA / "photos"
 CAT = (PHOTOS / "cat.jpg").read_bytes()

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from export.convert import convert
 from export.saved_model.canonical import canonicalise
 from signatures import BOTH
-from tests.conftest import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 # In a process of its own, with another seed for the order of sets, after another model.
 SCRIPT = """

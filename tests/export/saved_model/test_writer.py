@@ -19,8 +19,8 @@ from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from signatures import BOTH, CLASSIFY_METHOD, PREDICT_METHOD, Head, signatures_for
-from tests.conftest import DATA
-from tests.export.conftest import IMAGES
+from tests.support.arrays import IMAGES
+from tests.support.paths import DATA
 
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Array]

@@ -23,8 +23,8 @@ from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from pipelines.data.image_folder import wordnet_ids
 from pipelines.evaluate.command import main
-from tests.conftest import REPOSITORY
-from tests.labelled_records import write_shard
+from tests.support.labelled_records import write_shard
+from tests.support.paths import REPOSITORY
 
 TINY = "cait_tiny_32"
 IMAGES, TOP1, TOP5 = 2000, 1327, 1746

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines.data.labelled import DataShard
 from pipelines.evaluate.model_handler import EvaluateModelHandler, LoadedModel
 from pipelines.evaluate.scores import EvaluateTask, ServedModel
-from tests.labelled_records import write_shard
+from tests.support.labelled_records import write_shard
 
 
 class Length(tf.Module):

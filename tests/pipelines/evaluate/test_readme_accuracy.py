@@ -15,8 +15,8 @@ from export.variants import VARIANTS
 from pipelines.data.image_folder import wordnet_ids
 from pipelines.data.shards import read_shard
 from pipelines.evaluate.report import accuracy_table
-from tests.conftest import REPOSITORY
-from tests.readme import README, command_of
+from tests.support.paths import REPOSITORY
+from tests.support.readme import README, command_of
 
 TINY = "cait_tiny_32"
 

@@ -14,8 +14,7 @@ from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from pipelines.gate.gate import Gate
 from pipelines.gate.prepared_image import PreparedImage, prepare_image
-from tests.conftest import Result
-from tests.pipelines.conftest import TINY
+from tests.support.trees import TINY, Result
 
 CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
 TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}

@@ -14,7 +14,7 @@ from export.reference.forward_pass import forward
 from export.reference.preprocessing import load_pixels, normalize
 from export.variants import Variant
 from export.weights import expected_shapes
-from tests.labelled_records import write_shard
+from tests.support.labelled_records import write_shard
 
 IMAGES = 40
 

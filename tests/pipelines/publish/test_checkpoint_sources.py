@@ -13,18 +13,18 @@ import safetensors.numpy
 from export.checkpoints.random_weights import random_tensor
 from export.weights import expected_shapes
 from serving_configs.tree.manifest import Manifest, load_manifest
-from tests.conftest import REPOSITORY
-from tests.hub_server import COMMIT, Hub, serving
-from tests.labelled_records import write_shard
-from tests.pipelines.conftest import TINY, TINY_VARIANT
-from tests.pth_file import Tensors, write_tensors
+from tests.support.hub_server import COMMIT, Hub, serving
+from tests.support.labelled_records import write_shard
+from tests.support.paths import REPOSITORY
+from tests.support.pth_file import Tensors, write_tensors
+from tests.support.trees import TINY, TINY_VARIANT
 
 # A process of its own: the hub's library reads its environment when it is imported.
 PUBLISH = """
 import sys
 from export.variants import VARIANTS
 from pipelines.publish.command import main
-from tests.pipelines.conftest import TINY, TINY_VARIANT
+from tests.support.trees import TINY, TINY_VARIANT
 
 VARIANTS[TINY] = TINY_VARIANT
 sys.exit(main(sys.argv[1:]))

@@ -12,8 +12,8 @@ import tensorflow as tf
 from export.checkpoints.random_weights import random_tensor
 from export.variants import Variant
 from export.weights import expected_shapes
-from tests.labelled_records import write_shard
-from tests.pipelines.conftest import TINY
+from tests.support.labelled_records import write_shard
+from tests.support.trees import TINY
 
 PETS = ("Abyssinian", "Birman, long-haired", "Sphynx", "Élan")
 

@@ -15,7 +15,7 @@ from export.checkpoints.random_weights import seeded_normal
 from export.variants import VARIANTS
 from signatures import Head, signatures_for
 from signatures.inspection import contract_problems
-from tests.conftest import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 VARIANT = VARIANTS["cait_xxs24_224"]
 MODELS: dict[str, Head] = {"cait_xxs24_224": "classifier", "cait_xxs24_224_fe": "features"}

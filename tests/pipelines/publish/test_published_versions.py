@@ -46,8 +46,8 @@ def test_versions_are_published_once_numbered_as_asked_and_kept_as_named(publish
 def test_untrained_weights_are_refused_before_anything_is_made(
     publish_tiny, tiny_variant, tmp_path
 ):
-    from benchmarks.publishing import draft
     from pipelines.store.release import release
+    from tests.support.publishers import draft
 
     staged = tmp_path / "tree" / ".staging" / "m"
     staged.mkdir(parents=True)

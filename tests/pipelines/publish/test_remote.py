@@ -8,7 +8,6 @@ import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from benchmarks.publishing import object_store
 from export import UserError
 from pipelines.publish.remote_configs import write_remote_configs
 from pipelines.store.beam import BeamStorage
@@ -20,7 +19,8 @@ from serving_configs.__main__ import main as serving_configs
 from serving_configs.hub.archive import extract_archive
 from serving_configs.server.models_config import MODELS_CONFIG, labels_of, parse_models_config
 from serving_configs.tree.manifest import load_manifest, render_manifest
-from tests.pipelines.conftest import TINY
+from tests.support.publishers import object_store
+from tests.support.trees import TINY
 
 
 def names_below(root: str) -> set[str]:

@@ -7,7 +7,7 @@ import sys
 import termios
 
 from pipelines.runtime.progress import report_step, show_progress
-from tests.conftest import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 
 def test_steps_are_lines_where_there_is_no_terminal(tmp_path, capfd):

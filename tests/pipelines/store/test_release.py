@@ -7,10 +7,10 @@ import threading
 import pytest
 
 import pipelines.store.release
-from benchmarks.publishing import draft
 from pipelines.store.release import Release, ReleaseError, release
 from pipelines.store.storage import LocalStorage
 from serving_configs import load_manifest, version_problems
+from tests.support.publishers import draft
 
 MODEL = "cait_one"
 

@@ -30,7 +30,7 @@ from serving.attention.photograph import (
     crop_geometry,
     read_photograph,
 )
-from tests.serving.conftest import Running, publish, running
+from tests.support.model_server import Running, publish, running
 
 PHOTOS = ("cat.jpg", "portrait_tall.jpg", "cat_alpha.png")
 WITHIN = {"rtol": 0, "atol": 1e-5}

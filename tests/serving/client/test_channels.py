@@ -17,8 +17,8 @@ from serving import Code
 from serving.client import Client, ClientError
 from serving.client.asynchronous import AsyncClient
 from serving.client.channels import RETRIES
-from tests.conftest import REPOSITORY
-from tests.serving.conftest import Running
+from tests.support.model_server import Running
+from tests.support.paths import REPOSITORY
 
 ATTEMPTS = RETRIES["methodConfig"][0]["retryPolicy"]["maxAttempts"]
 PHOTO = REPOSITORY / "tests" / "data" / "photos" / "cat.jpg"

@@ -12,7 +12,8 @@ from serving import Code
 from serving.client import Client, ClientError
 from serving.client.asynchronous import AsyncClient
 from signatures import Head
-from tests.serving.conftest import Running, images
+from tests.support.model_server import Running
+from tests.support.requests import images
 
 Serve = Callable[..., dict[str, Any]]
 

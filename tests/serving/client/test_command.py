@@ -14,8 +14,8 @@ import pytest
 
 from serving.client import Client
 from serving.client.command import main
-from tests.conftest import REPOSITORY
-from tests.serving.conftest import Running
+from tests.support.model_server import Running
+from tests.support.paths import REPOSITORY
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,7 +14,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from serving.errors import Code
 from serving.model_server.grpc_server import PREDICTION_SERVICE, GrpcServer
 from serving.model_server.servables.core import ServerCore
-from tests.serving.conftest import Running, predict_request
+from tests.support.model_server import Running
+from tests.support.requests import predict_request
 
 X = {"x": np.float32([2.0])}
 

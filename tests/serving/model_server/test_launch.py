@@ -9,8 +9,8 @@ import pytest
 
 from serving.client import Client
 from serving.model_server.launch import BINARY, LaunchError, find_binary, server_process
-from tests.serving import conftest
-from tests.serving.conftest import publish, running
+from tests.support import model_server
+from tests.support.model_server import publish, running
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_tests_run_against_a_binary(
     tmp_path: pathlib.Path,
 ) -> None:
     """What `--server_binary` does to `running`, which all tests use."""
-    monkeypatch.setattr(conftest, "server_binary", binary)
+    monkeypatch.setattr(model_server, "server_binary", binary)
     # The server's package is found from anywhere, and relative paths are left what they are.
     monkeypatch.chdir(tmp_path)
     with running(

@@ -14,9 +14,9 @@ from serving.errors import Code, ServingError
 from serving.model_server.launch import free_port
 from serving.model_server.monitoring import Metrics, metrics_path
 from serving_configs.server.monitoring import METRICS_PATH, MONITORING_CONFIG
-from tests.serving.conftest import Running, publish, running
-from tests.serving.model_server.rest.rest_calls import call, post
-from tests.serving.model_server.test_server_warmup import predict_log, write_requests
+from tests.support.model_server import Running, publish, running
+from tests.support.requests import predict_log, write_requests
+from tests.support.rest_calls import call, post
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

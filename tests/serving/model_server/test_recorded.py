@@ -12,16 +12,10 @@ import pytest
 from google.protobuf import json_format
 
 from serving.model_server.launch import free_port
-from tests.conftest import Result
-from tests.serving.conftest import Running, running
-from tests.serving.model_server.recorded import (
-    REPLY_LIMIT,
-    comparable,
-    grpc_request,
-    lines,
-    rest_body,
-)
-from tests.serving.model_server.rest.rest_calls import call
+from tests.support.model_server import Running, running
+from tests.support.recorded import REPLY_LIMIT, comparable, grpc_request, lines, rest_body
+from tests.support.rest_calls import call
+from tests.support.trees import Result
 
 MODELS = ("cait_xxs24_224", "cait_xxs24_224_fe")
 GRPC, REST = lines("grpc"), lines("rest")

@@ -20,8 +20,9 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from serving.errors import Code, ServingError
 from serving.model_server.flags import Options
 from serving.model_server.server import ModelServer
-from tests.conftest import REPOSITORY
-from tests.serving.conftest import predict_request, publish, running
+from tests.support.model_server import publish, running
+from tests.support.paths import REPOSITORY
+from tests.support.requests import predict_request
 
 Models = Callable[..., pathlib.Path]
 

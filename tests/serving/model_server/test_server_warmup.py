@@ -7,33 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2, regression_pb2
 
 from serving.errors import Code, ServingError
 from serving.model_server.servables.servable import Servable, SessionSettings, load_servable
 from serving.model_server.warmup import warm_up
-from tests.serving.conftest import CLASSIFY, REGRESS, predict_request, publish, running
-from tests.serving.model_server.calls.test_classify import classification, regression, tasks
+from tests.support.half_plus import CLASSIFY, REGRESS
+from tests.support.model_server import publish, running
+from tests.support.requests import (
+    classification,
+    predict_log,
+    predict_request,
+    regression,
+    tasks,
+    write_requests,
+)
 
-Models = Callable[..., pathlib.Path]
 Log = prediction_log_pb2.PredictionLog
-
-
-def predict_log(seconds: float = 0.0) -> Any:
-    log = Log()
-    inputs = {"x": np.float32([2.0]), "seconds": np.float32([seconds])}
-    log.predict_log.request.CopyFrom(predict_request("any", inputs, "slow"))
-    return log
-
-
-def write_requests(version: pathlib.Path, *records: Any) -> pathlib.Path:
-    (version / "assets.extra").mkdir(exist_ok=True)
-    path = version / "assets.extra" / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record if isinstance(record, bytes) else record.SerializeToString())
-    return path
+Models = Callable[..., pathlib.Path]
 
 
 @pytest.fixture

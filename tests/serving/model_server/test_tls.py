@@ -14,7 +14,7 @@ from serving.client.channels import Tls
 from serving.client.command import main
 from serving.model_server.flags import Options
 from serving.model_server.server import ModelServer
-from tests.serving.conftest import publish, running
+from tests.support.model_server import publish, running
 
 INPUTS = {"x": np.float32([2.0])}
 

@@ -1,41 +1,14 @@
 """The page as a process, in front of a server of tiny models that may go and come back."""
 
-import contextlib
-import os
 import pathlib
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.serving.conftest import Running, publish, running
-
-REPOSITORY = pathlib.Path(__file__).parents[3]
-
-
-@contextlib.contextmanager
-def page_process(*flags: str, **environment: str) -> Iterator[tuple[str, Any]]:
-    """A page as people start it -> its address and the process."""
-    own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "serving.page", "--port=0", *flags],
-        cwd=REPOSITORY,
-        env={**own, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            assert line.startswith("page: http://"), process.stderr and process.stderr.read()
-            yield line.split()[1], process
-        finally:
-            process.terminate()
-            _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
+from tests.support.model_server import Running, publish, running
+from tests.support.page_process import page_process
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from serving.attention.figure import COLOURS
 from serving.attention.maps import patch_attention_maps, scaled
 from serving.attention.models import loaded_model
 from serving.attention.photograph import read_photograph
-from tests.programs import require_program
-from tests.serving.conftest import Running, running
+from tests.support.model_server import Running, running
+from tests.support.programs import require_program
 
 CHROMIUM = ("chromium", "chromium-browser")
 SLOW = 120_000  # milliseconds; nothing here waits that long unless it fails

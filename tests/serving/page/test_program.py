@@ -19,8 +19,9 @@ from PIL import Image
 
 from serving.page import command as page
 from serving.page.models import names_from
-from tests.serving.conftest import Running, predict_request, publish, running
-from tests.serving.page.conftest import page_process
+from tests.support.model_server import Running, publish, running
+from tests.support.page_process import page_process
+from tests.support.requests import predict_request
 
 
 def answer(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:

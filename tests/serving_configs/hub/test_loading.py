@@ -1,12 +1,8 @@
 """What a consumer does with the hub: archives from a path and from a static site, snippets."""
 
-import contextlib
-import functools
-import http.server
 import pathlib
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,29 +12,11 @@ import tensorflow as tf
 import tensorflow_hub as hub
 
 from serving_configs.__main__ import main
-from tests.serving_configs.conftest import MODELS
-from tests.serving_configs.hub.hub_validator import problems
+from tests.support.hub_validator import problems
+from tests.support.static_site import static_site
+from tests.support.trees import MODELS
 
 IMAGES = np.random.default_rng(3).normal(size=(2, 32, 32, 3)).astype(np.float32)
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def static_site(directory: pathlib.Path) -> Iterator[str]:
-    """A plain file server on loopback."""
-    handler = functools.partial(_Quiet, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from serving_configs.tree.evaluation import evaluation_path, read_evaluations
 from serving_configs.tree.latency import LatencyProfile
 from serving_configs.tree.published import Accuracy, PublishedModel
 from signatures import BOTH, signatures_for
-from tests.serving_configs.hub.hub_validator import problems
+from tests.support.hub_validator import problems
 
 URL = "https://example.org/hub"
 

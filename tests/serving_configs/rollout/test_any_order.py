@@ -32,8 +32,8 @@ from serving_configs.__main__ import main
 from serving_configs.rollout import edit as edit_module
 from serving_configs.rollout.history import State, state_of
 from serving_configs.server.models_config import models_config_path, read_models_config
-from tests.serving_configs.conftest import MODELS, add_version
-from tests.serving_configs.rollout.polling_server import LOAD, POLL, PollingServer
+from tests.support.polling_server import LOAD, POLL, PollingServer
+from tests.support.trees import MODELS, add_version
 
 VERSIONS = 5
 # Thousands of files are written to be on a disk, which is not what this is about.

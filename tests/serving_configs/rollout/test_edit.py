@@ -14,9 +14,9 @@ from serving_configs.rollout.history import history_path
 from serving_configs.server.models_config import (
     models_config_path,
 )
-from tests.conftest import REPOSITORY
-from tests.serving_configs.conftest import MODELS, TINY, add_version, settle
-from tests.serving_configs.rollout.commands import refused, run, state
+from tests.support.paths import REPOSITORY
+from tests.support.rollout_commands import refused, run, state
+from tests.support.trees import MODELS, TINY, add_version, settle
 
 
 def test_a_version_goes_from_canary_to_stable_and_back(

@@ -15,8 +15,8 @@ from serving_configs.server.models_config import (
     read_models_config,
     versions_of,
 )
-from tests.serving.conftest import Running, running
-from tests.serving_configs.conftest import MODELS, TINY, add_version
+from tests.support.model_server import Running, running
+from tests.support.trees import MODELS, TINY, add_version
 
 POLL = 0.2
 # More than a load of the tiny model takes on a busy machine; waiting commands wait for that long.

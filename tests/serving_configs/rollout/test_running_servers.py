@@ -23,9 +23,9 @@ from serving_configs.server.models_config import (
     set_versions,
 )
 from serving_configs.tree.manifest import load_manifest, record_files, render_manifest
-from tests.serving.conftest import Running, running
-from tests.serving_configs.conftest import TINY, add_version, settle
-from tests.serving_configs.rollout.commands import files, refused, run, state
+from tests.support.model_server import Running, running
+from tests.support.rollout_commands import files, refused, run, state
+from tests.support.trees import TINY, add_version, settle
 
 
 @contextlib.contextmanager

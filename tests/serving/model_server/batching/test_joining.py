@@ -12,8 +12,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.model_server.warmup import REQUESTS
-from tests.serving.conftest import Running, predict_request, publish, refused, running
-from tests.serving.model_server.batching.conftest import NEVER, Batched, x
+from tests.support.batching import NEVER, Batched, x
+from tests.support.model_server import Running, publish, refused, running
+from tests.support.requests import predict_request
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 

@@ -9,8 +9,8 @@ from serving.errors import Code, ServingError
 from serving.model_server.batching.parameters import BatchingParameters
 from serving.model_server.flags import Options
 from serving.model_server.server import ModelServer
-from tests.serving.conftest import publish, running
-from tests.serving.model_server.batching.conftest import batch_threads, text, x
+from tests.support.batching import batch_threads, text, x
+from tests.support.model_server import publish, running
 
 
 def test_each_version_may_bring_its_own_parameters(

@@ -1,6 +1,5 @@
 """Classify, Regress and MultiInference over a socket."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -13,31 +12,11 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from tests.serving.conftest import CLASSIFY, REGRESS, Running, refused
+from tests.support.half_plus import CLASSIFY, REGRESS
+from tests.support.model_server import Running, refused
+from tests.support.requests import classification, example, regression, tasks
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-
-def example(**features: float) -> Any:
-    proto = tf.train.Example()
-    for key, value in features.items():
-        proto.features.feature[key].float_list.value.append(value)
-    return proto
-
-
-def filled(request: Any, model: str, signature: str, values: Sequence[float]) -> Any:
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature
-    request.input.example_list.examples.extend(example(x=value) for value in values)
-    return request
-
-
-def classification(model: str, signature: str, values: Sequence[float]) -> Any:
-    return filled(classification_pb2.ClassificationRequest(), model, signature, values)
-
-
-def regression(model: str, signature: str, values: Sequence[float]) -> Any:
-    return filled(regression_pb2.RegressionRequest(), model, signature, values)
 
 
 def test_classify_with_labels_and_scores(served: Running) -> None:
@@ -85,16 +64,6 @@ def test_a_context_is_part_of_every_example(served: Running) -> None:
     both.examples.extend([example(x=2.0), example(x=4.0)])
     response = served.predictions.Regress(request, 30)
     assert [row.value for row in response.result.regressions] == [8.0, 9.0]
-
-
-def tasks(*methods: tuple[str, str], model: str = "tf1") -> Any:
-    request = inference_pb2.MultiInferenceRequest()
-    for signature, method in methods:
-        task = request.tasks.add(method_name=method)
-        task.model_spec.name = model
-        task.model_spec.signature_name = signature
-    request.input.example_list.examples.add().CopyFrom(example(x=2.0))
-    return request
 
 
 def test_multi_inference(served: Running) -> None:

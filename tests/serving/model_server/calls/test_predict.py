@@ -21,7 +21,8 @@ from tensorflow_serving.apis import (
 from serving.errors import Code, ServingError
 from serving.model_server.calls.predict import predict
 from serving.model_server.grpc_server import GrpcServer
-from tests.serving.conftest import Running, images, predict_request, refused, running
+from tests.support.model_server import Running, refused, running
+from tests.support.requests import images, predict_request
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

@@ -1,21 +1,19 @@
 """What no client should send: refused with the right code, and the next request is answered."""
 
 import pathlib
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from serving.errors import ServingError
 from serving.model_server.calls.predict import run_predict
-from tests.serving.conftest import Running, images, predict_request, publish, refused, running
+from tests.support.model_server import Running, publish, refused, running
+from tests.support.requests import claimed, images, jpeg, predict_request
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -59,11 +57,6 @@ def _still_answers(server: Running) -> Iterator[None]:
     yield
     assert list(server.predict("tf1", {"x": np.float32([2])})["y"]) == [3.0]
     assert server.predict("cait", {"images": images(1)}, "logits")["logits"].shape == (1, 10)
-
-
-def jpeg(size: int = 32) -> bytes:
-    data: bytes = tf.io.encode_jpeg(np.full((size, size, 3), 99, np.uint8)).numpy()
-    return data
 
 
 def bytes_logits(server: Running, *encoded: bytes) -> Any:
@@ -140,19 +133,6 @@ def test_a_truncated_image(server: Running) -> None:
         bytes_logits(server, data[: len(data) // 2])
     error: Any = caught.value
     assert error.code() == INVALID
-
-
-def claimed(kind: str) -> bytes:
-    """A small image whose header claims 60000x60000."""
-    if kind == "jpeg":
-        data = bytearray(jpeg())
-        start = data.index(b"\xff\xc0")
-        data[start + 5 : start + 9] = struct.pack(">HH", 60000, 60000)
-        return bytes(data)
-    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + header
-    checksum = struct.pack(">I", zlib.crc32(chunk))
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(header)) + chunk + checksum
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png"])

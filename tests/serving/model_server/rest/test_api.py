@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving.conftest import Running, images
-from tests.serving.model_server.rest.rest_calls import call, post, refused
+from tests.support.model_server import Running
+from tests.support.requests import images
+from tests.support.rest_calls import call, post, refused
 
 STYLES = ["tf1", "tf2"]
 HALF_PLUS_TWO = {"instances": [1.0, 2, 5.0]}

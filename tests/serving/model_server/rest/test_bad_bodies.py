@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.serving.conftest import Running, images
-from tests.serving.model_server.calls.test_wrong_requests import claimed, jpeg
-from tests.serving.model_server.rest.rest_calls import call, post, refused
+from tests.support.model_server import Running
+from tests.support.requests import claimed, images, jpeg
+from tests.support.rest_calls import call, post, refused
 
 PREDICT = "/v1/models/tf1:predict"
 CAIT = "/v1/models/cait:predict"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.serving.conftest import Running
-from tests.serving.model_server.rest.rest_calls import call, refused
+from tests.support.model_server import Running
+from tests.support.rest_calls import call, refused
 
 PREDICT = "/v1/models/tf1:predict"
 

@@ -19,9 +19,9 @@ from serving.errors import Code, ServingError
 from serving.model_server.flags import Options
 from serving.model_server.launch import free_port
 from serving.model_server.server import ModelServer
-from tests.conftest import REPOSITORY
-from tests.serving.conftest import Running, publish, running
-from tests.serving.model_server.rest.rest_calls import HttpReply, call, post, refused
+from tests.support.model_server import Running, publish, running
+from tests.support.paths import REPOSITORY
+from tests.support.rest_calls import HttpReply, call, post, refused
 
 PREDICT = "/v1/models/m:predict"
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from serving.errors import Code, ServingError
-from tests.serving.conftest import publish, running, server_binary
-from tests.serving.model_server.servables.test_versions import answer, one_model, reload
+from tests.support.model_server import answer, one_model, publish, reload, running, server_binary
 
 Models = Callable[..., pathlib.Path]
 

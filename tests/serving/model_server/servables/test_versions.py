@@ -10,36 +10,24 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from google.protobuf import text_format
-from tensorflow_serving.apis import model_management_pb2
 
 from serving.errors import Code, ServingError
 from serving.model_server.servables.storage import version_number
-from tests.serving.conftest import Running, publish, refused, running
+from tests.support.model_server import (
+    X,
+    answer,
+    configured,
+    one_model,
+    publish,
+    refused,
+    reload,
+    running,
+)
 
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 Models = Callable[..., pathlib.Path]
-X = {"x": np.float32([2.0])}
-
-
-def answer(server: Running, **spec: Any) -> float:
-    """1 and the model's b."""
-    return float(server.predict("m", X, **spec)["y"][0])
-
-
-def configured(text: str) -> Any:
-    return text_format.Parse(text, model_management_pb2.ReloadConfigRequest())
-
-
-def one_model(base: pathlib.Path, more: str = "", name: str = "m") -> str:
-    return f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" {more} }}'
-
-
-def reload(server: Running, *models: str, timeout: float = 30) -> None:
-    text = f"config {{ model_config_list {{ {' '.join(models)} }} }}"
-    server.models.HandleReloadConfigRequest(configured(text), timeout)
 
 
 @pytest.fixture

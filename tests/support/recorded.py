@@ -21,9 +21,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from tests.conftest import DATA
+from tests.support.paths import DATA
 
-DATA = DATA
 BODY_LIMIT = 80
 """Characters after which a body is cut."""
 REPLY_LIMIT = 400

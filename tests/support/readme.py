@@ -7,7 +7,7 @@ part.
 import re
 import shlex
 
-from tests.conftest import REPOSITORY
+from tests.support.paths import REPOSITORY
 
 # Name, as seen from the root -> text.
 PAGES = {

@@ -14,7 +14,7 @@ from serving_configs.server.models_config import (
     read_models_config,
     versions_of,
 )
-from tests.serving_configs.conftest import TINY
+from tests.support.trees import TINY
 
 
 def state(tree: pathlib.Path, model: str = TINY) -> tuple[list[int], dict[str, int]]:

@@ -1,0 +1,1 @@
+"""What tests share: small models, servers, trees and calls of them. It imports no test."""
