@@ -9,8 +9,8 @@ from concurrent import futures
 
 from export import Checkpoint, checkpoint_source, get_variant, open_checkpoint
 from export.compute import ComputeDtype
-from serving.quiet import load_tensorflow
 from signatures.labels import imagenet_labels
+from signatures.quiet import load_tensorflow
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 

@@ -1,7 +1,7 @@
 """Clients of published models, and a development server with TF Serving's API.
 
 Imports `signatures` and `serving_configs`. The rooms: page -> attention -> client; attention and
-page start a model server; `errors`, `tensors`, `text_proto` and `quiet` are shared. Nothing that is
+page start a model server; `errors`, `tensors` and `text_proto` are shared. Nothing that is
 imported from here loads TensorFlow.
 """
 

@@ -4,12 +4,11 @@ A wrong input is answered in one line, and progress is read by people: neither s
 between notes about optional libraries and processor features.
 """
 
-import contextlib
 import importlib
 import logging
 import os
-import sys
-from collections.abc import Iterator
+
+from signatures import quiet
 
 from .processors import limit_tensorflow_threads
 
@@ -20,14 +19,8 @@ def load_tensorflow() -> None:
     """
     limit_tensorflow_threads()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    # Not even its errors: those that matter are raised, and the others are about this processor.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _native_stderr_hidden():
-        tensorflow = importlib.import_module("tensorflow")
-        # The devices are set up by the first operation, with notes of their own.
-        tensorflow.constant(0)
-    # The writer of Keras models warns that it found no compiled metrics in a model without any.
-    tensorflow.get_logger().setLevel("ERROR")
+    # Errors that matter are raised; those that native code logs are about this processor.
+    quiet.load_tensorflow(log_level=3)
     # Beam's workers show notes, and the writer has long ones about names of inputs.
     logging.getLogger("absl").setLevel(logging.WARNING)
 
@@ -46,18 +39,3 @@ def load_beam() -> None:
 
 def _is_of_use(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith("Resource module is not available")
-
-
-@contextlib.contextmanager
-def _native_stderr_hidden() -> Iterator[None]:
-    """Hides what native code writes, which no setting of Python's logging reaches."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(null)
-        os.close(saved)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 from signatures.image_header import ImageHeaderError, check_image_header
+from signatures.quiet import load_tensorflow
 
 from ..client.channels import SERVER
-from ..quiet import load_tensorflow
 
 if TYPE_CHECKING:
     from .models import AttentionModel
@@ -136,9 +136,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
         return _refuse(f"{flags.photograph}: {error}")
     except OSError as error:
         return _refuse(f"{flags.photograph}: {error.strerror}")
-    # Decoders in native code say on their own what is wrong with an image; so does this program.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    load_tensorflow()
+    # Native decoders log what is wrong with an image; this command prints it.
+    load_tensorflow(log_level=3)
     from .models import AttentionError, loaded_model, served_model
     from .photograph import UnreadableImageError
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
-from ..quiet import load_messages
+from signatures.quiet import load_tensorflow
+
 from .calls import Call, attempts
 from .channels import SERVER, TIMEOUT, Tls, channel_options, client_error
 from .types import Images, Label, Metadata, ModelSpec, VersionStatus
@@ -52,7 +53,7 @@ class AsyncClient:
             self._channel = grpc.aio.insecure_channel(server, options)
         else:
             self._channel = grpc.aio.secure_channel(server, tls.credentials(), options)
-        load_messages()
+        load_tensorflow(set_up_devices=False)
         from . import messages as client_messages
 
         self._messages = client_messages

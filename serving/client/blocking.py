@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
-from ..quiet import load_messages
+from signatures.quiet import load_tensorflow
+
 from .calls import Call, FailedImagesError, attempts
 from .channels import SERVER, TIMEOUT, ClientError, Tls, channel_options, client_error
 from .images import InvalidImagesError
@@ -85,7 +86,7 @@ class Client:
             self._channel = grpc.insecure_channel(server, options)
         else:
             self._channel = grpc.secure_channel(server, tls.credentials(), options)
-        load_messages()
+        load_tensorflow(set_up_devices=False)
         from . import messages as client_messages
 
         self._messages = client_messages

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from signatures.quiet import load_tensorflow
+
 from ..errors import Code, ServingError
-from ..quiet import load_tensorflow
 from .flags import PROG, FlagError, Options, parse_flags
 from .server import ModelServer
 

@@ -13,8 +13,9 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from signatures.quiet import hidden_native_stderr
+
 from ..errors import invalid_argument
-from ..quiet import native_stderr_hidden
 from ..text_proto import read_text_proto
 
 _FIELDS = {
@@ -61,7 +62,7 @@ def read_credentials(path: str) -> Any:
 
 def _taken(credentials: Any) -> bool:
     """Whether gRPC can serve with them, which it says in no other way than by failing to listen."""
-    with futures.ThreadPoolExecutor(1) as unused, native_stderr_hidden():
+    with futures.ThreadPoolExecutor(1) as unused, hidden_native_stderr():
         server = grpc.server(unused)
         try:
             server.add_secure_port("127.0.0.1:0", credentials)

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import importlib.util
 import ipaddress
-import os
 import pathlib
 import signal
 import socket
@@ -18,8 +17,9 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from signatures.quiet import load_tensorflow
+
 from ..client.channels import SERVER
-from ..quiet import load_tensorflow
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PUBLISHED = pathlib.Path("build/published")
@@ -133,8 +133,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.page"
     Returns:
         The exit status: 0 after a signal, 2 with one line about what is wrong.
     """
-    # Decoders in native code say on their own what is wrong with an image; so does the page.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.ExitStack() as stack:
         try:
             flags, names = _parse(sys.argv[1:] if argv is None else argv, prog)
@@ -145,7 +143,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.page"
         ended = threading.Event()
         for number in SIGNALS:
             signal.signal(number, lambda *_: ended.set())
-        load_tensorflow()
+        # Native decoders log what is wrong with an image; the page shows it.
+        load_tensorflow(log_level=3)
         address: Callable[[], str] = lambda: flags.server or SERVER  # noqa: E731
         if flags.published is not None:
             from .own_server import OwnServer

@@ -1,0 +1,45 @@
+"""Loading TensorFlow without the notes that it prints while it loads.
+
+A command prints one line about what it does, or about what is wrong. Notes about optional libraries
+and processor features would bury that line.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
+    """Imports TensorFlow.
+
+    Args:
+        log_level: the least severity that native code logs from now on: 2 is errors, 3 is fatal
+            errors. TF_CPP_MIN_LOG_LEVEL in the environment overrides it.
+        set_up_devices: sets up the devices too, which otherwise the first operation does, with
+            notes of its own. False for a program that needs TensorFlow's messages alone.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", str(log_level))
+    with hidden_native_stderr():
+        tensorflow = importlib.import_module("tensorflow")
+        if set_up_devices:
+            tensorflow.constant(0)
+            # The loader of sessions warns that it is deprecated, the writer of Keras models that a
+            # model without metrics has none.
+            tensorflow.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def hidden_native_stderr() -> Iterator[None]:
+    """Hides what native code writes, which no setting of Python's logging reaches."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(null)
+        os.close(saved)
