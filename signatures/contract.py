@@ -16,6 +16,9 @@ CLASSIFIER: tuple[Head, ...] = ("classifier",)
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 
+EXAMPLE_IMAGE_KEY = "image/encoded"
+"""Feature of a `tf.train.Example` that holds the JPEG or PNG."""
+
 TOP_K = 5
 """Classes in a reply of `classify`."""
 
@@ -78,7 +81,7 @@ _IMAGES = TensorContract(
 _IMAGE_BYTES = TensorContract("image_bytes", "string", ("B",), "JPEG or PNG of any size")
 _BLOCK = TensorContract("block", "int32", ("B",), "number of a self-attention block for each image")
 _EXAMPLES = TensorContract(
-    "inputs", "string", ("B",), "serialised tf.train.Example with the feature image/encoded"
+    "inputs", "string", ("B",), f"serialised tf.train.Example with the feature {EXAMPLE_IMAGE_KEY}"
 )
 _LOGITS = TensorContract("logits", "float32", ("B", "K"), "unnormalised scores of the classes")
 _PROBABILITIES = TensorContract("probabilities", "float32", ("B", "K"), "softmax of the logits")

@@ -10,12 +10,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from .contract import TOP_K, Head, SignatureContract, signatures_for
+from .contract import EXAMPLE_IMAGE_KEY, TOP_K, Head, SignatureContract, signatures_for
 from .geometry import Geometry
 from .preprocessing import decode_batch, normalize
-
-EXAMPLE_IMAGE_KEY = "image/encoded"
-"""Feature of a `tf.train.Example` that holds the JPEG or PNG."""
 
 # By name; made where they are wanted, so that no graph holds what its signature does not answer.
 Outputs = dict[str, Callable[[], tf.Tensor]]

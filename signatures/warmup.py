@@ -15,8 +15,14 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from .contract import CLASSIFY_METHOD, Head, SignatureContract, TensorContract, signatures_for
-from .functions import EXAMPLE_IMAGE_KEY
+from .contract import (
+    CLASSIFY_METHOD,
+    EXAMPLE_IMAGE_KEY,
+    Head,
+    SignatureContract,
+    TensorContract,
+    signatures_for,
+)
 from .geometry import Geometry
 
 REQUESTS = pathlib.PurePosixPath("assets.extra/tf_serving_warmup_requests")

@@ -1,12 +1,13 @@
 """Counting a served model's right answers on labelled images."""
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from signatures.graph_errors import reason
 
 from ..data.labelled import DataShard, LabelledImage
 from .scores import ShardScore
@@ -69,7 +70,7 @@ def _answers(logits_of: BytesLogits, encoded: list[bytes]) -> list[Array | str]:
         return list(logits_of(encoded))
     except tf.errors.InvalidArgumentError as error:
         if len(encoded) == 1:
-            return [_reason(error.message)]
+            return [reason(error.message)]
     half = len(encoded) // 2
     return _answers(logits_of, encoded[:half]) + _answers(logits_of, encoded[half:])
 
@@ -92,9 +93,3 @@ def _rank(logits: Array, image: LabelledImage, shard: DataShard) -> int:
         raise EvaluationError(f"the logits of {image.name} are not finite")
     right = logits[image.label]
     return int(np.sum(logits > right) + np.sum(logits[: image.label] == right))
-
-
-def _reason(message: str) -> str:
-    """What TensorFlow's message says between the names of its operations, in one line."""
-    text = message.rsplit("<stack traces unavailable>", 1)[-1].split("\n\t", 1)[0]
-    return " ".join(re.sub(r"^assertion failed: \[(.*)\]$", r"\1", text.strip()).split())

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.special
 import tensorflow as tf
 
-from signatures.functions import EXAMPLE_IMAGE_KEY
+from signatures.contract import EXAMPLE_IMAGE_KEY
 
 from .comparison import Differences
 from .loaded_model import Outputs

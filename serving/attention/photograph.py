@@ -7,7 +7,6 @@ graph. What lies around them is for the eye alone, and is resized by Pillow.
 import dataclasses
 import functools
 import io
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 
 Pixels = npt.NDArray[np.uint8]
@@ -110,7 +110,7 @@ def read_photograph(encoded: bytes, size: int) -> Photograph:
     except ImageHeaderError as error:
         raise UnreadableImageError(str(error)) from error
     except tf.errors.InvalidArgumentError as error:
-        raise UnreadableImageError(_reason(str(error.message))) from error
+        raise UnreadableImageError(reason(error.message)) from error
     shown, left, top = _with_surroundings(encoded, pixels)
     return Photograph(encoded, pixels, shown, left, top)
 
@@ -151,15 +151,3 @@ def _with_surroundings(encoded: bytes, pixels: Pixels) -> tuple[Pixels, int, int
     shown: Pixels = (np.asarray(around, np.float32) * DIMMED).astype(np.uint8)
     shown[top : top + size, left : left + size] = pixels
     return shown, left, top
-
-
-def _reason(message: str) -> str:
-    """TensorFlow's message without the names of the graph's nodes, in one line.
-
-    An assertion's looks like `assertion failed: [Input is empty. One of JPEG, PNG required.]`.
-    """
-    _, found, asserted = message.partition("assertion failed: [")
-    if found:
-        return " ".join(asserted.partition("]")[0].split())
-    line = next((line for line in message.splitlines() if line.strip()), "damaged")
-    return " ".join(re.sub(r"\{\{.*?\}\}", "", line).split()).split(" [Op:")[0]

@@ -1,7 +1,7 @@
 """Clients of a model server: `Client`, `AsyncClient`, and the command `python -m serving.client`.
 
-Imports `signatures`, and of `serving` what all of it shares; never a server. TensorFlow, which the
-messages of TF Serving's API need, is loaded when a client is made.
+Imports `signatures` and the shared modules of `serving`, never a server. The constructor of a
+client loads TensorFlow, which the messages of TF Serving's API need.
 """
 
 from .asynchronous import AsyncClient

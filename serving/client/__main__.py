@@ -1,4 +1,4 @@
-"""`python -m serving.client`: asks a model server."""
+"""`python -m serving.client`: calls a model server."""
 
 import sys
 

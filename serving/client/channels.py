@@ -1,10 +1,10 @@
-"""How a client reaches a server: address, limits, retries and TLS, the same for every client.
+"""How a client reaches a server: address, limits, retries and TLS.
 
-Retries are gRPC's own, and of two kinds. A call that never reached a server, or that a server says
-it did not start, is sent again by gRPC whatever the settings are. Beyond that, `RETRIES` lets
-gRPC send a call again that ended UNAVAILABLE, which gRPC calls safe only for calls that may run
-twice: the calls listed there read a model and change nothing. No other status is retried: after
-DEADLINE_EXCEEDED there is no time left, the rest would end the same way.
+gRPC itself does the retries, of two kinds. It always sends a call again that never reached a
+server, or that the server refused before it began. With `RETRIES` it also sends a call again that
+ended UNAVAILABLE. That is safe only for calls that may run twice: the calls listed there read a
+model and change nothing. No other status is retried: after DEADLINE_EXCEEDED no time is left, and
+the others would end the same way.
 
 Sources: gRPC's "Status codes and their use", and proposal A6 (client retries).
 """
@@ -21,10 +21,10 @@ import grpc
 from ..errors import Code, ServingError
 
 SERVER = "localhost:8500"
-"""Where a server is if nothing else is said."""
+"""Default address of a server."""
 
 TIMEOUT = 60.0
-"""Seconds that a call has if nothing else is said."""
+"""Default number of seconds for a call."""
 
 RETRIES: dict[str, Any] = {
     "methodConfig": [
@@ -44,7 +44,7 @@ RETRIES: dict[str, Any] = {
             },
         }
     ],
-    # A server that refuses most calls is left alone by clients that have others to ask about.
+    # A client stops retrying on a server that refuses most of its calls.
     "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.5},
 }
 
@@ -55,10 +55,10 @@ class ClientError(ServingError):
     """A call that failed.
 
     Attributes:
-        code: the status code that the server, or gRPC, gave.
+        code: the status code from the server or from gRPC.
         message: the text that came with it.
-        server: the address that was called.
-        model: the model that was asked.
+        server: the address of the server.
+        model: the name of the model.
     """
 
     def __init__(self, code: Code, message: str, server: str, model: str) -> None:
@@ -67,20 +67,19 @@ class ClientError(ServingError):
         self.model = model
 
     def __str__(self) -> str:
-        """Which server and model, and what they said."""
+        """The server, the model, the code and the message."""
         return f"{self.server}, model {self.model}: {super().__str__()}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Tls:
-    """Files in PEM format with which a client trusts a server, and a server a client.
+    """Files in PEM format by which a client verifies a server, and a server a client.
 
     Attributes:
-        ca: certificates that the server's is to be signed by; none are those that gRPC brings.
+        ca: certificates of the authorities that may sign the server's; gRPC's own by default.
         cert: the client's own certificate, for servers that verify clients; needs `key`.
         key: the private key of `cert`.
-        server_name: the name that the server's certificate is to be for, if it is not that of the
-            address.
+        server_name: the name in the server's certificate, where it is not the host of the address.
     """
 
     ca: str | pathlib.Path | None = None
@@ -93,7 +92,7 @@ class Tls:
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: a file is not what it should be; one line.
+            ValueError: a file is malformed; one line.
         """
         if (self.cert is None) != (self.key is None):
             raise ValueError("a client's certificate and its key are needed together")
@@ -101,7 +100,7 @@ class Tls:
             None if path is None else pathlib.Path(path).read_bytes()
             for path in (self.ca, self.cert, self.key)
         )
-        # gRPC itself takes anything, and then reaches no server.
+        # gRPC accepts malformed files and then reaches no server.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             if self.ca is not None:
@@ -110,7 +109,7 @@ class Tls:
             raise ValueError(f"{self.ca}: no certificates in PEM format") from None
         try:
             if self.cert is not None:
-                # Of a key with a password gRPC could make nothing; without one it would be asked.
+                # gRPC cannot read a key with a password. The empty one keeps OpenSSL from asking.
                 context.load_cert_chain(self.cert, self.key, password="")
         except ssl.SSLError:
             raise ValueError(
@@ -123,24 +122,24 @@ def channel_options(server: str, tls: Tls | None, retries: bool) -> list[tuple[s
     """Options of a client's channel.
 
     Args:
-        server: its address.
-        tls: as the client has it.
-        retries: whether `RETRIES` hold.
+        server: the server's address.
+        tls: the client's files.
+        retries: whether `RETRIES` apply.
 
     Raises:
-        ValueError: that is no address; one line.
+        ValueError: `server` is not an address; one line.
     """
     _check_address(server)
     options: list[tuple[str, Any]] = [
-        # gRPC's own limit for what is received, 4 MiB, is less than the attention of one block.
+        # gRPC's default limit for replies, 4 MiB, is less than the attention of one block.
         ("grpc.max_send_message_length", _UNLIMITED),
         ("grpc.max_receive_message_length", _UNLIMITED),
     ]
     if retries:
         options += [
             ("grpc.service_config", json.dumps(RETRIES)),
-            # gRPC gives up on retrying a call that does not fit in here. Its default is 256 KiB,
-            # which no normalised image does.
+            # gRPC does not retry a request larger than this. Its default of 256 KiB is less than a
+            # normalised image.
             ("grpc.per_rpc_retry_buffer_size", 2**31 - 1),
         ]
     if tls is not None and tls.server_name is not None:
@@ -149,18 +148,16 @@ def channel_options(server: str, tls: Tls | None, retries: bool) -> list[tuple[s
 
 
 def client_error(error: grpc.RpcError, server: str, model: str) -> ClientError:
-    """The error of gRPC as a client's."""
+    """An error of gRPC as a `ClientError`."""
     code: Any = error.code()
     return ClientError(Code(code.value[0]), error.details() or "", server, model)
 
 
 def _check_address(server: str) -> None:
-    """Whether gRPC would take an address for what it was meant to be.
-
-    It takes a port that is missing for 443, and one that is too large for another one.
+    """Checks an address, since gRPC reads a missing port as 443 and wraps one that is too large.
 
     Raises:
-        ValueError: it is not one; one line.
+        ValueError: `server` is not an address; one line.
     """
     found = re.fullmatch(r"(?!https?:)\S+:(\d+)", server)
     if not server.startswith("unix:") and (found is None or int(found[1]) > 65535):

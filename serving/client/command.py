@@ -8,18 +8,19 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 
 from ..errors import Code
-from .blocking import Client, FailedImagesError
-from .calls import blames_inputs
+from .blocking import Client
+from .calls import FailedImagesError, blames_inputs
 from .channels import SERVER, TIMEOUT, ClientError, Tls
 from .types import Label
 
 
 @dataclasses.dataclass
 class _Photo:
-    """A file, and what became of it: its data, then its classes, or what is wrong with it."""
+    """A file: its data and later its classes, or what is wrong with it."""
 
     name: str
     data: bytes = b""
@@ -29,7 +30,7 @@ class _Photo:
 
 @dataclasses.dataclass
 class _Report:
-    """What is to be printed, and a line for each photo that has no answer."""
+    """The text to print, and a line for each photo without an answer."""
 
     text: str
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -43,19 +44,19 @@ _USERS = (
     Code.DEADLINE_EXCEEDED,
     Code.UNIMPLEMENTED,
 )
-"""Codes for which the status is 2: there is something else to ask, or another place."""
+"""Codes with exit status 2: the user can correct the request or the address."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.client") -> int:
     """Runs the command.
 
     Args:
-        argv: its arguments; those of the process when None.
-        prog: the command as its help writes it.
+        argv: arguments; by default those of the process.
+        prog: name of the command in its help.
 
     Returns:
-        The exit status: 2 for what the user can put right, 1 if the server failed. With 2 the
-        answers for the other photos are printed, if only photos are wrong.
+        The exit status: 2 for what the user can correct, 1 if the server failed. Where only some
+        photos are wrong, the answers for the others are printed.
     """
     try:
         options = _parser(prog).parse_args(argv)
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.clien
 
 
 def _run(options: argparse.Namespace) -> _Report:
-    """All that is to be printed, so that nothing is before all is known."""
+    """Everything that is to be printed. Nothing is printed before all is known."""
     tls = _tls(options)
     photos = [_read(name) for name in getattr(options, "photos", ())]
     if photos and all(photo.problem for photo in photos):
@@ -105,14 +106,14 @@ def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
         if photo.problem is not None:
             continue
         try:
-            # One at a time: each has all of the timeout, and no request is larger than a photo.
+            # One photo in a request: each has the whole timeout, and requests stay small.
             (photo.classes,) = client.classify(photo.data)
         except FailedImagesError as error:
-            photo.problem = _first_line(error.failures[0])
+            photo.problem = _described(error.failures[0])
         except ClientError as error:
             if not blames_inputs(error):
                 raise
-            photo.problem = _first_line(error)
+            photo.problem = _described(error)
     return _classified(photos, as_json)
 
 
@@ -175,13 +176,12 @@ def _failed(error: Exception, status: int) -> int:
     return status
 
 
-def _first_line(error: ClientError) -> str:
-    # The others name the nodes of the graph that failed.
-    return str(error).partition("\n")[0]
+def _described(error: ClientError) -> str:
+    message = reason(error.message)
+    return str(ClientError(error.code, message, error.server, error.model))
 
 
 def _one_line(text: str) -> str:
-    # Messages of TensorFlow name the node that failed in lines of their own.
     return " ".join(text.split())
 
 

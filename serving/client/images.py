@@ -1,6 +1,6 @@
-"""Encoded images as clients take them: read, named for messages, and checked before they are sent.
+"""Encoded images of a call: reading them, naming them in messages, and checking their headers.
 
-Nothing is decoded and nothing of TensorFlow loaded: `signatures.image_header` reads the header.
+`signatures.image_header` reads the headers, so nothing is decoded and TensorFlow is not needed.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ from .types import Images
 
 @dataclasses.dataclass(frozen=True)
 class EncodedImage:
-    """An image to be sent.
+    """An image to send.
 
     Attributes:
-        data: a whole JPEG or PNG file, if it is what it should be.
-        path: where it was read from; None if it was given as bytes.
+        data: content of the file.
+        path: path of the file; None for an image passed as bytes.
     """
 
     data: bytes
@@ -30,11 +30,11 @@ class EncodedImage:
 
 
 class InvalidImagesError(ValueError):
-    """Images that no model takes, as their headers tell. Nothing was sent.
+    """Images whose headers no model accepts. Nothing was sent.
 
     Attributes:
-        reasons: what was found and what is expected, one line, by the image's place among those
-            of the call, from 0.
+        reasons: what was found and what was expected, in one line, by the image's place among
+            those of the call, from 0.
     """
 
     def __init__(self, reasons: Mapping[int, str], images: Sequence[EncodedImage]) -> None:
@@ -46,19 +46,19 @@ class InvalidImagesError(ValueError):
 
 
 def image_name(place: int, path: str | None) -> str:
-    """What messages call an image: its place among those of the call, from 0, and its path."""
+    """The name of an image in messages: its place among those of the call, from 0, and its path."""
     return f"images[{place}]" if path is None else f"images[{place}] ({path})"
 
 
 def read_images(images: Images, what: str) -> list[EncodedImage]:
-    """Encoded images with their bytes; one image is a batch of one.
+    """Reads encoded images; a single image is a batch of one.
 
     Args:
         images: bytes and paths.
-        what: what messages call them.
+        what: name of the argument in messages.
 
     Raises:
-        ValueError: something is neither bytes nor a path.
+        ValueError: an entry is neither bytes nor a path.
         OSError: a file cannot be read.
     """
     if isinstance(images, bytes | str | os.PathLike):
@@ -77,7 +77,7 @@ def read_images(images: Images, what: str) -> list[EncodedImage]:
 
 
 def images_in(value: Any, what: str) -> list[EncodedImage] | None:
-    """The images of an input that is given by name; None if it is anything else.
+    """Reads the value of a named input as encoded images; None if it is anything else.
 
     Raises:
         OSError: a file cannot be read.
@@ -91,11 +91,11 @@ def images_in(value: Any, what: str) -> list[EncodedImage] | None:
 
 
 def check_images(images: Sequence[EncodedImage]) -> None:
-    """Holds the header of every image to what models take.
+    """Checks the header of every image.
 
     Raises:
-        InvalidImagesError: some are empty, are no JPEG or PNG, have no whole header, or claim no
-            pixels or too many.
+        InvalidImagesError: an image is empty, is not a JPEG or PNG, has a truncated header, or
+            claims no pixels or too many.
     """
     reasons = {}
     for place, image in enumerate(images):

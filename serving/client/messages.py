@@ -1,12 +1,11 @@
-"""What clients send and what they make of the replies: functions without a connection.
+"""The requests that clients send and how their replies are read, without a connection.
 
-Each call is a `Call`: which method of which service, the request, and how its reply is read. The
-clients only send it.
+Each is a `Call`: the method of the service, the request, and the function that reads its reply.
 """
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,19 +19,23 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from signatures.contract import EXAMPLE_IMAGE_KEY
+
 from ..tensors import Array, to_proto
-from . import replies as client_replies
+from . import replies
 from .calls import ByImage, Call
 from .images import EncodedImage, check_images, images_in, read_images
 from .types import Images, Label, Metadata, ModelSpec, VersionStatus
 
+T = TypeVar("T")
+
 ENCODED = "bytes_"
-"""How the names of the signatures begin that take encoded images, as their input `IMAGE_BYTES`."""
+"""Prefix of the signatures that take encoded images, as their input `IMAGE_BYTES`."""
 IMAGE_BYTES = "image_bytes"
 
 
 def methods(channel: Any) -> dict[str, Callable[..., Any]]:
-    """The methods of both services that a `Call` may name, by name; no two share one."""
+    """The methods of both services by name, as a `Call` names them."""
     predictions = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     models = model_service_pb2_grpc.ModelServiceStub(channel)
     return {
@@ -43,112 +46,122 @@ def methods(channel: Any) -> dict[str, Callable[..., Any]]:
     }
 
 
-def predict(
-    model: ModelSpec,
-    inputs: Mapping[str, Any] | Images,
-    signature: str,
-    outputs: Iterable[str] = (),
-) -> Call[dict[str, Array]]:
-    """Any signature of the method predict; images alone are the input that has their form.
+class Calls:
+    """The calls of one model, not made yet.
 
-    Raises:
-        InvalidImagesError: encoded images that no model takes.
-        ValueError: an input is no tensor.
-        OSError: an image's file cannot be read.
+    Args:
+        model: the model and which version of it.
     """
-    template = predict_pb2.PredictRequest(
-        model_spec=_model_spec(model, signature), output_filter=outputs
-    )
-    images = None
-    if not isinstance(inputs, Mapping):
-        arrays = _normalised(inputs)
-        if arrays is None:
-            images = read_images(inputs, "images")
-        inputs = {"images": arrays}
-    elif signature.startswith(ENCODED) and inputs.keys() == {IMAGE_BYTES}:
-        images = images_in(inputs[IMAGE_BYTES], IMAGE_BYTES)
-    if images is not None:
-        return _predict_encoded(template, images)
-    for name, value in inputs.items():
-        to_proto(_tensor(name, value), template.inputs[name])
-    return Call("Predict", template, client_replies.arrays)
 
+    def __init__(self, model: ModelSpec) -> None:
+        self._model = model
 
-def classify(model: ModelSpec, images: Images) -> Call[list[tuple[Label, ...]]]:
-    """The best classes of encoded images.
+    def predict(
+        self,
+        inputs: Mapping[str, Any] | Images,
+        signature: str,
+        outputs: Iterable[str] = (),
+    ) -> Call[dict[str, Array]]:
+        """A call of any signature; the arguments are those of `Client.predict`.
 
-    Raises:
-        InvalidImagesError: some are none that a model takes.
-        ValueError: they are not encoded images.
-        OSError: an image's file cannot be read.
-    """
-    read = read_images(images, "classify")
-    check_images(read)
-
-    def request(places: Iterable[int]) -> classification_pb2.ClassificationRequest:
-        request = classification_pb2.ClassificationRequest(
-            model_spec=_model_spec(model, "classify")
+        Raises:
+            InvalidImagesError: no model takes some encoded images.
+            ValueError: an input cannot be made a tensor.
+            OSError: an image's file cannot be read.
+        """
+        template = predict_pb2.PredictRequest(
+            model_spec=_model_spec(self._model, signature), output_filter=outputs
         )
-        for place in places:
-            example = request.input.example_list.examples.add()
-            example.features.feature["image/encoded"].bytes_list.value.append(read[place].data)
-        return request
+        images = None
+        if not isinstance(inputs, Mapping):
+            arrays = _normalised(inputs)
+            if arrays is None:
+                images = read_images(inputs, "images")
+            inputs = {"images": arrays}
+        elif signature.startswith(ENCODED) and inputs.keys() == {IMAGE_BYTES}:
+            images = images_in(inputs[IMAGE_BYTES], IMAGE_BYTES)
+        if images is not None:
+            return _predict_encoded(template, images)
+        for name, value in inputs.items():
+            to_proto(_tensor(name, value), template.inputs[name])
+        return Call("Predict", template, replies.arrays)
 
-    everything = range(len(read))
-    by_image = ByImage(tuple(image.path for image in read), request, client_replies.join_labels)
-    return Call("Classify", request(everything), client_replies.labels, by_image)
+    def classify(self, images: Images) -> Call[list[tuple[Label, ...]]]:
+        """The best classes of encoded images.
 
+        Raises:
+            InvalidImagesError: no model takes some images.
+            ValueError: the images are not encoded.
+            OSError: an image's file cannot be read.
+        """
+        read = read_images(images, "classify")
 
-def class_attention(model: ModelSpec, images: Images) -> Call[dict[int, Array]]:
-    """Class attention by block, of images in either form.
+        def request(places: Iterable[int]) -> classification_pb2.ClassificationRequest:
+            request = classification_pb2.ClassificationRequest(
+                model_spec=_model_spec(self._model, "classify")
+            )
+            for place in places:
+                example = request.input.example_list.examples.add()
+                example.features.feature[EXAMPLE_IMAGE_KEY].bytes_list.value.append(
+                    read[place].data
+                )
+            return request
 
-    Raises:
-        InvalidImagesError: encoded images that no model takes.
-        ValueError: they are no images.
-        OSError: an image's file cannot be read.
-    """
-    form = ENCODED if _normalised(images) is None else ""
-    call = predict(model, images, f"{form}class_attention")
-    by_image: ByImage[dict[int, Array]] | None = None
-    if call.by_image is not None:
-        by_image = ByImage(call.by_image.paths, call.by_image.request, client_replies.join_arrays)
-    return Call(call.method, call.request, client_replies.class_attention, by_image)
+        return _call_by_image("Classify", read, request, replies.labels, replies.join_labels)
 
+    def class_attention(self, images: Images) -> Call[dict[int, Array]]:
+        """Class attention by block, of normalised or encoded images.
 
-def self_attention(model: ModelSpec, images: Images, block: int | Sequence[int]) -> Call[Array]:
-    """Self-attention of one block for each image.
+        Raises:
+            InvalidImagesError: no model takes some encoded images.
+            ValueError: the argument is neither normalised nor encoded images.
+            OSError: an image's file cannot be read.
+        """
+        form = ENCODED if _normalised(images) is None else ""
+        call = self.predict(images, f"{form}class_attention")
+        by_image: ByImage[dict[int, Array]] | None = None
+        if call.by_image is not None:
+            by_image = ByImage(call.by_image.paths, call.by_image.request, replies.join_arrays)
+        return Call(call.method, call.request, replies.class_attention, by_image)
 
-    Raises:
-        ValueError: the images are not normalised ones, or there is another number of blocks.
-    """
-    arrays = _normalised(images)
-    if arrays is None:
-        raise ValueError("self_attention takes normalised images (B, S, S, 3), not encoded ones")
-    count = len(arrays)
-    blocks = np.asarray(block, np.int32)
-    if blocks.shape not in ((), (count,)):
-        raise ValueError(f"{len(np.atleast_1d(blocks))} blocks for {count} images")
-    inputs = {"images": arrays, "block": np.broadcast_to(blocks, (count,))}
-    call = predict(model, inputs, "self_attention")
-    return Call(call.method, call.request, lambda reply: client_replies.arrays(reply)["attention"])
+    def self_attention(self, images: Images, block: int | Sequence[int]) -> Call[Array]:
+        """Self-attention of one block for each image.
 
+        Raises:
+            ValueError: the images are not normalised, or `block` has another length than `images`.
+        """
+        arrays = _normalised(images)
+        if arrays is None:
+            raise ValueError(
+                "self_attention takes normalised images (B, S, S, 3), not encoded ones"
+            )
+        count = len(arrays)
+        blocks = np.asarray(block, np.int32)
+        if blocks.shape not in ((), (count,)):
+            raise ValueError(f"{len(np.atleast_1d(blocks))} blocks for {count} images")
+        inputs = {"images": arrays, "block": np.broadcast_to(blocks, (count,))}
+        call = self.predict(inputs, "self_attention")
+        return Call(call.method, call.request, lambda reply: replies.arrays(reply)["attention"])
 
-def metadata(model: ModelSpec) -> Call[Metadata]:
-    """The signatures of a version."""
-    request = get_model_metadata_pb2.GetModelMetadataRequest(
-        model_spec=_model_spec(model), metadata_field=[client_replies.SIGNATURE_DEF]
-    )
-    return Call("GetModelMetadata", request, client_replies.metadata)
+    def metadata(self) -> Call[Metadata]:
+        """The signatures of a version."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=_model_spec(self._model), metadata_field=[replies.SIGNATURE_DEF]
+        )
+        return Call("GetModelMetadata", request, replies.metadata)
 
-
-def status(model: ModelSpec) -> Call[list[VersionStatus]]:
-    """The versions of a model, the latest first."""
-    request = get_model_status_pb2.GetModelStatusRequest(model_spec=_model_spec(model))
-    return Call("GetModelStatus", request, client_replies.statuses)
+    def status(self) -> Call[list[VersionStatus]]:
+        """The versions of a model, the latest first."""
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=_model_spec(self._model))
+        return Call("GetModelStatus", request, replies.statuses)
 
 
 def _normalised(images: Images) -> Array | None:
-    """The images (B, S, S, 3) as they are sent; None for encoded ones, or what is meant to be."""
+    """Normalised images (B, S, S, 3) as float32; None if the argument is anything else.
+
+    Raises:
+        ValueError: an array of numbers that are not normalised images.
+    """
     if not isinstance(images, np.ndarray) or images.dtype.kind in "OSU":
         return None
     if images.ndim != 4 or images.dtype.kind != "f":
@@ -162,19 +175,30 @@ def _normalised(images: Images) -> Array | None:
 def _predict_encoded(
     template: predict_pb2.PredictRequest, images: Sequence[EncodedImage]
 ) -> Call[dict[str, Array]]:
-    check_images(images)
-
     def request(places: Iterable[int]) -> predict_pb2.PredictRequest:
         request = predict_pb2.PredictRequest()
         request.CopyFrom(template)
         to_proto(_strings([images[place].data for place in places]), request.inputs[IMAGE_BYTES])
         return request
 
-    everything = range(len(images))
-    by_image: ByImage[dict[str, Array]] = ByImage(
-        tuple(image.path for image in images), request, client_replies.join_arrays
-    )
-    return Call("Predict", request(everything), client_replies.arrays, by_image)
+    return _call_by_image("Predict", images, request, replies.arrays, replies.join_arrays)
+
+
+def _call_by_image(
+    method: str,
+    images: Sequence[EncodedImage],
+    request: Callable[[Sequence[int]], Any],
+    read: Callable[[Any], T],
+    join: Callable[[Sequence[tuple[int, T]]], T],
+) -> Call[T]:
+    """A call for encoded images; see `ByImage`.
+
+    Raises:
+        InvalidImagesError: no model takes some of them.
+    """
+    check_images(images)
+    by_image = ByImage(tuple(image.path for image in images), request, join)
+    return Call(method, request(range(len(images))), read, by_image)
 
 
 def _model_spec(model: ModelSpec, signature: str = "") -> model_pb2.ModelSpec:
@@ -187,7 +211,7 @@ def _model_spec(model: ModelSpec, signature: str = "") -> model_pb2.ModelSpec:
 
 
 def _tensor(name: str, value: Any) -> Array:
-    """An input as it is sent: bytes and paths as strings, everything else as NumPy has it."""
+    """An input as an array: bytes and the files of paths as strings, all else by NumPy's rules."""
     if isinstance(value, bytes | os.PathLike) or (
         isinstance(value, list | tuple) and value and isinstance(value[0], bytes | os.PathLike)
     ):
@@ -197,12 +221,12 @@ def _tensor(name: str, value: Any) -> Array:
         strings = [text if isinstance(text, bytes) else text.encode() for text in array.flat]
         return _strings(strings).reshape(array.shape)
     if array.dtype.kind == "O" and not all(isinstance(entry, bytes) for entry in array.flat):
-        raise ValueError(f"{name}: neither numbers of one shape nor bytes")
+        raise ValueError(f"{name}: neither a rectangular array of numbers nor bytes")
     return array
 
 
 def _strings(data: Sequence[bytes]) -> npt.NDArray[np.object_]:
-    # Fixed-width strings of NumPy would lose zeros at the end of an image.
+    # NumPy's fixed-width strings would drop zero bytes at the end of an image.
     array = np.empty(len(data), object)
     array[:] = data
     return array

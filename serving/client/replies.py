@@ -1,4 +1,4 @@
-"""What clients make of replies, and how answers for some images each become one for all of them."""
+"""Reads replies, and joins answers for some images each to one answer for all of them."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from .types import Label, Metadata, SignatureMetadata, TensorMetadata, VersionSt
 Key = TypeVar("Key", str, int)
 
 SIGNATURE_DEF = "signature_def"
-"""The field of GetModelMetadata that there is."""
+"""The only field that GetModelMetadata has."""
 
 
 def arrays(reply: predict_pb2.PredictResponse) -> dict[str, Array]:
@@ -48,10 +48,13 @@ def labels(reply: classification_pb2.ClassificationResponse) -> list[tuple[Label
 
 
 def join_labels(parts: Sequence[tuple[int, list[tuple[Label, ...]]]]) -> list[tuple[Label, ...]]:
-    """One list, of lists that are for so many images each.
+    """Joins lists of labels.
+
+    Args:
+        parts: numbers of images, and the labels of that many images.
 
     Raises:
-        ValueError: one is not.
+        ValueError: a list has another length than its number of images.
     """
     if any(len(of_images) != count for count, of_images in parts):
         raise ValueError("not the classes of each image")
@@ -59,10 +62,13 @@ def join_labels(parts: Sequence[tuple[int, list[tuple[Label, ...]]]]) -> list[tu
 
 
 def join_arrays(parts: Sequence[tuple[int, dict[Key, Array]]]) -> dict[Key, Array]:
-    """Arrays by name or number, joined along their first dimension, which is that of the images.
+    """Joins arrays along dimension 0, that of the images.
+
+    Args:
+        parts: numbers of images, and arrays by name or number for that many images.
 
     Raises:
-        ValueError: it is not, somewhere.
+        ValueError: dimension 0 of an array is not its number of images.
     """
     if any(array.shape[:1] != (count,) for count, part in parts for array in part.values()):
         raise ValueError("not a value for each image")
@@ -81,7 +87,7 @@ def metadata(reply: get_model_metadata_pb2.GetModelMetadataResponse) -> Metadata
                 definition.method_name, _tensors(definition.inputs), _tensors(definition.outputs)
             )
             for name, definition in sorted(signatures.signature_def.items())
-            # Of the loader, for TensorFlow itself.
+            # TensorFlow's loader uses these itself.
             if not name.startswith("__saved_model")
         },
         is_marked_untrained(signatures.signature_def),

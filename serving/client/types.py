@@ -1,4 +1,4 @@
-"""What clients take and give, without anything of gRPC or TensorFlow in it."""
+"""Arguments and results of the clients, without types of gRPC or TensorFlow."""
 
 import dataclasses
 import os
@@ -11,15 +11,15 @@ Encoded: TypeAlias = bytes | str | os.PathLike[str]
 """A JPEG or PNG of any size: its bytes, or the path of its file."""
 
 Images: TypeAlias = npt.NDArray[Any] | Encoded | Sequence[Encoded]
-"""Normalised images, float32 (B, S, S, 3), or encoded ones; a single encoded one is a batch."""
+"""Normalised images, float32 (B, S, S, 3), or encoded images; a single one is a batch of one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """Which model, and which version of it: the latest if neither of the two is given.
+    """A model and a version or a label of it; the latest version without either.
 
     Raises:
-        ValueError: both are.
+        ValueError: both a version and a label.
     """
 
     name: str
@@ -40,9 +40,11 @@ class Label(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TensorMetadata:
-    """A tensor of a signature: TensorFlow's name of its dtype, and its shape.
+    """A tensor of a signature.
 
-    Sizes that are not known before a call are None; so is a shape of unknown rank.
+    Attributes:
+        dtype: TensorFlow's name of its dtype.
+        shape: its sizes, None for those known only at a call; None for an unknown rank.
     """
 
     dtype: str
@@ -51,7 +53,7 @@ class TensorMetadata:
 
 @dataclasses.dataclass(frozen=True)
 class SignatureMetadata:
-    """A signature: TF Serving's name of its method, and its tensors by name."""
+    """A signature: TF Serving's name of its API method, and its tensors by name."""
 
     method: str
     inputs: dict[str, TensorMetadata]
@@ -60,8 +62,8 @@ class SignatureMetadata:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """The version that answered, its signatures by name, and whether it says of itself that its
-    weights were made by rule.
+    """The version that answered, its signatures by name, and whether it is marked as untrained,
+    with random (seeded) weights.
     """
 
     model: str
@@ -72,7 +74,7 @@ class Metadata:
 
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
-    """A version, its state ("AVAILABLE", "LOADING", ...), and its error or nothing."""
+    """A version, its state ("AVAILABLE", "LOADING", ...) and its error, "" without one."""
 
     version: int
     state: str

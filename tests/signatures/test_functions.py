@@ -16,12 +16,8 @@ from export.reference.forward_pass import forward
 from export.reference.preprocessing import load_pixels, normalize
 from export.variants import CaiTConfig
 from signatures import BOTH, PREDICT_METHOD, Geometry, Head, signatures_for
-from signatures.functions import (
-    EXAMPLE_IMAGE_KEY,
-    BlockAttention,
-    ForwardOutputs,
-    SignatureFunctions,
-)
+from signatures.contract import EXAMPLE_IMAGE_KEY
+from signatures.functions import BlockAttention, ForwardOutputs, SignatureFunctions
 from tests.support.paths import DATA
 
 Array = npt.NDArray[np.float32]

@@ -133,7 +133,10 @@ def test_versions_and_labels(served: Running) -> None:
         (lambda c: c.self_attention(b"jpeg", 0), "self_attention takes normalised images"),
         (lambda c: c.self_attention(images(2), [0, 1, 2]), "3 blocks for 2 images"),
         (lambda c: c.classify(images(2)), "classify: ndarray; expected the bytes or the path"),
-        (lambda c: c.predict({"x": [object()]}), "x: neither numbers of one shape nor bytes"),
+        (
+            lambda c: c.predict({"x": [object()]}),
+            "x: neither a rectangular array",
+        ),
     ],
 )
 def test_wrong_arguments_are_not_sent(
