@@ -201,8 +201,8 @@ def _select_blocks(
     An image leaves the model after the block that it asks for. Those that ask for later blocks come
     first, so that after each block a number of the first ones goes on.
     """
-    # The number of images in a block depends on the values of `block`, and XLA would have to
-    # compile for every one that it meets.
+    # The number of images in a block depends on the values of `block`: XLA would compile once for
+    # each number.
     with tf.xla.experimental.jit_scope(compile_ops=False):
         order = tf.argsort(block, direction="DESCENDING", stable=True)
         later = tf.cast(block > tf.range(sa_blocks)[:, tf.newaxis], tf.int32)
@@ -211,16 +211,22 @@ def _select_blocks(
         # For all blocks at once, so that there are few nodes for each.
         begins = tf.unstack(tf.pad(going_on[:, tf.newaxis], ((0, 0), (0, 3))), num=sa_blocks)
         to_the_end = functools.cache(lambda sizes: tf.constant((-1, *sizes)))
-        rows = [
-            tf.concat(
-                [
-                    tf.slice(part, begin, to_the_end(tuple(part.shape[1:])))
-                    for part in of_block.without_bias
-                ],
-                axis=2,
-            )
-            + of_block.bias
+        of_leaving = [
+            _attention_from(of_block, begin, to_the_end)
             for of_block, begin in zip(attention, begins, strict=True)
         ]
-        # By row of all images' attention, the last block's first, the image that it is of.
-        return tf.gather(tf.concat(rows[::-1], 0), tf.math.invert_permutation(order))
+        # From the last block to the first, the images are in the order of `order`.
+        return tf.gather(tf.concat(of_leaving[::-1], 0), tf.math.invert_permutation(order))
+
+
+def _attention_from(
+    attention: BlockAttention,
+    begin: tf.Tensor,
+    size_to_the_end: Callable[[tuple[int, ...]], tf.Tensor],
+) -> tf.Tensor:
+    """The attention of a block (B', H, N, N) for the images from `begin`, (4,) int32, on."""
+    parts = [
+        tf.slice(part, begin, size_to_the_end(tuple(part.shape[1:])))
+        for part in attention.without_bias
+    ]
+    return tf.concat(parts, axis=2) + attention.bias

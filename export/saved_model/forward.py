@@ -1,13 +1,14 @@
 """The graphs of a model that its signatures and its call as a layer run.
 
-A model is blocks of two kinds, repeated up to 48 times. Each kind is traced once, as a function of
-its inputs and its weights, and called for every block with that block's weights. So a graph of the
-whole model is a few nodes a block, and can be traced anew wherever other outputs are wanted.
+A model has blocks of two kinds, repeated up to 48 times. Each kind is traced once, as a function of
+its inputs and its weights, and called for every block with that block's weights
+(`export.saved_model.block_functions`). So a graph of the whole model has a few nodes for each
+block, and is cheap to trace again for other outputs.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -18,27 +19,19 @@ from signatures.functions import BlockAttention, ForwardOutputs
 from ..compute import ComputeDtype
 from ..names import attention_name, ca_block_name, sa_block_name
 from ..variants import CaiTConfig
+from .block_functions import BlockFunction, Body, Outputs, call_with_functions, named_weights
 from .inference import attention_bias, self_attention_block
-
-# Where stock layers keep their weights.
-_WEIGHT_ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "embeddings")
-
-# Of a block: its tokens, and its attention in the parts in which it is computed, none if it is not.
-Outputs = tuple[tf.Tensor, Sequence[tf.Tensor]]
-Body = Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], Outputs]
-# A block's name, its tokens and its attention in parts -> the tokens that go on.
-After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
 
 
 class Forward:
-    """What a classifier and its feature extractor compute, for all that call them.
+    """What a classifier and its feature extractor compute.
 
     Both run the same functions of the blocks; the head comes after them.
 
     Args:
         classifier: what `build_classifier` returned.
         config: what it was built from.
-        dtype: what the signatures' products are computed in.
+        dtype: the type in which the signatures compute products.
     """
 
     def __init__(
@@ -52,36 +45,39 @@ class Forward:
         self._acts_in_training = config.acts_in_training
         self._as_layer: dict[tuple[bool, bool], tf.types.experimental.ConcreteFunction] = {}
         self._head = classifier.get_layer("head")
+
         outputs = [
             self._head.input,
             *(class_attention[attention_name(name)] for name in self.class_blocks),
         ]
-        # A function holds all of its outputs until it returns, so the one that signatures share
-        # has no self-attention among them: all blocks of the largest model are 1.8 GiB an image.
-        self._without = tf_keras.Model(classifier.input, outputs, name="cait")
         attention = [self_attention[attention_name(name)] for name in self.blocks]
-        self._with = tf_keras.Model(classifier.input, outputs + attention, name="cait")
-        self._attention = tf_keras.Model(classifier.input, attention, name="cait")
-        block, class_block = (
-            classifier.get_layer(kind[0]) for kind in (self.blocks, self.class_blocks)
+        # A function keeps all of its outputs until it returns. So the one that signatures share
+        # has no self-attention: all blocks of the largest model are 1.8 GiB for one image.
+        self._without_self_attention = tf_keras.Model(classifier.input, outputs, name="cait")
+        self._complete = tf_keras.Model(classifier.input, outputs + attention, name="cait")
+        self._self_attention = tf_keras.Model(classifier.input, attention, name="cait")
+
+        block = classifier.get_layer(self.blocks[0])
+        of_class_blocks = dict.fromkeys(
+            self.class_blocks, BlockFunction(classifier.get_layer(self.class_blocks[0]))
         )
-        class_function = _SharedFunction(class_block)
-        self._functions = _for_all(self.class_blocks, class_function) | _for_all(
-            self.blocks, _SharedFunction(block)
+        self._layer_functions = of_class_blocks | dict.fromkeys(self.blocks, BlockFunction(block))
+        inference_functions = of_class_blocks | dict.fromkeys(
+            self.blocks, BlockFunction(block, _inference(config, block, dtype, attention=False))
         )
-        lean_functions = _for_all(self.class_blocks, class_function) | _for_all(
-            self.blocks, _SharedFunction(block, _inference(config, block, dtype, attention=False))
+        self._attention_functions = dict.fromkeys(
+            self.blocks, BlockFunction(block, _inference(config, block, dtype, attention=True))
         )
-        self._attention_functions = _for_all(
-            self.blocks, _SharedFunction(block, _inference(config, block, dtype, attention=True))
-        )
-        self._lean = self._trace(
-            "forward", functools.partial(self._call, self._without, lean_functions)
+        self._shared = self._trace(
+            "forward",
+            functools.partial(
+                call_with_functions, self._without_self_attention, inference_functions
+            ),
         )
 
-    def lean(self, images: tf.Tensor) -> ForwardOutputs:
+    def without_self_attention(self, images: tf.Tensor) -> ForwardOutputs:
         """Everything but the self-attention, by a call of one function that all callers share."""
-        features, *class_attention = self._lean(images)
+        features, *class_attention = self._shared(images)
         return ForwardOutputs(features, class_attention)
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
@@ -93,7 +89,8 @@ class Forward:
 
         Args:
             images: (B, S, S, 3) float32.
-            counts: (blocks,) int32, how many images, the first ones, go on after each block.
+            counts: (blocks,) int32: how many images, counted from the first, go on after each
+                block.
         """
         # For all blocks at once, so that there are few nodes for each.
         sizes = tf.stack([counts * self._patches, tf.fill((len(self.blocks),), -1)], axis=1)
@@ -101,15 +98,19 @@ class Forward:
         origin = tf.zeros((2,), tf.int32)
         parts: dict[str, Sequence[tf.Tensor]] = {}
 
-        def leave(name: str, tokens: tf.Tensor, attention: Sequence[tf.Tensor]) -> tf.Tensor:
+        def drop_images(name: str, tokens: tf.Tensor, attention: Sequence[tf.Tensor]) -> tf.Tensor:
             parts[name] = attention
             going_on = tf.slice(tokens, origin, size_after[name])
             going_on.set_shape(tokens.shape)
             return going_on
 
-        self._call(self._attention, self._attention_functions, images, after=leave)
+        call_with_functions(
+            self._self_attention, self._attention_functions, images, after=drop_images
+        )
         return [
-            BlockAttention(parts[name], _attention_bias(self._attention.get_layer(name)))
+            BlockAttention(
+                parts[name], attention_bias(named_weights(self._self_attention.get_layer(name)))
+            )
             for name in self.blocks
         ]
 
@@ -127,8 +128,8 @@ class Forward:
             split = len(self.class_blocks)
             return (
                 main,
-                _named(self.blocks, attention[split:]),
-                _named(self.class_blocks, attention[:split]),
+                _by_name(self.blocks, attention[split:]),
+                _by_name(self.class_blocks, attention[:split]),
             )
 
         traced = tf.function(call, autograph=False)
@@ -148,25 +149,13 @@ class Forward:
             self._as_layer[training, attention] = self._trace(
                 name if attention else f"{name}_without_attention",
                 functools.partial(
-                    self._call,
-                    self._with if attention else self._without,
-                    self._functions,
+                    call_with_functions,
+                    self._complete if attention else self._without_self_attention,
+                    self._layer_functions,
                     training=training,
                 ),
             )
         return self._as_layer[training, attention]
-
-    @staticmethod
-    def _call(
-        model: tf_keras.Model,
-        functions: Mapping[str, "_SharedFunction"],
-        images: tf.Tensor,
-        training: bool = False,
-        after: After | None = None,
-    ) -> list[tf.Tensor]:
-        with _calling(functions, model, after):
-            outputs: list[tf.Tensor] = model(images, training=training)
-        return outputs
 
     def _trace(
         self, name: str, call: Callable[[tf.Tensor], list[tf.Tensor]]
@@ -175,19 +164,15 @@ class Forward:
             return call(images)
 
         run.__name__ = name
-        # Concrete: a polymorphic one would be traced once more by the writer.
+        # Concrete: the writer would trace a polymorphic function once more.
         return tf.function(run, autograph=False).get_concrete_function(self.spec)
-
-
-def _for_all(names: Sequence[str], function: "_SharedFunction") -> dict[str, "_SharedFunction"]:
-    return dict.fromkeys(names, function)
 
 
 def _inference(
     config: CaiTConfig, block: tf_keras.Model, dtype: ComputeDtype, attention: bool
 ) -> Body:
-    """The body of `export.saved_model.inference` for blocks that are built as this one."""
-    order = [name for name, _ in _named_weights(block)]
+    """The body of `export.saved_model.inference`, for all blocks that are built as this one."""
+    order = list(named_weights(block))
 
     def body(inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]) -> Outputs:
         tokens, _ = inputs
@@ -200,105 +185,5 @@ def _inference(
     return body
 
 
-def _attention_bias(block: tf_keras.Model) -> tf.Tensor:
-    return attention_bias(dict(_named_weights(block)))
-
-
-def _named_weights(block: tf_keras.Model) -> list[tuple[str, tf.Variable]]:
-    """Weights in the order of the block, by the names of `export.saved_model.inference`."""
-    names = {
-        id(layer.__dict__[attribute]): f"{layer.name}/{attribute}"
-        for layer in block.layers
-        for attribute in _WEIGHT_ATTRIBUTES
-        if attribute in layer.__dict__
-    }
-    return [(names[id(variable)], variable) for variable in block.weights]
-
-
-def _named(blocks: Sequence[str], attention: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
+def _by_name(blocks: Sequence[str], attention: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
     return {attention_name(b): a for b, a in zip(blocks, attention, strict=True)}
-
-
-class _SharedFunction:
-    """A kind of block as a function of its inputs and its weights.
-
-    All blocks of a kind are built alike, so the operations of one of them are those of all.
-    """
-
-    def __init__(self, block: tf_keras.Model, body: Body | None = None) -> None:
-        def run(
-            inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], training: bool
-        ) -> Outputs:
-            if body is not None:
-                return body(inputs, weights)
-            with _substituted(block, weights):
-                # The class's, because the instance's is what comes here.
-                tokens, attention = type(block).call(block, inputs, training=training)
-            return tokens, [attention]
-
-        # It is seen in a server's profiles.
-        run.__name__ = block.name.rstrip("_0123456789")
-        # At the first run of a signature its graph is optimised, for seconds if the blocks are all
-        # in it: a function that is called is optimised once for all of them. The blocks of layers
-        # can be, as gradients are taken through them.
-        attributes = {"_noinline": True} if body is not None else None
-        self._run = tf.function(run, autograph=False, experimental_attributes=attributes)
-
-    def of(
-        self, block: tf_keras.Model, after: After | None = None
-    ) -> Callable[..., Sequence[tf.Tensor | None]]:
-        """What `block.call` takes and returns.
-
-        Args:
-            block: one of this kind.
-            after: makes what goes to the next block of the block's name, its tokens and all parts
-                of its attention. Keras is given the only part, or None.
-        """
-
-        def call(
-            inputs: Sequence[tf.Tensor], training: bool | None = None, mask: object = None
-        ) -> Sequence[tf.Tensor | None]:
-            weights = [variable.value() for variable in block.weights]
-            tokens, attention = self._run(list(inputs), weights, bool(training))
-            if after is not None:
-                tokens = after(block.name, tokens, attention)
-            return [tokens, attention[0] if len(attention) == 1 else None]
-
-        return call
-
-
-@contextlib.contextmanager
-def _calling(
-    functions: Mapping[str, _SharedFunction],
-    model: tf_keras.Model,
-    after: After | None,
-) -> Iterator[None]:
-    """A model whose blocks call the functions of their kinds."""
-    blocks = [model.get_layer(name) for name in functions]
-    for block in blocks:
-        block.__dict__["call"] = functions[block.name].of(block, after)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del block.__dict__["call"]
-
-
-@contextlib.contextmanager
-def _substituted(block: tf_keras.Model, weights: Sequence[tf.Tensor]) -> Iterator[None]:
-    """A block whose layers have these tensors for the variables in `block.weights`."""
-    tensors = {id(v): tensor for v, tensor in zip(block.weights, weights, strict=True)}
-    changed = []
-    for layer in block.layers:
-        for attribute in _WEIGHT_ATTRIBUTES:
-            variable = layer.__dict__.get(attribute)
-            if id(variable) in tensors:
-                # Not by `setattr`: Keras would take the tensor for a change of the layer.
-                layer.__dict__[attribute] = tensors.pop(id(variable))
-                changed.append((layer, attribute, variable))
-    assert not tensors, f"{block.name} has weights in layers of a kind that is not known here"
-    try:
-        yield
-    finally:
-        for layer, attribute, variable in changed:
-            layer.__dict__[attribute] = variable

@@ -24,9 +24,9 @@ from signatures.untrained import mark_untrained
 
 from ..compute import ComputeDtype
 from ..variants import CaiTConfig
+from .attributes import strip_attributes
 from .canonical import canonicalise, write_canonical
 from .forward import Forward
-from .slim import slim
 
 
 class SavedModelWriter:
@@ -52,7 +52,7 @@ class SavedModelWriter:
         self._trained = trained
         self._forward = Forward(classifier, config, dtype)
         self._signatures = SignatureFunctions(
-            self._forward.lean,
+            self._forward.without_self_attention,
             self._forward.logits,
             self._forward.self_attention,
             config.geometry,
@@ -137,5 +137,5 @@ def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bo
     if not trained:
         mark_untrained(proto.meta_graphs[0])
     canonicalise(proto)
-    slim(proto)
+    strip_attributes(proto)
     write_canonical(proto, directory)

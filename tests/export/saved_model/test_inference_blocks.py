@@ -21,7 +21,7 @@ def test_signatures_compute_what_the_layers_do(side: int) -> None:
     logits, self_attention, class_attention = model(images)
 
     forward = Forward(model, config)
-    found = forward.lean(images)
+    found = forward.without_self_attention(images)
     np.testing.assert_allclose(forward.logits(found.features), logits, atol=1e-5)
     for block, expected in zip(found.class_attention, class_attention.values(), strict=True):
         np.testing.assert_allclose(block, expected, atol=1e-6)
