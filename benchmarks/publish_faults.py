@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines.store.storage import LocalStorage, is_remote
+from pipelines.store.base import STAGING, is_remote
 from pipelines.verify import tree_problems
 from tests.support.publishers import MODELS, Tree, local_tree, object_store
 
@@ -52,15 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         top = pathlib.Path(name)
         model = write_model(top / "model", _PADDING)
         small = write_model(top / "small", _STORED_PADDING)
-        with object_store(top / "staging") as store:
+        with object_store() as store:
             runs: list[Callable[[], tuple[str, ...]]] = [
                 lambda: killed(local_tree(top / "killed"), model, flags.publishes, load=True),
                 lambda: two_at_once(local_tree(top / "two"), model, flags.rounds),
                 lambda: killed(store, small, flags.stored_publishes),
                 lambda: two_at_once(
-                    Tree(f"{store.root}-two", f"{store.staging}-two", store.options),
-                    small,
-                    flags.stored_rounds,
+                    Tree(f"{store.root}-two", store.options), small, flags.stored_rounds
                 ),
             ]
             rows, failed = [], False
@@ -103,9 +101,9 @@ def killed(
     dead = 0
     for publish in range(publishes):
         name = f"{MODELS[0]}_{publish // _OF_ONE_NAME}"
-        publisher = Publisher(tree, model, [name], new_content())
+        publisher = Publisher(tree, model, [name], new_content(), 0.0)
         dead += publisher.kill(moments.uniform(0, longest))
-    (version,) = Publisher(tree, model, MODELS[:1], new_content()).finish()
+    (version,) = Publisher(tree, model, MODELS[:1], new_content(), 0.0).finish()
     seen = poller.stop()
     if seen.incomplete:
         raise FaultError(f"{len(seen.incomplete)} incomplete versions: {seen.incomplete[:3]}")
@@ -195,17 +193,17 @@ def _contents(tree: Tree, versions: Sequence[str]) -> set[bytes]:
 
 
 def _read_contents(tree: Tree, versions: Sequence[str]) -> Iterator[bytes]:
-    storage = tree.open()
+    store = tree.open()
     for path in versions:
         if path.startswith(f"serving/{MODELS[0]}_"):
-            with storage.open(f"{path}/assets/content") as file:
+            with store.open(f"{path}/assets/content") as file:
                 yield file.read()
 
 
 def _staging_is_empty(tree: Tree) -> None:
-    storage = tree.open()
-    left = [*LocalStorage(tree.staging).sizes(""), *storage.sizes(".staging")]
-    if left or pathlib.Path(tree.staging).exists():
+    store = tree.open()
+    left = [*store.sizes(STAGING), *store.children(STAGING)]
+    if left:
         raise FaultError(f"left in the staging area: {left[:3]}")
 
 

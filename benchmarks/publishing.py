@@ -16,7 +16,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.store.storage import LocalStorage, Storage
+from pipelines.store.base import Store
+from pipelines.store.local import LocalStore
 from pipelines.verify import version_problems
 from tests.support.publishers import Tree, publish
 
@@ -153,7 +154,7 @@ def _poll(
     load: bool,
 ) -> None:
     try:
-        storage = tree.open()
+        store = tree.open()
         if load:
             import tensorflow
         connection.send("started")
@@ -161,34 +162,34 @@ def _poll(
         last = False
         while not last:
             # A disk stands it to be asked without a pause; a store on two cores has more to do.
-            last = connection.poll(0.0 if isinstance(storage, LocalStorage) else _STORE_SECONDS)
+            last = connection.poll(0.0 if isinstance(store, LocalStore) else _STORE_SECONDS)
             polls += 1
-            for model, name, seen in _directories(storage):
+            for model, name, seen in _directories(store):
                 path = f"serving/{model}/{name}"
                 if not name.isdecimal() or path in done:
                     continue
-                found = _look(storage, model, name, files, seen)
+                found = _look(store, model, name, files, seen)
                 if found is None:
                     continue
                 incomplete += [f"{path}: {problem}" for problem in found]
-                if load and isinstance(storage, LocalStorage):
-                    tensorflow.saved_model.load(storage.address(path))
+                if load and isinstance(store, LocalStore):
+                    tensorflow.saved_model.load(store.address(path))
                 done.add(path)
         connection.send(Seen(polls, len(done), tuple(incomplete)))
     except BaseException:
         connection.send(traceback.format_exc())
 
 
-def _directories(storage: Storage) -> Iterator[tuple[str, str, frozenset[str]]]:
+def _directories(store: Store) -> Iterator[tuple[str, str, frozenset[str]]]:
     """Model, name and files of every directory; no files where they are put in place at once."""
-    if isinstance(storage, LocalStorage):
-        for model in storage.children("serving"):
-            for name in storage.children(f"serving/{model}"):
+    if isinstance(store, LocalStore):
+        for model in store.children("serving"):
+            for name in store.children(f"serving/{model}"):
                 yield model, name, frozenset()
         return
     # One listing: what is in it was there at one instant.
     found: dict[tuple[str, str], set[str]] = {}
-    for path in storage.sizes("serving"):
+    for path in store.sizes("serving"):
         model, name, file = path.split("/", 2)
         found.setdefault((model, name), set()).add(file)
     for (model, name), files in found.items():
@@ -196,16 +197,16 @@ def _directories(storage: Storage) -> Iterator[tuple[str, str, frozenset[str]]]:
 
 
 def _look(
-    storage: Storage, model: str, name: str, files: Sequence[str], seen: frozenset[str]
+    store: Store, model: str, name: str, files: Sequence[str], seen: frozenset[str]
 ) -> list[str] | None:
     """What is wrong with a version; None while it is no version yet, where that can be."""
-    if not isinstance(storage, LocalStorage) and "assets.extra/manifest.json" not in seen:
+    if not isinstance(store, LocalStore) and "assets.extra/manifest.json" not in seen:
         if "saved_model.pb" not in seen:
             return None
         missing = [file for file in files if file not in seen]
         return [f"saved_model.pb before {file}" for file in missing] or None
     # Renamed into place, a directory is a version from the first instant.
-    return version_problems(storage, model, name)
+    return version_problems(store, model, name)
 
 
 def new_content() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from export.checkpoints.sources import Checkpoint
 from export.compute import ComputeDtype
 from export.variants import CaiTConfig, Variant
+from serving_configs import FileRecord
 from serving_configs.tree.latency import LatencyProfile
 from signatures import Head
 
@@ -34,9 +35,9 @@ class StagedModel:
         variant: the variant.
         head: which model of it.
         checkpoint: the weights that it was made from.
-        path: the staged SavedModel.
+        path: the staged SavedModel, in the run's staging.
+        files: its files.
         parameters: number of parameters written.
-        bytes: size of all its files.
         seconds: by step: `build`, `assign` and `write`; the first two are of all its heads.
         error: why the conversion failed; empty when it did not.
         compute_dtype: what the signatures' products are computed in.
@@ -46,8 +47,8 @@ class StagedModel:
     head: Head
     checkpoint: Checkpoint
     path: str = ""
+    files: tuple[FileRecord, ...] = ()
     parameters: int = 0
-    bytes: int = 0
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     error: str = ""
     compute_dtype: ComputeDtype = "float32"
@@ -56,6 +57,11 @@ class StagedModel:
     def model(self) -> str:
         """The model's name."""
         return self.variant.model_name(self.head)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its files."""
+        return sum(file.size for file in self.files)
 
     @property
     def config(self) -> CaiTConfig:
@@ -88,11 +94,13 @@ class Shard:
     """A file of the sample.
 
     Attributes:
-        path: the TFRecord file.
+        path: the TFRecord file, absolute or a URL.
         images: records in it.
         attention: numbers of the records whose attention is compared too.
         labelled: records that say their class.
         measure: whether the models are measured after it, which is done once.
+        number: its place in the sample.
+        stamp: see `runtime.files.InputFile`.
     """
 
     path: str
@@ -100,6 +108,8 @@ class Shard:
     attention: tuple[int, ...]
     labelled: int = 0
     measure: bool = False
+    number: int = 0
+    stamp: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +173,19 @@ class ShardResult:
     labelled: int = 0
     correct: int = 0
     error: str = ""
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "ShardResult":
+        """What `dataclasses.asdict` made of a result, read back from JSON."""
+        measured = content["measured"]
+        return cls(
+            **{
+                **content,
+                "figures": tuple(OutputDifference(**figure) for figure in content["figures"]),
+                "bad_images": tuple(content["bad_images"]),
+                "measured": LatencyProfile(**measured) if measured else None,
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)

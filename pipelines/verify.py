@@ -20,7 +20,7 @@ from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import read_archive
 from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
 
-from .store.storage import Storage, open_storage, read
+from .store.base import Store, open_store, read
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.verify") -> int:
@@ -59,52 +59,52 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _verify(publish_to: str) -> int:
-    storage = open_storage(publish_to)
+    store = open_store(publish_to)
     checked = bad = 0
-    for path, problems in tree_problems(storage):
+    for path, problems in tree_problems(store):
         checked += 1
         bad += bool(problems)
         for problem in problems:
-            print(f"{storage.address(path)}: {problem}", file=sys.stderr)
+            print(f"{store.address(path)}: {problem}", file=sys.stderr)
     if not checked:
         raise UserError(f"{publish_to}: nothing is published there; expected serving/<model>/<n>")
     print(f"{checked} checked, {bad} not as published")
     return 1 if bad else 0
 
 
-def tree_problems(storage: Storage) -> Iterator[tuple[str, list[str]]]:
+def tree_problems(store: Store) -> Iterator[tuple[str, list[str]]]:
     """Every version and archive of a tree, and what is wrong with each; every file is read.
 
     A numbered directory without a manifest is reported: to TensorFlow Serving it is a version.
     """
-    for model in storage.children("serving"):
-        for name in storage.children(f"serving/{model}"):
+    for model in store.children("serving"):
+        for name in store.children(f"serving/{model}"):
             if name.isdecimal():
-                yield f"serving/{model}/{name}", version_problems(storage, model, name)
-    for name in sorted(storage.sizes("hub")):
+                yield f"serving/{model}/{name}", version_problems(store, model, name)
+    for name in sorted(store.sizes("hub")):
         if name.endswith(".tar.gz"):
-            yield f"hub/{name}", archive_problems(storage, f"hub/{name}")
+            yield f"hub/{name}", archive_problems(store, f"hub/{name}")
 
 
-def version_problems(storage: Storage, model: str, name: str) -> list[str]:
+def version_problems(store: Store, model: str, name: str) -> list[str]:
     """What is wrong with a version, a line for each.
 
     Args:
-        storage: of the tree.
+        store: of the tree.
         model: name of the model.
         name: of the version's directory.
     """
     path = f"serving/{model}/{name}"
     try:
-        manifest = parse_manifest(read(storage, f"{path}/{MANIFEST}"))
+        manifest = parse_manifest(read(store, f"{path}/{MANIFEST}"))
     except (FileNotFoundError, NotADirectoryError):
         return ["there is no manifest: not published, or not by this pipeline"]
     except (ManifestError, OSError) as error:
         return [f"{MANIFEST}: {error}"]
     try:
         found = [
-            FileRecord(file, size, _sha256(storage, f"{path}/{file}"))
-            for file, size in storage.sizes(path).items()
+            FileRecord(file, size, _sha256(store, f"{path}/{file}"))
+            for file, size in store.sizes(path).items()
             if file != str(MANIFEST)
         ]
     except OSError as error:
@@ -112,32 +112,32 @@ def version_problems(storage: Storage, model: str, name: str) -> list[str]:
     return identity_problems(manifest, model, name) + difference(manifest.files, found)
 
 
-def archive_problems(storage: Storage, path: str) -> list[str]:
+def archive_problems(store: Store, path: str) -> list[str]:
     """What is wrong with a hub archive, a line for each: it holds the version's own files.
 
     Of a version that was removed, only the archive's form is checked: there is no manifest left.
 
     Args:
-        storage: of the tree.
+        store: of the tree.
         path: `hub/<publisher>/<model>/<version>.tar.gz`.
     """
     try:
-        with storage.open(path) as file:
+        with store.open(path) as file:
             found = read_archive(file, path)
     except (ConfigError, OSError) as error:
         return [str(error).removeprefix(f"{path}: ")]
     model, version = path.removesuffix(".tar.gz").split("/")[-2:]
     try:
-        manifest = parse_manifest(read(storage, f"serving/{model}/{version}/{MANIFEST}"))
+        manifest = parse_manifest(read(store, f"serving/{model}/{version}/{MANIFEST}"))
     except (OSError, ManifestError):
         return []
     expected = [record for record in manifest.files if not record.path.startswith(FOR_SERVERS)]
     return difference(expected, found)
 
 
-def _sha256(storage: Storage, path: str) -> str:
+def _sha256(store: Store, path: str) -> str:
     digest = hashlib.sha256()
-    with storage.open(path) as file:
+    with store.open(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

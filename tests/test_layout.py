@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines.data": {"elements", "runtime"},
     "pipelines.gate": {"data", "elements", "runtime"},
     "pipelines.publish": {"data", "elements", "gate", "runtime", "store"},
-    "pipelines.evaluate": {"data", "gate", "runtime"},
+    "pipelines.evaluate": {"data", "gate", "runtime", "store"},
     "serving.client": {"errors", "tensors"},
     "serving.model_server": {"errors", "tensors", "text_proto"},
     # A SavedModel that no server has loaded, and a server of its own.

@@ -8,8 +8,10 @@ local disk.
 import dataclasses
 import glob
 import hashlib
+import os
 import pathlib
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -131,7 +133,11 @@ class RandomSource:
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
         path = cache / f"{variant.name}.safetensors"
-        write_random_checkpoint(variant, path)
+        if not path.is_file():
+            # Another worker of the host may make it at the same time.
+            temporary = path.with_name(f".{uuid.uuid4().hex}")
+            write_random_checkpoint(variant, temporary)
+            temporary.rename(path)
         return path, "random"
 
 
@@ -149,26 +155,46 @@ class FileSource:
     trained: bool = True
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
-        names = [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
+        names = file_names(variant)
         directory = pathlib.Path(self.pattern)
         paths = (
-            [directory / name for name in names]
+            [str(directory / name) for name in names]
             if directory.is_dir()
-            else [pathlib.Path(match) for match in sorted(glob.glob(self.pattern))]
+            else sorted(glob.glob(self.pattern))
         )
-        for name in names:
-            found = [path for path in paths if path.name == name and path.is_file()]
-            if len(found) > 1:
-                raise CheckpointError(
-                    f"--checkpoints {self.pattern}: {len(found)} files named {name}, among them "
-                    f"{found[0]} and {found[1]}; expected one"
-                )
-            if found:
-                return found[0], str(found[0])
-        raise CheckpointError(
-            f"--checkpoints {self.pattern}: no file {' or '.join(names)} there; "
-            "expected a directory or a glob that holds it, 'hf' or 'random'"
-        )
+        found = only_file(self.pattern, [path for path in paths if os.path.isfile(path)], names)
+        return pathlib.Path(found), found
+
+
+def file_names(variant: Variant) -> list[str]:
+    """Names of a file with a variant's weights, the preferred one first."""
+    return [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
+
+
+def only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> str:
+    """The address of the file with the first of the names that there is.
+
+    Args:
+        pattern: the value of `--checkpoints`, for messages.
+        addresses: of all files there.
+        names: the names, the preferred one first.
+
+    Raises:
+        CheckpointError: there is none, or there are several of a name.
+    """
+    for name in names:
+        found = [address for address in addresses if address.rsplit("/", 1)[-1] == name]
+        if len(found) > 1:
+            raise CheckpointError(
+                f"--checkpoints {pattern}: {len(found)} files named {name}, among them "
+                f"{found[0]} and {found[1]}; expected one"
+            )
+        if found:
+            return found[0]
+    raise CheckpointError(
+        f"--checkpoints {pattern}: no file {' or '.join(names)} there; "
+        "expected a directory or a glob that holds it, 'hf' or 'random'"
+    )
 
 
 def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSource:

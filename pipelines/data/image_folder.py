@@ -18,6 +18,8 @@ import re
 
 from export.errors import UserError
 
+from ..runtime.files import describe_file, find_files, is_url
+
 SUFFIXES = (".jpeg", ".jpg", ".png")
 """Names of images end so, in any case. Other files are passed over."""
 
@@ -44,11 +46,13 @@ class ImageFolder:
     Attributes:
         root: its directory.
         files: all images, by class and then by name.
+        stamps: size and time of the last change of each.
         ordered: number of classes where they are numbered in alphabetical order, else None.
     """
 
     root: str
     files: tuple[ImageFile, ...]
+    stamps: tuple[str, ...]
     ordered: int | None
 
 
@@ -56,7 +60,7 @@ def read_image_folder(root: str, flag: str) -> ImageFolder:
     """Lists a tree. No image is opened.
 
     Args:
-        root: directory that holds a directory for each class.
+        root: directory that holds a directory for each class, or its URL.
         flag: the flag that named it, for messages.
 
     Raises:
@@ -64,23 +68,24 @@ def read_image_folder(root: str, flag: str) -> ImageFolder:
             image.
     """
     where = f"{flag} {root}"
-    names = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
-    )
+    images = _url_images(root) if is_url(root) else _local_images(root)
+    names = sorted(images)
     if not names:
         raise UserError(f"{where}: no directories in it; expected one for each class")
     labels, ordered = _labels(names, where)
-    files = tuple(
-        ImageFile(name, labels[directory])
+    found = [
+        (ImageFile(name, labels[directory]), stamp)
         for directory in sorted(names, key=lambda name: (labels[name], name))
-        for name in _images(pathlib.Path(root), directory)
-    )
-    if not files:
+        for name, stamp in sorted(images[directory].items())
+    ]
+    if not found:
         raise UserError(
             f"{where}: no images in its {len(names)} directories; expected files named "
             f"{', '.join('*' + suffix for suffix in SUFFIXES)}"
         )
-    return ImageFolder(str(pathlib.Path(root).absolute()), files, ordered)
+    files, stamps = zip(*found, strict=True)
+    top = root.rstrip("/") if is_url(root) else str(pathlib.Path(root).absolute())
+    return ImageFolder(top, files, stamps, ordered)
 
 
 @functools.cache
@@ -114,11 +119,35 @@ def _labels(names: list[str], where: str) -> tuple[dict[str, int], int | None]:
     return {name: number for number, name in enumerate(names)}, len(names)
 
 
-def _images(root: pathlib.Path, directory: str) -> list[str]:
-    found = []
-    for parent, directories, files in os.walk(root / directory, followlinks=True):
-        directories.sort()
-        for name in files:
-            if name.lower().endswith(SUFFIXES) and name[0] != ".":
-                found.append((pathlib.Path(parent) / name).relative_to(root).as_posix())
-    return sorted(found)
+_Images = dict[str, dict[str, str]]
+"""Directory of a class -> its images by their path below the root -> their stamps."""
+
+
+def _local_images(root: str) -> _Images:
+    images: _Images = {}
+    for entry in os.scandir(root):
+        if not entry.is_dir() or entry.name[0] == ".":
+            continue
+        found = images[entry.name] = {}
+        for parent, _, files in os.walk(entry.path, followlinks=True):
+            for path in (pathlib.Path(parent, name) for name in files if _is_image(name)):
+                file = describe_file(str(path))
+                found[path.relative_to(root).as_posix()] = f"{file.size} {file.stamp}"
+    return images
+
+
+def _url_images(root: str) -> _Images:
+    top = root.rstrip("/")
+    images: _Images = {}
+    for file in find_files(f"{top}/**", checksums=False):
+        name = file.address[len(top) + 1 :]
+        directory, _, rest = name.partition("/")
+        if rest and directory[0] != ".":
+            found = images.setdefault(directory, {})
+            if _is_image(rest.rsplit("/", 1)[-1]):
+                found[name] = f"{file.size} {file.stamp}"
+    return images
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and name[0] != "."

@@ -1,14 +1,13 @@
 """The data that models are evaluated on: labelled images, in shards that are evaluated apart."""
 
 import dataclasses
-import glob
 import hashlib
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 
 from export.errors import UserError
 
+from ..runtime.files import InputFile, find_files, is_url, read_bytes
 from .image_folder import ImageFile, ImageFolder, read_image_folder
 from .shards import LABEL_KEY, read_shard
 
@@ -38,11 +37,12 @@ class DataShard:
     Attributes:
         name: for people, unique in a run.
         identity: hexadecimal, another one when the data is another or has changed.
-        path: the TFRecord file, or the ImageFolder's root.
+        path: the TFRecord file, or the ImageFolder's root; absolute or a URL.
         files: of the ImageFolder; empty for a TFRecord file.
         first_label: what the records of a TFRecord file call class 0.
         classes: number of classes that a model has to have, where the labels are places in an
             order of all of them; None where any number will do that is above the labels.
+        stamp: of a TFRecord file, see `runtime.files.InputFile`.
     """
 
     name: str
@@ -51,6 +51,7 @@ class DataShard:
     files: tuple[ImageFile, ...] = ()
     first_label: int = 0
     classes: int | None = None
+    stamp: str = ""
 
     def read(self) -> Iterator[LabelledImage]:
         """The images, read one by one.
@@ -60,11 +61,11 @@ class DataShard:
             OSError: a file can't be read.
         """
         if self.files:
-            root = pathlib.Path(self.path)
             for file in self.files:
-                yield LabelledImage(file.name, (root / file.name).read_bytes(), file.label)
+                encoded = read_bytes(f"{self.path}/{file.name}")
+                yield LabelledImage(file.name, encoded, file.label)
             return
-        for image in read_shard(self.path, self.first_label):
+        for image in read_shard(self.path, self.first_label, self.stamp):
             if image.label is None:
                 raise UserError(
                     f"{self.path}: record {image.number} has no {LABEL_KEY}; expected the number "
@@ -85,10 +86,14 @@ def plan_data(patterns: Sequence[str], first_label: int = 0) -> tuple[DataShard,
     """
     shards: list[DataShard] = []
     for pattern in patterns:
-        if os.path.isdir(pattern):
-            found = _folder_shards(read_image_folder(pattern, "--data"))
-        else:
-            found = [_record_shard(path, first_label) for path in sorted(glob.glob(pattern))]
+        try:
+            files = find_files(pattern)
+            if os.path.isdir(pattern) or (not files and _is_url_directory(pattern)):
+                found = _folder_shards(read_image_folder(pattern, "--data"))
+            else:
+                found = [_record_shard(file, first_label) for file in files]
+        except OSError as error:
+            raise UserError(f"--data {pattern}: cannot be listed ({error})") from None
         if not found:
             raise UserError(
                 f"--data {pattern}: no file matches; expected TFRecord files of labelled images, "
@@ -98,37 +103,37 @@ def plan_data(patterns: Sequence[str], first_label: int = 0) -> tuple[DataShard,
     return tuple(shards)
 
 
-def _record_shard(path: str, first_label: int) -> DataShard:
-    absolute = str(pathlib.Path(path).absolute())
-    identity = _digest(absolute, *_stamp(absolute), first_label)
-    shard = DataShard(os.path.basename(path), identity, absolute, first_label=first_label)
+def _is_url_directory(address: str) -> bool:
+    return is_url(address) and bool(find_files(f"{address.rstrip('/')}/**", checksums=False))
+
+
+def _record_shard(file: InputFile, first_label: int) -> DataShard:
+    name = file.address.rsplit("/", 1)[-1]
+    identity = _digest(file.address, file.size, file.stamp, first_label)
+    shard = DataShard(name, identity, file.address, first_label=first_label, stamp=file.stamp)
     # An error of all records is found now, and not by every worker.
     next(shard.read(), None)
     return shard
 
 
 def _folder_shards(folder: ImageFolder) -> list[DataShard]:
+    name = folder.root.rsplit("/", 1)[-1]
     shards = []
     for start in range(0, len(folder.files), FILES_PER_SHARD):
         files = folder.files[start : start + FILES_PER_SHARD]
-        stamps = [
-            (file.name, file.label, *_stamp(os.path.join(folder.root, file.name))) for file in files
-        ]
+        stamps = folder.stamps[start : start + FILES_PER_SHARD]
         shards.append(
             DataShard(
-                f"{os.path.basename(folder.root)}[{start}:{start + len(files)}]",
-                _digest(folder.root, stamps, folder.ordered),
+                f"{name}[{start}:{start + len(files)}]",
+                _digest(
+                    folder.root, [dataclasses.astuple(f) for f in files], stamps, folder.ordered
+                ),
                 folder.root,
                 files,
                 classes=folder.ordered,
             )
         )
     return shards
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
 
 
 def _digest(*parts: object) -> str:

@@ -1,7 +1,6 @@
 """The sample: TFRecord files of `tf.train.Example` with an encoded image each."""
 
 import dataclasses
-import glob
 import re
 from collections.abc import Iterator, Sequence
 
@@ -9,6 +8,7 @@ from export.errors import UserError
 from export.reference.preprocessing import UndecodableImageError, load_pixels
 
 from ..elements import Shard
+from ..runtime.files import InputFile, find_files, local_copy
 from ..runtime.quiet import load_tensorflow
 
 IMAGE_KEY = "image/encoded"
@@ -38,22 +38,27 @@ class SampleImage:
     label: int | None
 
 
-def read_shard(path: str, first_label: int = 0) -> Iterator[SampleImage]:
+def read_shard(path: str, first_label: int = 0, stamp: str = "") -> Iterator[SampleImage]:
     """Reads a shard, record by record.
 
     Args:
-        path: the TFRecord file.
+        path: the TFRecord file, or its URL.
         first_label: what the records call class 0. Some data sets number ImageNet's classes from
             1, and leave 0 to the background.
+        stamp: see `runtime.files.InputFile`.
 
     Raises:
-        UserError: the file is not a TFRecord file, or a record is not an Example, lacks
-            `image/encoded` or has a label of none of the 1000 classes.
+        UserError: the file cannot be read or is not a TFRecord file, or a record is not an Example,
+            lacks `image/encoded` or has a label of none of the 1000 classes.
     """
     load_tensorflow()
     import tensorflow as tf
 
-    records = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    try:
+        local = local_copy(path, stamp)
+    except OSError as error:
+        raise UserError(f"sample shard {error}") from None
+    records = tf.data.TFRecordDataset(str(local)).as_numpy_iterator()
     number = -1
     while True:
         number += 1
@@ -116,26 +121,29 @@ def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
         UserError: a glob matches nothing, a record is not as `read_shard` wants it, or fewer than
             two images can be decoded.
     """
-    paths = []
+    files: list[InputFile] = []
     for pattern in patterns:
-        matches = sorted(glob.glob(pattern))
+        try:
+            matches = find_files(pattern)
+        except OSError as error:
+            raise UserError(f"--sample_shard {pattern}: cannot be listed ({error})") from None
         if not matches:
             raise UserError(
                 f"--sample_shard {pattern}: no file matches; expected TFRecord files of "
                 "tf.train.Example"
             )
-        paths += [match for match in matches if match not in paths]
+        files += [match for match in matches if match not in files]
     shards = []
     missing = ATTENTION_IMAGES
-    for path in paths:
+    for file in files:
         count, labelled, chosen = 0, 0, []
-        for image in read_shard(path):
+        for image in read_shard(file.address, stamp=file.stamp):
             count += 1
             labelled += image.label is not None
             if missing and _decodes(image.encoded):
                 chosen.append(image.number)
                 missing -= 1
-        shards.append(Shard(path, count, tuple(chosen), labelled))
+        shards.append(Shard(file.address, count, tuple(chosen), labelled, stamp=file.stamp))
     if missing:
         raise UserError(
             f"--sample_shard {' '.join(patterns)}: {ATTENTION_IMAGES - missing} images can be "

@@ -5,23 +5,24 @@
 Exit status: 0 when every model was evaluated, 1 when one was not, 2 for a wrong input.
 """
 
-import pathlib
-import shutil
 import sys
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 
 from ..data.labelled import DataShard, plan_data
 from ..runtime.processors import limit_tensorflow_threads
-from ..runtime.progress import show_progress
+from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
 from ..runtime.workers import local_workers
+from ..store.area import Area
+from ..store.base import is_remote
 from .options import EvaluateOptions, parse
 from .published_models import find_classifiers
 from .report import (
@@ -55,21 +56,25 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.eva
 
 def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     limit_tensorflow_threads(local_workers(beam_options))
+    FileSystems.set_options(beam_options)
     # Everything that can be wrong is found before the work begins.
     if options.table:
         check_table(options.table)
     models = find_classifiers(options.models, options.variants, options.versions)
     shards = plan_data(options.data, options.first_label)
     tasks = [EvaluateTask(model, shard) for model in models for shard in shards]
-    scratch = _make_scratch(options.output)
-    run = EvaluateContext(
-        options.output, str(scratch / "failed"), str(scratch / "progress"), options.batch_size
+    run = _begin(options.output)
+    context = EvaluateContext(
+        output=Area(options.output, ""),
+        run=run,
+        batch_size=options.batch_size,
+        filesystem=beam_options.get_all_options(drop_default=True),
     )
     try:
-        _run_pipeline(run, tasks, beam_options)
-        entries = [_entry(run, model, shards) for model in models]
+        _run_pipeline(context, tasks, beam_options)
+        entries = [_entry(context, model, shards) for model in models]
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        run.remove()
     write_evaluation(entries, options.data, options.output)
     if options.table:
         fill_table(options.table, entries)
@@ -80,40 +85,43 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     return 1 if any(entry["failures"] for entry in entries) else 0
 
 
-def _make_scratch(output: str) -> pathlib.Path:
-    scratch = pathlib.Path(output) / f".run-{uuid.uuid4().hex}"
+def _begin(output: str) -> Area:
+    """The run's own objects, which go with it."""
+    run = Area(output, f".run-{uuid.uuid4().hex}")
     try:
-        scratch.mkdir(parents=True)
+        run.write("begun", b"begun\n")
     except OSError as error:
         raise UserError(
-            f"--output {output}: cannot be written ({error.strerror}); expected a directory, or a "
-            "place where one can be made"
+            f"--output {output}: cannot be written ({error.strerror or error}); expected a "
+            "directory, or a place where one can be made"
         ) from None
-    return scratch
+    return run
 
 
 def _run_pipeline(
-    run: EvaluateContext, tasks: Sequence[EvaluateTask], options: PipelineOptions
+    context: EvaluateContext, tasks: Sequence[EvaluateTask], options: PipelineOptions
 ) -> None:
-    lacking = sum(read_score(run.output, task) is None for task in tasks)
+    lacking = sum(read_score(context.output, task) is None for task in tasks)
     if not lacking:
         return
     with (
-        show_progress(pathlib.Path(run.progress), lacking),
+        show_progress(context.run, lacking, POLL_SECONDS[is_remote(context.run.root)]),
         beam.Pipeline(options=options) as pipeline,
     ):
-        pipeline | "Tasks" >> beam.Create(tasks) | "Evaluate" >> Evaluate(run)
+        pipeline | "Tasks" >> beam.Create(tasks) | "Evaluate" >> Evaluate(context)
 
 
-def _entry(run: EvaluateContext, model: ServedModel, shards: Sequence[DataShard]) -> dict[str, Any]:
+def _entry(
+    context: EvaluateContext, model: ServedModel, shards: Sequence[DataShard]
+) -> dict[str, Any]:
     scores, failures = [], []
     for shard in shards:
         task = EvaluateTask(model, shard)
-        score = read_score(run.output, task)
+        score = read_score(context.output, task)
         if score is not None:
             scores.append(score)
             continue
-        failed = read_score(run.failed, task)
+        failed = read_score(context.run, task)
         why = failed.error if failed else "its figures are lost; run the command again"
         failures.append(f"{shard.name}: {why}")
     return evaluation_of(model, scores, failures)

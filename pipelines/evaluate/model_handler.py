@@ -6,6 +6,7 @@ worker has one in memory at a time.
 """
 
 import contextlib
+import pathlib
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,8 +17,11 @@ from apache_beam.ml.inference.base import ModelHandler
 from export.errors import one_line
 from export.memory import release_memory
 
+from ..runtime.files import set_filesystem_options
 from ..runtime.quiet import load_tensorflow
-from .scores import EvaluateTask, ShardScore
+from ..store.base import is_remote, open_store
+from ..store.host_cache import HostCache
+from .scores import EvaluateTask, ServedModel, ShardScore
 from .scoring import Array, BytesLogits, EvaluationError, score_shard
 
 SIGNATURE = "bytes_logits"
@@ -95,13 +99,16 @@ class EvaluateModelHandler(
 
     Args:
         batch_size: images of a request.
+        filesystem: Beam's options, without which a worker cannot open the store.
     """
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, filesystem: dict[str, Any] | None = None) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         self._batch_size = batch_size
+        self._filesystem = filesystem or {}
 
     def load_model(self) -> LoadedModel:
+        set_filesystem_options(self._filesystem)
         load_tensorflow()
         return LoadedModel()
 
@@ -115,12 +122,19 @@ class EvaluateModelHandler(
 
     def _evaluate(self, task: EvaluateTask, model: LoadedModel) -> ShardScore:
         try:
-            with model.use(task.model.path) as logits_of:
+            with model.use(str(self._directory(task.model))) as logits_of:
                 return score_shard(logits_of, task.shard, self._batch_size)
         except EvaluationError as error:
             return ShardScore(error=str(error))
         except Exception as error:  # The other models and shards are evaluated all the same.
             return ShardScore(error=one_line(error))
+
+    def _directory(self, model: ServedModel) -> pathlib.Path:
+        """The SavedModel on this worker's disk."""
+        if not is_remote(model.root):
+            return pathlib.Path(model.root, model.path)
+        name = f"published/{model.digest}/{model.version}"
+        return HostCache().fetch(open_store(model.root), model.path, model.files, name)
 
     def get_num_bytes(self, batch: Sequence[EvaluateTask]) -> int:
         return 0  # What travels is names.

@@ -11,6 +11,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from export.errors import UserError
 from export.variants import get_variant
 
+from ..store.base import is_remote
+
 # Runs in this process and its children. Beam's default would look for another runner first.
 _DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -28,9 +30,9 @@ class EvaluateOptions:
     """The checked options of a run.
 
     Attributes:
-        models: `serving` of a published tree.
+        models: `serving` of a published tree, absolute or a URL.
         data: an ImageFolder's directory, or globs of TFRecord files.
-        output: absolute path of the directory that figures are kept in.
+        output: the directory that figures are kept in, absolute or a URL.
         variants: names of the variants to evaluate; None for all that are published.
         versions: numbers of the versions to evaluate, or `latest` or `all`.
         first_label: what the records call class 0.
@@ -67,17 +69,21 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
     standard = beam_options.view_as(StandardOptions)
     if not standard.runner:
         standard.runner = _DEFAULT_RUNNER
-    models = pathlib.Path(flags.models).absolute()
+    models = _address(flags.models)
     return EvaluateOptions(
-        models=str(models),
+        models=models,
         data=tuple(flags.data),
-        output=str(pathlib.Path(flags.output or models.parent / "evaluation").absolute()),
+        output=_address(flags.output or f"{models.rsplit('/', 1)[0]}/evaluation"),
         variants=_variants(flags.variants),
         versions=_versions(flags.versions),
         first_label=_number("first_label", flags.first_label, 0),
         batch_size=_number("batch_size", flags.batch_size, 1),
         table=flags.table,
     ), beam_options
+
+
+def _address(value: str) -> str:
+    return value.rstrip("/") if is_remote(value) else str(pathlib.Path(value).absolute())
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

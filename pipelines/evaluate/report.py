@@ -15,6 +15,7 @@ from serving_configs.tree.atomic import write_atomically
 
 from ..gate.accuracy import CONFIDENCE, INTERVAL, Proportion, proportion
 from ..runtime.tables import markdown_table
+from ..store.base import open_store
 from .scores import ServedModel, ShardScore
 
 MARK = "accuracy"
@@ -71,7 +72,10 @@ def write_evaluation(entries: Sequence[dict[str, Any]], data: Sequence[str], out
         ("md", _as_markdown(content)),
         ("csv", _as_csv(entries)),
     ):
-        _replace(pathlib.Path(output) / f"evaluation.{suffix}", text)
+        try:
+            open_store(output).write(f"evaluation.{suffix}", text.encode())
+        except OSError as error:
+            raise UserError(f"--output {output}: cannot be written ({error})") from None
 
 
 def evaluation_table(entries: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -135,7 +139,10 @@ def fill_table(path: str, entries: Sequence[dict[str, Any]]) -> None:
         if entry["top1"]["percent"] is not None and entry["top1"]["published"] is not None:
             measured[entry["variant"]] = (_cell(entry, "top1"), _cell(entry, "top5"))
     text = "\n".join(accuracy_table(measured)) + "\n"
-    _replace(pathlib.Path(path), before + text + after)
+    try:
+        write_atomically(pathlib.Path(path), before + text + after)
+    except OSError as error:
+        raise UserError(f"--table {path}: cannot be written ({error.strerror})") from None
 
 
 def _split_table(path: str) -> tuple[str, str, str]:
@@ -205,10 +212,3 @@ def _as_csv(entries: Sequence[dict[str, Any]]) -> str:
         row = [{**entry, "undecodable": len(entry["undecodable"])}[column] for column in columns]
         writer.writerow([*row, *(entry[n][part] for n in ("top1", "top5") for part in parts)])
     return text.getvalue()
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None

@@ -1,17 +1,17 @@
-"""What is counted of a model on a shard of the data, and the files that keep it.
+"""What is counted of a model on a shard of the data, and the objects that keep it.
 
-A shard's figures are on the disk as soon as it is done, so that a run that is killed goes on with
-the shards it lacks. A file is named by what was evaluated on what: another version, or data that
-changed, finds no file of its own.
+A shard's figures are in the store as soon as it is done, so that a run that is killed goes on with
+the shards it lacks. An object is named by what was evaluated on what: another version, or data that
+changed, finds no object of its own.
 """
 
 import dataclasses
 import json
-import pathlib
 
-from serving_configs.tree.atomic import write_atomically
+from serving_configs import FileRecord
 
 from ..data.labelled import DataShard
+from ..store.area import Area
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,15 +22,22 @@ class ServedModel:
         name: the model's name.
         version: its number.
         variant: name of the variant.
-        path: the SavedModel.
-        digest: of all its files that have a part in what it answers, SHA-256 in hexadecimal.
+        root: of its store, a directory or a URL.
+        files: its files.
+        digest: of its content, SHA-256 in hexadecimal, from its manifest.
     """
 
     name: str
     version: int
     variant: str
-    path: str
+    root: str
     digest: str
+    files: tuple[FileRecord, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The SavedModel, below the root."""
+        return f"{self.name}/{self.version}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,33 +71,34 @@ class EvaluateTask:
     shard: DataShard
 
 
-def score_path(output: str, task: EvaluateTask) -> pathlib.Path:
-    """Where a task's figures are kept."""
+def score_name(task: EvaluateTask) -> str:
+    """Name of the object that keeps a task's figures."""
     model = f"{task.model.name}-{task.model.version}-{task.model.digest[:16]}"
-    return pathlib.Path(output) / "shards" / model / f"{task.shard.identity[:32]}.json"
+    return f"shards/{model}/{task.shard.identity[:32]}.json"
 
 
-def write_score(output: str, task: EvaluateTask, score: ShardScore) -> None:
-    """Keeps a task's figures. The file is there whole or not at all."""
+def write_score(area: Area, task: EvaluateTask, score: ShardScore) -> None:
+    """Keeps a task's figures. The object is there whole or not at all."""
     content = {
         "model": task.model.digest,
         "shard": task.shard.identity,
         "shard_name": task.shard.name,
         "score": dataclasses.asdict(score),
     }
-    # A runner may do a task twice at once; the files are the same but for the seconds.
-    write_atomically(score_path(output, task), json.dumps(content, indent=1))
+    # A runner may do a task twice at once; the objects are the same but for the seconds.
+    area.write(score_name(task), json.dumps(content, indent=1).encode())
 
 
-def read_score(output: str, task: EvaluateTask) -> ShardScore | None:
+def read_score(area: Area, task: EvaluateTask) -> ShardScore | None:
     """A task's figures, or None when there are none of this model on this data."""
+    found = area.read(score_name(task))
+    if found is None:
+        return None
     try:
-        content = json.loads(score_path(output, task).read_text(encoding="utf-8"))
+        content = json.loads(found)
         if (content["model"], content["shard"]) != (task.model.digest, task.shard.identity):
             return None
         score = content["score"]
         return ShardScore(**{**score, "undecodable": tuple(score["undecodable"])})
-    except FileNotFoundError:
-        return None
     except (ValueError, KeyError, TypeError):
         return None  # Damaged since: the shard is done again.

@@ -3,12 +3,15 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
+from ..runtime.files import set_filesystem_options
 from ..runtime.progress import report_step
+from ..store.area import Area
 from .model_handler import EvaluateModelHandler
 from .scores import EvaluateTask, ShardScore, read_score, write_score
 
@@ -24,16 +27,16 @@ class EvaluateContext:
     """What every step of a run has to know.
 
     Attributes:
-        output: absolute path of the directory that figures are kept in.
-        failed: directory of the run, for the errors of tasks that failed.
-        progress: where finished steps are reported.
+        output: where figures are kept.
+        run: what the run keeps until it ends: its progress, and the errors of tasks that failed.
         batch_size: images of a request.
+        filesystem: Beam's options, without which a worker cannot open the store.
     """
 
-    output: str
-    failed: str
-    progress: str
+    output: Area
+    run: Area
     batch_size: int
+    filesystem: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
 
 class Evaluate(beam.PTransform):
@@ -43,9 +46,9 @@ class Evaluate(beam.PTransform):
     passed over.
     """
 
-    def __init__(self, run: EvaluateContext) -> None:
+    def __init__(self, context: EvaluateContext) -> None:
         super().__init__()
-        self._run = run
+        self._context = context
 
     def expand(self, tasks: beam.PCollection) -> beam.PCollection:
         return (
@@ -53,27 +56,41 @@ class Evaluate(beam.PTransform):
             | "Part" >> beam.Map(_with_part)
             # A worker gets a part as a whole, and so does not change models all the time.
             | "ByPart" >> beam.GroupByKey()
-            | "Lacking" >> beam.FlatMap(_lacking, self._run.output)
-            | "Infer" >> RunInference(EvaluateModelHandler(self._run.batch_size))
-            | "Keep" >> beam.ParDo(_KeepFn(self._run))
+            | "Lacking" >> beam.ParDo(_LackingFn(self._context))
+            | "Infer"
+            >> RunInference(
+                EvaluateModelHandler(self._context.batch_size, self._context.filesystem)
+            )
+            | "Keep" >> beam.ParDo(_KeepFn(self._context))
         )
 
 
 def _with_part(task: EvaluateTask) -> tuple[tuple[str, int], EvaluateTask]:
-    return (task.model.path, int(task.shard.identity, 16) % _PARTS), task
+    return (f"{task.model.root}/{task.model.path}", int(task.shard.identity, 16) % _PARTS), task
 
 
-def _lacking(
-    part: tuple[tuple[str, int], Iterable[EvaluateTask]], output: str
-) -> Iterator[EvaluateTask]:
-    for task in part[1]:
-        if read_score(output, task) is None:
-            yield task
+class _StepFn(beam.DoFn):
+    """A step that opens the store."""
+
+    def __init__(self, context: EvaluateContext) -> None:
+        self._context = context
+
+    def setup(self) -> None:
+        set_filesystem_options(self._context.filesystem)
 
 
-class _KeepFn(beam.DoFn):
-    def __init__(self, run: EvaluateContext) -> None:
-        self._run = run
+class _LackingFn(_StepFn):
+    def process(
+        self, part: tuple[tuple[str, int], Iterable[EvaluateTask]]
+    ) -> Iterator[EvaluateTask]:
+        for task in part[1]:
+            if read_score(self._context.output, task) is None:
+                yield task
+
+
+class _KeepFn(_StepFn):
+    def __init__(self, context: EvaluateContext) -> None:
+        super().__init__(context)
         self._images = Metrics.counter(_NAMESPACE, "images_evaluated")
         self._undecodable = Metrics.counter(_NAMESPACE, "images_undecodable")
         self._seconds = Metrics.distribution(_NAMESPACE, "evaluate_milliseconds")
@@ -83,10 +100,10 @@ class _KeepFn(beam.DoFn):
     ) -> Iterator[tuple[EvaluateTask, ShardScore]]:
         task, score = found
         # What failed is tried again by the next run.
-        write_score(self._run.failed if score.error else self._run.output, task, score)
+        write_score(self._context.run if score.error else self._context.output, task, score)
         self._images.inc(score.images)
         self._undecodable.inc(len(score.undecodable))
         self._seconds.update(int(1000 * score.seconds))
         subject = f"{task.model.name} {task.model.version} on {pathlib.Path(task.shard.name).name}"
-        report_step(self._run.progress, "evaluate", subject, score.seconds)
+        report_step(self._context.run, "evaluate", subject, score.seconds)
         yield found

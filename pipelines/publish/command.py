@@ -15,20 +15,21 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from export import UserError, checkpoint_source, get_variant, open_checkpoint
+from export import UserError, get_variant, open_checkpoint
 
+from ..data.checkpoints import open_source
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
 from ..gate.accuracy import require_labels, require_published, untested
 from ..runtime.processors import limit_tensorflow_threads
-from ..runtime.progress import show_progress
+from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
 from ..runtime.workers import local_workers, longest_first
-from ..store.beam import BeamStorage
+from ..store.base import is_remote, open_store
+from ..store.beam import BeamStore
 from ..store.release import refuse_untrained
 from ..store.retention import remove_versions
-from ..store.staging import staging_area
-from ..store.storage import is_remote, open_storage
+from ..store.staging import Staging, staging_area
 from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .context import PublishContext
@@ -62,32 +63,37 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     limit_tensorflow_threads(local_workers(beam_options))
+    FileSystems.set_options(beam_options)
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
     require_labels(options.accuracy_gate, shards)
-    FileSystems.set_options(beam_options)
-    storage = open_storage(options.publish_to)
-    storage.require_writable()
-    with _staged(options) as staging:
-        storage.clean(options.staging_ttl)
+    store = open_store(options.publish_to)
+    store.require_writable()
+    with _staged(options) as staging, staging.directory() as scratch:
+        store.clean(options.staging_ttl)
         labels = read_labels(options.labels) if options.labels else None
-        context = PublishContext(options=options, staging=staging, labels=labels)
-        tasks = _prepare_tasks(options, staging / "checkpoints")
+        context = PublishContext(
+            options=options,
+            staging=staging,
+            labels=labels,
+            filesystem=beam_options.get_all_options(drop_default=True),
+        )
+        tasks = _prepare_tasks(options, scratch / "checkpoints")
         if options.labels and labels:
             check_labels(options.labels, labels, tasks)
         require_published(options.accuracy_gate, tasks)
         if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
-            refuse_untrained(storage)
+            refuse_untrained(store)
         if lacking := untested(options.accuracy_gate, tasks, shards):
             print(f"note: {lacking}", file=sys.stderr)
         _run_pipeline(context, tasks, shards, beam_options)
-        report = read_report(str(staging))
+        report = read_report(staging)
         published = [model for model in report["models"] if model["path"]]
         if published:
-            _write_configs(options, staging)
+            _write_configs(options, scratch)
         if options.keep_versions is not None:
             for model in published:
-                remove_versions(storage, model["model"], options.keep_versions, staging)
+                remove_versions(store, model["model"], options.keep_versions, staging.path)
     print(as_text(table(report)))
     refused = [model for model in report["models"] if model["failures"]]
     for model in refused:
@@ -96,40 +102,44 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     return 1 if refused else 0
 
 
-def _write_configs(options: PublishOptions, staging: pathlib.Path) -> None:
+def _write_configs(options: PublishOptions, scratch: pathlib.Path) -> None:
     if is_remote(options.publish_to):
-        write_remote_configs(BeamStorage(options.publish_to), options.hub_publisher, staging)
+        write_remote_configs(BeamStore(options.publish_to), options.hub_publisher, scratch)
     else:
         write_configs(options.publish_to, options.hub_publisher)
 
 
 @contextlib.contextmanager
-def _staged(options: PublishOptions) -> Iterator[pathlib.Path]:
-    """The run's directory in the staging area. Of a tree that was not there nothing stays if
-    nothing was published.
+def _staged(options: PublishOptions) -> Iterator[Staging]:
+    """The run's staging. Of a directory that was not there nothing stays if nothing was published.
+
+    Raises:
+        UserError: the tree, or the disk of `--staging_dir`, cannot be written.
     """
-    root = pathlib.Path(options.staging_root)
-    existed = root.parent.exists()
+    root = pathlib.Path(options.publish_to)
+    existed = is_remote(options.publish_to) or root.exists()
     try:
         with contextlib.ExitStack() as stack:
             try:
-                staging = stack.enter_context(staging_area(root, options.staging_ttl))
+                staging = stack.enter_context(
+                    staging_area(options.publish_to, options.staging_ttl, options.staging_dir)
+                )
             except OSError as error:
                 raise UserError(
-                    f"--{'staging_dir' if is_remote(options.publish_to) else 'publish_to'} "
-                    f"{root.parent}: cannot be written ({error.strerror}); expected a directory, "
-                    "or a place where one can be made"
+                    f"--publish_to {options.publish_to}: cannot be written "
+                    f"({error.strerror or error}); expected a directory, or a place where one can "
+                    "be made"
                 ) from None
             yield staging
     finally:
         if not existed:
             # Not empty: something was published, or another run is at work there.
             with contextlib.suppress(OSError):
-                root.parent.rmdir()
+                root.rmdir()
 
 
 def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
-    source = checkpoint_source(options.checkpoints, options.revision)
+    source = open_source(options.checkpoints, options.revision)
     return [
         ConvertTask(variant, options.heads, open_checkpoint(source, variant, cache))
         for variant in longest_first(map(get_variant, options.variants))
@@ -148,7 +158,7 @@ def _run_pipeline(
     models = sum(len(task.heads) for task in tasks)
     steps = models * (2 + len(shards))
     with (
-        show_progress(pathlib.Path(context.progress), steps),
+        show_progress(context.staging, steps, POLL_SECONDS[is_remote(context.options.publish_to)]),
         beam.Pipeline(options=options) as pipeline,
     ):
         (

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import tempfile
 from typing import Any
 
 from export.errors import UserError
@@ -27,23 +28,22 @@ def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
     }
 
 
-def prepare_for_serving(staged: StagedModel, report: ModelReport) -> None:
-    """Writes batching parameters and warm-up requests into a staged model.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+def serving_files(staged: StagedModel, report: ModelReport) -> dict[str, bytes]:
+    """The batching parameters and warm-up requests of a model: path in the version -> content."""
     if report.measured is None:
-        return
+        return {}
     from ..gate.latency import write_serving_files
 
-    write_serving_files(
-        pathlib.Path(staged.path),
-        staged.model,
-        staged.head,
-        staged.config.geometry,
-        report.measured,
-    )
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        write_serving_files(
+            directory, staged.model, staged.head, staged.config.geometry, report.measured
+        )
+        return {
+            path.relative_to(directory).as_posix(): path.read_bytes()
+            for path in directory.rglob("*")
+            if path.is_file()
+        }
 
 
 def write_configs(

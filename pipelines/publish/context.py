@@ -1,8 +1,9 @@
 """What every step of a publish run has to know."""
 
 import dataclasses
-import pathlib
+from typing import Any
 
+from ..store.staging import Staging
 from .options import PublishOptions
 
 
@@ -12,20 +13,12 @@ class PublishContext:
 
     Attributes:
         options: the job's options.
-        staging: the run's directory in the staging area.
+        staging: what the run keeps in the store.
         labels: names of the classes; None for ImageNet's, or numbers where there are not as many.
+        filesystem: Beam's options, without which a worker cannot open the store.
     """
 
     options: PublishOptions
-    staging: pathlib.Path
+    staging: Staging
     labels: tuple[str, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        """The run's name, which no other run has: a repeated step recognises its work by it."""
-        return self.staging.name
-
-    @property
-    def progress(self) -> str:
-        """Where finished steps are reported."""
-        return str(self.staging / "progress")
+    filesystem: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)

@@ -1,12 +1,16 @@
 """Conversion of a variant into staged models."""
 
 import dataclasses
+import json
+import pathlib
 import time
 import uuid
 
 from export.errors import one_line
+from serving_configs import FileRecord, record_files
 from signatures.labels import default_labels
 
+from ..data.checkpoints import on_this_worker
 from ..elements import ConvertTask, StagedModel, StagedVariant
 from ..runtime.progress import report_step
 from .context import PublishContext
@@ -15,48 +19,83 @@ from .context import PublishContext
 def convert_variant(task: ConvertTask, context: PublishContext) -> StagedVariant:
     """Converts a checkpoint into a model for each head, in the staging area.
 
-    A head that cannot be converted is staged with its error.
+    Finds what an earlier attempt of the run has staged. A head that cannot be converted is staged
+    with its error.
     """
-    from export.convert import convert
-
     base = StagedModel(
         task.variant,
         task.heads[0],
         task.checkpoint,
         compute_dtype=context.options.compute_dtype,
     )
-    # Unique to the attempt: a runner may have two at once.
-    attempt = context.staging / uuid.uuid4().hex
+    record = f"models/{task.variant.name}/record.json"
+    if (found := context.staging.read(record)) is not None:
+        return _from_record(base, found)
+    with context.staging.directory() as directory:
+        models, error = _convert(task, context, base, directory / "models")
+        if models:
+            # Unique to the attempt: a runner may have two at once.
+            path = f"models/{task.variant.name}/{uuid.uuid4().hex}"
+            context.staging.put_directory(directory / "models", path)
+            models = [dataclasses.replace(model, path=f"{path}/{model.model}") for model in models]
+    done = {model.head for model in models}
+    failed = [
+        dataclasses.replace(base, head=head, error=error) for head in task.heads if head not in done
+    ]
+    staged = StagedVariant((*models, *failed))
+    if not failed:
+        context.staging.write(record, _as_record(staged))
+    return staged
+
+
+def _convert(
+    task: ConvertTask, context: PublishContext, base: StagedModel, directory: pathlib.Path
+) -> tuple[list[StagedModel], str]:
+    """Makes a model for each head, up to the first that fails, and says why that failed."""
+    from export.convert import convert
+
     models: list[StagedModel] = []
-    error = ""
     started = time.perf_counter()
     try:
         for converted in convert(
             task.variant.name,
             base.config,
-            task.checkpoint.tensors(),
-            {head: attempt / task.variant.model_name(head) for head in task.heads},
+            on_this_worker(task.checkpoint, task.variant).tensors(),
+            {head: directory / task.variant.model_name(head) for head in task.heads},
             context.labels or default_labels(base.config.num_classes),
             task.checkpoint.trained,
             context.options.compute_dtype,
         ):
-            files = (path for path in converted.directory.rglob("*") if path.is_file())
             staged = dataclasses.replace(
                 base,
                 head=converted.head,
-                path=str(converted.directory),
+                files=record_files(converted.directory),
                 parameters=converted.parameters,
-                bytes=sum(file.stat().st_size for file in files),
                 seconds=converted.seconds,
             )
             models.append(staged)
             ended = time.perf_counter()
-            report_step(context.progress, "convert", staged.model, ended - started)
+            report_step(context.staging, "convert", staged.model, ended - started)
             started = ended
     except Exception as failure:
-        error = f"conversion failed: {one_line(failure)}"
-    done = {model.head for model in models}
-    models += [
-        dataclasses.replace(base, head=head, error=error) for head in task.heads if head not in done
-    ]
-    return StagedVariant(tuple(models))
+        return models, f"conversion failed: {one_line(failure)}"
+    return models, ""
+
+
+_RECORDED = ("head", "path", "files", "parameters", "seconds")
+
+
+def _as_record(staged: StagedVariant) -> bytes:
+    models = [dataclasses.asdict(model) for model in staged.models]
+    return json.dumps([{name: model[name] for name in _RECORDED} for model in models]).encode()
+
+
+def _from_record(base: StagedModel, record: bytes) -> StagedVariant:
+    return StagedVariant(
+        tuple(
+            dataclasses.replace(
+                base, **{**model, "files": tuple(FileRecord(**file) for file in model["files"])}
+            )
+            for model in json.loads(record)
+        )
+    )

@@ -39,9 +39,9 @@ class PublishPipelineOptions(PipelineOptions):
         weights.add_argument(
             "--checkpoints",
             metavar="SOURCE",
-            help="'hf' for timm's weights from the model hub; a directory or glob that holds "
-            "<variant>.safetensors in timm's key layout or DeiT's .pth files; or 'random' for "
-            "weights made by rule (needed)",
+            help="'hf' for timm's weights from the model hub; a directory or a glob, also by URL, "
+            "that holds <variant>.safetensors in timm's key layout or DeiT's .pth files; or "
+            "'random' for random weights, the same in every run (needed)",
         )
         weights.add_argument(
             "--revision",
@@ -66,7 +66,8 @@ class PublishPipelineOptions(PipelineOptions):
             "--sample_shard",
             nargs="+",
             metavar="GLOB",
-            help="globs of TFRecord files of tf.train.Example with image/encoded (needed)",
+            help="globs, also by URL, of TFRecord files of tf.train.Example with image/encoded "
+            "(needed)",
         )
         data.add_argument(
             "--max_bad_images",
@@ -112,8 +113,8 @@ class PublishPipelineOptions(PipelineOptions):
         cluster.add_argument(
             "--staging_dir",
             metavar="DIR",
-            help="local directory that the workers share; where --publish_to is a URL it must be "
-            "named (default: the staging area is in --publish_to)",
+            help="directory on each worker's own disk for models that are made or read, where "
+            "--publish_to is a URL (default: the system's directory for temporary files)",
         )
         cluster.add_argument(
             "--staging_ttl",

@@ -14,11 +14,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant
-from serving_configs import staging_root
 from signatures import BOTH, Head
 
 from ..gate.accuracy import AccuracyGate, accuracy_gate
-from ..store.storage import is_remote
+from ..store.base import is_remote
 from .flags import PROG, PublishPipelineOptions, add_labels, help_parser
 
 # The rule of the hub's documentation format.
@@ -45,7 +44,8 @@ class PublishOptions:
         keep_versions: how many versions of a published model to keep, None for all.
         allow_untrained: whether untrained weights may come beside trained ones.
         staging_ttl: seconds after which what a dead run left behind is removed.
-        staging_root: absolute path of the staging area.
+        staging_dir: directory on each worker's own disk for models while they are made or read;
+            None for the system's. A tree on a disk has none: they are made in the tree.
     """
 
     variants: tuple[str, ...]
@@ -63,7 +63,7 @@ class PublishOptions:
     keep_versions: int | None
     allow_untrained: bool
     staging_ttl: float
-    staging_root: str
+    staging_dir: str | None
 
     @classmethod
     def from_beam(cls, options: PipelineOptions, labels: str | None = None) -> "PublishOptions":
@@ -111,7 +111,7 @@ class PublishOptions:
             else None,
             allow_untrained=flags.allow_untrained,
             staging_ttl=_seconds(flags.staging_ttl, "--staging_ttl"),
-            staging_root=_staging_root(publish_to, flags.staging_dir),
+            staging_dir=_staging_dir(publish_to, flags.staging_dir),
         )
 
 
@@ -154,20 +154,15 @@ def _seconds(value: str, flag: str) -> float:
     return seconds
 
 
-def _staging_root(publish_to: str, staging_dir: str | None) -> str:
-    if is_remote(publish_to):
-        if not staging_dir:
-            raise UserError(
-                f"--publish_to {publish_to}: models are made on a local disk before they are "
-                "copied there; name a directory on one with --staging_dir"
-            )
-        return str(pathlib.Path(staging_dir).absolute() / ".staging")
-    if staging_dir:
+def _staging_dir(publish_to: str, staging_dir: str | None) -> str | None:
+    if staging_dir is None:
+        return None
+    if not is_remote(publish_to):
         raise UserError(
             f"--staging_dir {staging_dir}: a version is renamed into --publish_to, so it is made "
             "there; leave --staging_dir out"
         )
-    return str(staging_root(publish_to))
+    return str(pathlib.Path(staging_dir).absolute())
 
 
 def _split(value: str, flag: str) -> list[str]:

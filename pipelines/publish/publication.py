@@ -1,7 +1,6 @@
 """Publication of a validated model: the decision, the files for servers, the release."""
 
 import dataclasses
-import pathlib
 import time
 from collections.abc import Sequence
 
@@ -10,8 +9,8 @@ from serving_configs import hub_handle
 
 from ..elements import ModelReport, ShardResult, StagedModel, add_seconds
 from ..runtime.progress import report_step
-from ..store.release import ReleaseError, release
-from .configs import prepare_for_serving
+from ..store.release import ReleaseError, StagedFiles, release
+from .configs import serving_files
 from .context import PublishContext
 from .decision import judge
 from .draft import draft_manifest
@@ -35,19 +34,16 @@ def publish_model(
             failure = f"publishing failed: {one_line(error)}"
             report = dataclasses.replace(report, failures=(failure,))
     seconds = time.perf_counter() - started
-    report_step(context.progress, "publish", report.model, seconds)
+    report_step(context.staging, "publish", report.model, seconds)
     return dataclasses.replace(report, seconds=add_seconds(report.seconds, {"publish": seconds}))
 
 
 def _release(staged: StagedModel, report: ModelReport, context: PublishContext) -> ModelReport:
-    # A repeated step finds its version in place, and nothing staged any more.
-    if pathlib.Path(staged.path).is_dir():
-        prepare_for_serving(staged, report)
-    options = context.options
+    options, staging = context.options, context.staging
     released = release(
-        pathlib.Path(staged.path),
-        options.publish_to,
-        draft_manifest(staged, report, context.name),
+        staging.store,
+        StagedFiles(f"{staging.path}/{staged.path}", staged.files, serving_files(staged, report)),
+        draft_manifest(staged, report, staging.run),
         options.version,
         options.allow_untrained,
     )

@@ -15,7 +15,7 @@ from serving_configs.hub.archive import archive_name, hub_root, write_archive
 from serving_configs.server.deployment import SETTINGS, deployment_root, withdrawn_name
 from serving_configs.server.models_config import MODELS_CONFIG
 
-from ..store.beam import BeamStorage
+from ..store.beam import BeamStore
 from .configs import write_configs
 
 _EVALUATION = "evaluation/evaluation.json"
@@ -25,14 +25,14 @@ _VERSION = re.compile(rf"(serving/([^/]+)/(\d+))/{re.escape(str(MANIFEST))}")
 
 
 def write_remote_configs(
-    storage: BeamStorage, publisher: str, scratch: pathlib.Path, hub_url: str | None = None
+    store: BeamStore, publisher: str, scratch: pathlib.Path, hub_url: str | None = None
 ) -> None:
     """Writes what `write_configs` writes of a tree on a disk.
 
     Of two runs at once the last one's configs stay; the next run puts in what they lack.
 
     Args:
-        storage: of the tree.
+        store: of the tree.
         publisher: the publisher's name in hub handles.
         scratch: a directory with room for one version and its archive, which do not stay.
         hub_url: where the hub's directory can be read, for the pages.
@@ -43,59 +43,59 @@ def write_remote_configs(
     """
     copy = scratch / "configs"
     try:
-        _write(storage, publisher, copy, hub_url)
+        _write(store, publisher, copy, hub_url)
     except (ConfigError, OSError) as error:
         raise UserError(
-            f"{storage.address('')}: configs cannot be written ({one_line(error)}); the versions "
+            f"{store.address('')}: configs cannot be written ({one_line(error)}); the versions "
             "are there, and publishing them again writes the configs only"
         ) from None
     finally:
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def _write(storage: BeamStorage, publisher: str, copy: pathlib.Path, hub_url: str | None) -> None:
-    names = storage.sizes("")
+def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | None) -> None:
+    names = store.sizes("")
     versions = [found for found in map(_VERSION.fullmatch, names) if found]
     copied = {found[0] for found in versions} | (
         {MODELS_CONFIG, _EVALUATION, _SETTINGS} & names.keys()
     )
     for name in copied:
-        _fetch(storage, name, copy)
+        _fetch(store, name, copy)
     for _, version, model, number in (found.group(0, 1, 2, 3) for found in versions):
         archive = hub_root(str(copy)) / archive_name(publisher, model, int(number))
         name = archive.relative_to(copy).as_posix()
         copied.add(name)
         if name not in names:
             files = [n for n in names if n.startswith(f"{version}/")]
-            _put_archive(storage, files, copy, copy / version, archive)
+            _put_archive(store, files, copy, copy / version, archive)
         # In the place of an archive that is there, so that it is not written again.
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.touch()
-    root = None if MODELS_CONFIG in names else storage.address("serving")
+    root = None if MODELS_CONFIG in names else store.address("serving")
     write_configs(str(copy), publisher, hub_url, root)
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     # What is hidden is of the writing alone: the lock, and the history of files that servers poll.
     written = {name for name in written - copied if not pathlib.PurePath(name).name.startswith(".")}
     # The config last: it names nothing then that is not there.
     for name in [*sorted(written - {MODELS_CONFIG}), MODELS_CONFIG]:
-        storage.put_file(copy / name, name)
+        store.put_file(copy / name, name)
     for model in {found[2] for found in versions}:
         withdrawn = deployment_root(str(copy)) / withdrawn_name(model)
         if (name := withdrawn.relative_to(copy).as_posix()) in names:
-            storage.remove_file(name)
+            store.remove(name)
 
 
 def _put_archive(
-    storage: BeamStorage,
+    store: BeamStore,
     files: list[str],
     copy: pathlib.Path,
     version: pathlib.Path,
     archive: pathlib.Path,
 ) -> None:
     for name in files:
-        _fetch(storage, name, copy)
+        _fetch(store, name, copy)
     write_archive(version, archive)
-    storage.put_file(archive, archive.relative_to(copy).as_posix())
+    store.put_file(archive, archive.relative_to(copy).as_posix())
     archive.write_bytes(b"")
     # Of the version its manifest stays, which everything else is written from.
     for path in version.rglob("*"):
@@ -103,8 +103,8 @@ def _put_archive(
             path.unlink()
 
 
-def _fetch(storage: BeamStorage, name: str, copy: pathlib.Path) -> None:
+def _fetch(store: BeamStore, name: str, copy: pathlib.Path) -> None:
     target = copy / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    with storage.open(name) as source, target.open("wb") as file:
+    with store.open(name) as source, target.open("wb") as file:
         shutil.copyfileobj(source, file, 8 << 20)

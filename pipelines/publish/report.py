@@ -1,31 +1,34 @@
 """The report of a run: `report.json`, `report.md`, and the table on the screen."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from ..elements import ModelReport
 from ..runtime.tables import markdown_table
-from ..store.storage import open_storage
+from ..store.base import read
+from ..store.staging import Staging
 
 _COLUMNS = ("model", "version", "parameters", "worst difference", "seconds", "path")
 
 
-def write_report(reports: Sequence[ModelReport], publish_to: str, staging: str) -> None:
+def write_report(reports: Sequence[ModelReport], staging: Staging) -> None:
     """Writes both forms beside the published tree, and one where only this run looks for it."""
     ordered = sorted(reports, key=lambda report: report.model)
     content = json.dumps({"models": [report.as_json() for report in ordered]}, indent=1) + "\n"
-    storage = open_storage(publish_to)
-    storage.write("report.json", content.encode())
-    storage.write("report.md", as_markdown(json.loads(content)).encode())
-    (pathlib.Path(staging) / "report.json").write_text(content, encoding="utf-8")
+    store = staging.store
+    store.write("report.json", content.encode())
+    store.write("report.md", as_markdown(json.loads(content)).encode())
+    staging.write("report.json", content.encode())
 
 
-def read_report(staging: str) -> dict[str, Any]:
-    """The report of the run that the staging directory is of, as JSON."""
-    path = pathlib.Path(staging) / "report.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def read_report(staging: Staging) -> dict[str, Any]:
+    """The run's report, as JSON.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content: dict[str, Any] = json.loads(read(staging.store, f"{staging.path}/report.json"))
     return content
 
 

@@ -13,8 +13,12 @@ import apache_beam as beam
 import threadpoolctl
 from apache_beam.metrics import Metrics
 
+from export.variants import get_variant
+
 from ..elements import ConvertTask, ModelReport, Shard, ShardResult, StagedModel, StagedVariant
+from ..runtime.files import set_filesystem_options
 from ..runtime.quiet import load_tensorflow
+from ..runtime.workers import longest_first
 from .context import PublishContext
 from .report import write_report
 
@@ -51,18 +55,40 @@ class Validate(beam.PTransform):
         self._context = context
         # One shard is enough to measure a model.
         self._shards = tuple(
-            dataclasses.replace(shard, measure=not i) for i, shard in enumerate(shards)
+            dataclasses.replace(shard, measure=not i, number=i) for i, shard in enumerate(shards)
         )
 
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
             staged
             | "FanOut" >> beam.FlatMap(_fan_out, self._shards)
-            # Spreads the shards, and keeps conversions: a later failure repeats none of them.
-            | "SpreadShards" >> beam.Reshuffle()
+            # Keeps conversions, too: a later failure repeats none of them.
+            | "ShareOut" >> _ShareOut(self._context.options.variants, len(self._shards))
             | "ValidateVariant" >> beam.ParDo(_ValidateFn(self._context))
             | "ByVariant" >> beam.GroupByKey()
             | "ByModel" >> beam.FlatMapTuple(_by_model)
+        )
+
+
+class _ShareOut(beam.PTransform):
+    """`((variant, shard), work)` -> `work`, shared out among the workers, longest first.
+
+    Beam's runner on this machine deals keys to its workers in turn, in the order in which it first
+    saw them. Here it sees all of them in a plan, which needs no work and so comes first.
+    """
+
+    def __init__(self, variants: Sequence[str], shards: int) -> None:
+        super().__init__()
+        ordered = longest_first(map(get_variant, variants))
+        self._plan = [((variant.name, i), None) for variant in ordered for i in range(shards)]
+
+    def expand(self, work: beam.PCollection) -> beam.PCollection:
+        plan = work.pipeline | "Plan" >> beam.Create(self._plan, reshuffle=False)
+        return (
+            (plan, work)
+            | "Flatten" >> beam.Flatten()
+            | "ByKey" >> beam.GroupByKey()
+            | "Work" >> beam.FlatMapTuple(lambda _, work: [entry for entry in work if entry])
         )
 
 
@@ -93,20 +119,15 @@ class Report(beam.PTransform):
         return (
             reports
             | "GatherReports" >> beam.combiners.ToList()
-            | "WriteReport"
-            >> beam.Map(
-                write_report,
-                publish_to=self._context.options.publish_to,
-                staging=str(self._context.staging),
-            )
+            | "WriteReport" >> beam.ParDo(_ReportFn(self._context))
         )
 
 
 def _fan_out(
     staged: StagedVariant, shards: Sequence[Shard]
-) -> Iterator[tuple[StagedVariant, Shard]]:
+) -> Iterator[tuple[tuple[str, int], tuple[StagedVariant, Shard]]]:
     for shard in shards:
-        yield staged, shard
+        yield (staged.name, shard.number), (staged, shard)
 
 
 def _by_model(
@@ -118,14 +139,30 @@ def _by_model(
         yield model, [results[i] for _, results in shards]
 
 
-class _ConvertFn(beam.DoFn):
+class _StepFn(beam.DoFn):
+    """A step that opens the store."""
+
     def __init__(self, context: PublishContext) -> None:
         self._context = context
+
+    def setup(self) -> None:
+        set_filesystem_options(self._context.filesystem)
+
+
+class _ReportFn(_StepFn):
+    def process(self, reports: Sequence[ModelReport]) -> None:
+        write_report(reports, self._context.staging)
+
+
+class _ConvertFn(_StepFn):
+    def __init__(self, context: PublishContext) -> None:
+        super().__init__(context)
         self._converted = Metrics.counter(_NAMESPACE, "models_converted")
         self._bytes = Metrics.counter(_NAMESPACE, "bytes_written")
         self._milliseconds = Metrics.distribution(_NAMESPACE, "convert_milliseconds")
 
     def setup(self) -> None:
+        super().setup()
         load_tensorflow()
 
     def process(self, task: ConvertTask) -> Iterator[StagedVariant]:
@@ -139,14 +176,15 @@ class _ConvertFn(beam.DoFn):
         yield staged
 
 
-class _ValidateFn(beam.DoFn):
+class _ValidateFn(_StepFn):
     def __init__(self, context: PublishContext) -> None:
-        self._context = context
+        super().__init__(context)
         self._images = Metrics.counter(_NAMESPACE, "images_compared")
         self._bad_images = Metrics.counter(_NAMESPACE, "images_undecodable")
         self._milliseconds = Metrics.distribution(_NAMESPACE, "validate_milliseconds")
 
     def setup(self) -> None:
+        super().setup()
         load_tensorflow()
         # The threads of NumPy's products wait by spinning, and so do TensorFlow's: on two cores,
         # products with two threads took up to five times as long as with one.
@@ -165,9 +203,9 @@ class _ValidateFn(beam.DoFn):
         yield staged.name, (staged, results)
 
 
-class _PublishFn(beam.DoFn):
+class _PublishFn(_StepFn):
     def __init__(self, context: PublishContext) -> None:
-        self._context = context
+        super().__init__(context)
         self._published = Metrics.counter(_NAMESPACE, "models_published")
         self._unchanged = Metrics.counter(_NAMESPACE, "models_unchanged")
         self._refused = Metrics.counter(_NAMESPACE, "models_refused")

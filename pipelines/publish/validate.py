@@ -1,6 +1,8 @@
 """Validation of a variant's models on one shard of the sample."""
 
 import concurrent.futures
+import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from export.memory import release_memory
 from export.reference.preprocessing import UndecodableImageError
 from signatures.labels import default_labels
 
+from ..data.checkpoints import on_this_worker
 from ..data.shards import SampleImage, read_shard
 from ..elements import Shard, ShardResult, StagedModel, StagedVariant
 from ..gate.gate import Gate
@@ -23,9 +26,24 @@ def validate_variant(
 ) -> tuple[ShardResult, ...]:
     """Runs the gate on every model of a variant: the reference computes once for all of them.
 
+    Finds what an earlier attempt of the run has kept.
+
     Returns:
         A result for each model, in their order. A model that cannot be compared has its error.
     """
+    kept = f"results/{staged.name}/{shard.number}.json"
+    if (found := context.staging.read(kept)) is not None:
+        return tuple(map(ShardResult.from_json, json.loads(found)))
+    results = _compare_all(staged, shard, context)
+    if not any(result.error for result in results):
+        content = json.dumps([dataclasses.asdict(result) for result in results])
+        context.staging.write(kept, content.encode())
+    return results
+
+
+def _compare_all(
+    staged: StagedVariant, shard: Shard, context: PublishContext
+) -> tuple[ShardResult, ...]:
     prepared: PreparedShard | None = None
     results = []
     for model in staged.models:
@@ -36,14 +54,15 @@ def validate_variant(
             try:
                 if prepared is None:
                     prepared = PreparedShard(model, shard)
-                result = prepared.compare(model, context.labels)
+                directory = context.staging.fetch(model.path, model.files)
+                result = prepared.compare(model, directory, context.labels)
             except Exception as error:
                 result = ShardResult(error=one_line(error))
             # What this model took would stay beside the next one.
             release_memory()
         results.append(result)
-        subject = f"{model.model} on {pathlib.Path(shard.path).name}"
-        report_step(context.progress, "validate", subject, time.perf_counter() - started)
+        subject = f"{model.model} on {pathlib.PurePath(shard.path).name}"
+        report_step(context.staging, "validate", subject, time.perf_counter() - started)
     return tuple(results)
 
 
@@ -57,7 +76,8 @@ class PreparedShard:
 
     def __init__(self, staged: StagedModel, shard: Shard) -> None:
         started = time.perf_counter()
-        config, tensors = staged.config, staged.checkpoint.tensors()
+        config = staged.config
+        tensors = on_this_worker(staged.checkpoint, staged.variant).tensors()
 
         def prepare(image: SampleImage) -> PreparedImage | str:
             attention = image.number in shard.attention
@@ -70,18 +90,21 @@ class PreparedShard:
 
         # Two images at a time, with a core each.
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
-            prepared = list(executor.map(prepare, read_shard(shard.path)))
+            prepared = list(executor.map(prepare, read_shard(shard.path, stamp=shard.stamp)))
         self._measures = shard.measure
         self._images = [image for image in prepared if isinstance(image, PreparedImage)]
         self._bad = tuple(reason for reason in prepared if isinstance(reason, str))
         # Counted at the model that is compared first; the others have the reference for nothing.
         self._seconds = {"reference": time.perf_counter() - started}
 
-    def compare(self, staged: StagedModel, labels: Sequence[str] | None = None) -> ShardResult:
+    def compare(
+        self, staged: StagedModel, directory: pathlib.Path, labels: Sequence[str] | None = None
+    ) -> ShardResult:
         """Runs the gate on one of the variant's models.
 
         Args:
             staged: the model.
+            directory: its SavedModel, on this worker's disk.
             labels: names of its classes; None for the default ones.
 
         Raises:
@@ -89,7 +112,7 @@ class PreparedShard:
         """
         started = time.perf_counter()
         gate = Gate(
-            pathlib.Path(staged.path),
+            directory,
             staged.head,
             staged.config,
             labels or default_labels(staged.config.num_classes),

@@ -17,12 +17,14 @@ themselves alone. Two limits:
 """
 
 import contextlib
+import errno
 import importlib.util
+import os
 import pathlib
 import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, cast
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
@@ -31,7 +33,9 @@ from apache_beam.io.filesystems import FileSystems
 from export.errors import UserError
 from serving_configs import MANIFEST
 
-CLAIMS = ".staging/claims"
+from .base import STAGING
+
+CLAIMS = f"{STAGING}/claims"
 """Where the claims are: `<model>/<version>/<publisher>` below it."""
 
 _LAST = ("saved_model.pb", str(MANIFEST))
@@ -46,7 +50,7 @@ class ClaimLostError(OSError):
     """Another run took this publisher for dead."""
 
 
-class BeamStorage:
+class BeamStore:
     """A tree on one of Beam's filesystems.
 
     Args:
@@ -94,37 +98,40 @@ class BeamStorage:
             while block := file.read(_BLOCK_BYTES):
                 target.write(block)
 
-    def remove_file(self, path: str) -> None:
-        """Removes a file of the tree; it may be gone already.
+    def put_directory(self, directory: pathlib.Path, path: str) -> None:
+        for source in sorted(file for file in directory.rglob("*") if file.is_file()):
+            self.put_file(source, f"{path}/{source.relative_to(directory).as_posix()}")
 
-        Raises:
-            OSError: it cannot be removed.
-        """
-        self._delete([path])
-
-    def put_version(self, directory: pathlib.Path, path: str, manifest: bytes) -> bool:
+    def put_version(
+        self, staged: str, names: Sequence[str], path: str, extra: Mapping[str, bytes]
+    ) -> bool:
         claim = self._claim(path)
         if claim is None:
             return False
         try:
             renewed = time.monotonic()
-            for source in _in_order(directory):
+            for name in sorted([*names, *extra], key=_order):
                 if time.monotonic() - renewed > _RENEW_SECONDS:
                     self._renew(claim)
                     renewed = time.monotonic()
-                self.put_file(source, f"{path}/{source.relative_to(directory).as_posix()}")
-            self.write(f"{path}/{MANIFEST}", manifest)
+                if name in extra:
+                    self.write(f"{path}/{name}", extra[name])
+                else:
+                    self._copy(f"{staged}/{name}", f"{path}/{name}")
         except ClaimLostError:
             # What is there may be another's by now.
             raise
         except Exception:
-            self.remove_version(path, directory)
+            self.remove_version(path)
             self._delete([claim])
             raise
         self._delete([claim])
         return True
 
-    def remove_version(self, path: str, aside: pathlib.Path) -> None:
+    def remove(self, path: str) -> None:
+        self._delete([f"{path}/{name}" for name in self.sizes(path)] or [path])
+
+    def remove_version(self, path: str, aside: str = "") -> None:
         names = [f"{path}/{name}" for name in self.sizes(path)]
         # Backwards: with the manifest it stops to be a version.
         last = [f"{path}/{name}" for name in reversed(_LAST)]
@@ -140,12 +147,23 @@ class BeamStorage:
             model, version, _ = name.split("/")
             path = f"serving/{model}/{version}"
             if str(MANIFEST) not in self.sizes(path):
-                self.remove_version(path, pathlib.Path())
+                self.remove_version(path)
             self._delete([f"{CLAIMS}/{name}"])
+
+    def remove_dead_runs(self, ttl: float) -> None:
+        """Removes the staging of runs that have written nothing there for `ttl` seconds."""
+        newest: dict[str, float] = {}
+        for name, entry in self._match(STAGING).items():
+            run, _, rest = name.partition("/")
+            if rest and run != pathlib.PurePosixPath(CLAIMS).name:
+                newest[run] = max(newest.get(run, 0.0), entry.last_updated_in_seconds)
+        for run, updated in newest.items():
+            if time.time() - updated >= ttl:
+                self.remove(f"{STAGING}/{run}")
 
     def require_writable(self) -> None:
         # Always the same name, so that a run that is killed here leaves one file at most.
-        probe = ".staging/probe"
+        probe = f"{STAGING}/probe"
         try:
             self.write(probe, _CLAIM)
             self._delete([probe])
@@ -195,7 +213,21 @@ class BeamStorage:
         except FileNotFoundError:
             raise
         except Exception as error:
+            if not self._exists(address):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address) from None
             raise OSError(f"{address}: cannot be read ({error})") from error
+
+    def _exists(self, address: str) -> bool:
+        with contextlib.suppress(Exception):  # Then it is the first error that tells.
+            return bool(FileSystems.exists(address))
+        return True
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copies a file within the tree, without it coming here where the filesystem can do so."""
+        try:
+            FileSystems.copy([self.address(source)], [self.address(target)])
+        except Exception as error:  # Every filesystem has errors of its own.
+            raise OSError(f"{self.address(target)}: cannot be written ({error})") from error
 
     def _match(self, path: str) -> dict[str, Any]:
         top = self.address(path)
@@ -216,7 +248,6 @@ class BeamStorage:
                 raise OSError(f"{left[0]}: cannot be removed ({error})") from error
 
 
-def _in_order(directory: pathlib.Path) -> list[pathlib.Path]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    first = [path for path in files if path.relative_to(directory).as_posix() not in _LAST]
-    return [*first, directory / "saved_model.pb"]
+def _order(name: str) -> tuple[int, str]:
+    """Sorts the files that make a directory a version behind all others."""
+    return (_LAST.index(name) + 1 if name in _LAST else 0, name)

@@ -1,24 +1,49 @@
 """Giving a version its number and putting it in place."""
 
 import dataclasses
-import pathlib
+import hashlib
+from collections.abc import Mapping
 
 from export.errors import UserError
 from serving_configs import (
     MANIFEST,
+    FileRecord,
     Manifest,
     ManifestError,
     next_version,
     parse_manifest,
-    record_files,
     render_manifest,
 )
 
-from .storage import Storage, open_storage, read
+from .base import Store, read
 
 
 class ReleaseError(UserError):
     """A version is refused by what is published already. Nothing was changed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedFiles:
+    """The files of a version that is to be published.
+
+    Attributes:
+        path: where the staged model is, in the store.
+        files: its files.
+        extra: further files and their content, such as the warm-up requests.
+    """
+
+    path: str
+    files: tuple[FileRecord, ...]
+    extra: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+    @property
+    def records(self) -> tuple[FileRecord, ...]:
+        """All files of the version but the manifest, in the order of their paths."""
+        extra = (
+            FileRecord(name, len(content), hashlib.sha256(content).hexdigest())
+            for name, content in self.extra.items()
+        )
+        return tuple(sorted([*self.files, *extra], key=lambda record: record.path.split("/")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +62,20 @@ class Release:
 
 
 def release(
-    directory: pathlib.Path,
-    publish_to: str,
+    store: Store,
+    staged: StagedFiles,
     draft: Manifest,
     version: int | None = None,
     allow_untrained: bool = False,
 ) -> Release:
     """Publishes a staged model under the next free number, or a given one.
 
-    Does nothing when its content is published already. A runner may do a step again that was
-    already done: the version that this run put in place is found by the run's name in its manifest.
+    Does nothing when its content is published already. A runner may repeat a step: the version
+    that this run put in place is recognised by the run's name in its manifest.
 
     Args:
-        directory: the staged model; on the filesystem of the tree where that is a local disk.
-        publish_to: root of the published tree.
+        store: of the tree.
+        staged: the model; it stays as it is.
         draft: all of the manifest but the number and the files.
         version: the number; None for the next free one.
         allow_untrained: lets weights that are not trained beside those that are.
@@ -59,49 +84,92 @@ def release(
         ReleaseError: the number has other content, or untrained weights would come beside trained.
         OSError: the tree can't be written, or the staged model can't be read.
     """
-    storage = open_storage(publish_to)
+    manifest = dataclasses.replace(draft, files=staged.records)
     base = f"serving/{draft.model}"
-    manifest = draft
     while True:
-        # Before the manifests: what another run publishes in between is seen in them, or its number
-        # is taken when this one wants it. The other way round, the same content could get two.
-        names = storage.children(base)
-        archived = _archived(storage, draft.model)
-        published = read_manifests(storage, draft.model)
-        for number, found in published.items():
-            if found is not None and found.run == draft.run:
-                return Release(number, storage.address(f"{base}/{number}"))
-        if manifest is draft:
-            manifest = dataclasses.replace(draft, files=record_files(directory))
-            if not manifest.files:
-                raise FileNotFoundError(f"{directory}: there is nothing to publish")
-        done = _published_before(published, manifest, version)
-        if done is not None:
-            return Release(done, storage.address(f"{base}/{done}"), new=False)
+        published = _Published.of(store, draft.model)
+        if (own := published.by_run(draft.run)) is not None:
+            return Release(own, store.address(f"{base}/{own}"))
+        if not staged.files:
+            raise FileNotFoundError(f"{store.address(staged.path)}: there is nothing to publish")
+        if (same := published.with_content(manifest, version)) is not None:
+            return Release(same, store.address(f"{base}/{same}"), new=False)
         if not allow_untrained and not draft.checkpoint.trained:
-            refuse_untrained(storage)
-        number = version or next_version([*names, *archived])
-        for name in names:
-            if name.isdecimal() and int(name) == number:
-                raise ReleaseError(
-                    f"{storage.address(base)}/{name} is there already, with other content; "
-                    "versions never change: publish with --version auto or another number"
-                )
+            refuse_untrained(store)
+        number = version or published.next_number()
+        if (taken := published.name_of(number)) is not None:
+            raise ReleaseError(
+                f"{store.address(base)}/{taken} is there already, with other content; "
+                "versions never change: publish with --version auto or another number"
+            )
         content = render_manifest(dataclasses.replace(manifest, version=number)).encode()
         path = f"{base}/{number}"
-        if storage.put_version(directory, path, content):
-            return Release(number, storage.address(path))
+        names = [record.path for record in staged.files]
+        if store.put_version(staged.path, names, path, {**staged.extra, str(MANIFEST): content}):
+            return Release(number, store.address(path))
         # Another run took the number in between.
 
 
-def read_manifests(storage: Storage, model: str) -> dict[int, Manifest | None]:
+@dataclasses.dataclass(frozen=True)
+class _Published:
+    """What is published of a model.
+
+    Attributes:
+        names: all that is in its base path.
+        archived: numbers whose archive is there, maybe of a version that is not: an address that
+            was published never gets other content.
+        manifests: by version; None for one that can't be used.
+    """
+
+    names: list[str]
+    archived: list[str]
+    manifests: dict[int, Manifest | None]
+
+    @classmethod
+    def of(cls, store: Store, model: str) -> "_Published":
+        # Names before manifests: what another run publishes in between is seen in the manifests,
+        # or its number is taken when this run claims it. The other way round, the same content
+        # could get two numbers.
+        names = store.children(f"serving/{model}")
+        archived = [
+            name.removesuffix(".tar.gz")
+            for publisher in store.children("hub")
+            if publisher != "docs"
+            for name in store.children(f"hub/{publisher}/{model}")
+        ]
+        return cls(names, archived, read_manifests(store, model))
+
+    def by_run(self, run: str) -> int | None:
+        """The version that a run published."""
+        found = (n for n, manifest in self.manifests.items() if manifest and manifest.run == run)
+        return next(found, None)
+
+    def with_content(self, manifest: Manifest, version: int | None) -> int | None:
+        """The version that has a content; of several the latest, or the one with the number."""
+        same = [
+            n for n, found in self.manifests.items() if found and found.content == manifest.content
+        ]
+        if version is not None:
+            return version if version in same else None
+        return max(same, default=None)
+
+    def next_number(self) -> int:
+        """A number that was never published."""
+        return next_version([*self.names, *self.archived])
+
+    def name_of(self, number: int) -> str | None:
+        """The name in the base path that stands for a number, such as `005`."""
+        return next((n for n in self.names if n.isdecimal() and int(n) == number), None)
+
+
+def read_manifests(store: Store, model: str) -> dict[int, Manifest | None]:
     """The versions of a model -> their manifests, None for one that can't be used."""
     manifests: dict[int, Manifest | None] = {}
-    for name in storage.children(f"serving/{model}"):
+    for name in store.children(f"serving/{model}"):
         if not name.isdecimal() or name != str(int(name)):
             continue
         try:
-            content = read(storage, f"serving/{model}/{name}/{MANIFEST}")
+            content = read(store, f"serving/{model}/{name}/{MANIFEST}")
             manifests[int(name)] = parse_manifest(content)
         except (FileNotFoundError, NotADirectoryError):
             continue  # Not a version, to our readers.
@@ -110,43 +178,17 @@ def read_manifests(storage: Storage, model: str) -> dict[int, Manifest | None]:
     return manifests
 
 
-def refuse_untrained(storage: Storage) -> None:
-    """Holds a tree of trained weights free of untrained ones.
+def refuse_untrained(store: Store) -> None:
+    """Keeps untrained weights out of a tree of trained ones.
 
     Raises:
         ReleaseError: the tree holds trained weights.
     """
-    for model in storage.children("serving"):
-        for version, manifest in read_manifests(storage, model).items():
+    for model in store.children("serving"):
+        for version, manifest in read_manifests(store, model).items():
             if manifest is not None and manifest.checkpoint.trained:
                 raise ReleaseError(
-                    f"the weights are not trained, and {storage.address('serving')}/{model}/"
+                    f"the weights are not trained, and {store.address('serving')}/{model}/"
                     f"{version} holds trained ones; publish to another tree, or with "
                     "--allow_untrained"
                 )
-
-
-def _published_before(
-    published: dict[int, Manifest | None], manifest: Manifest, version: int | None
-) -> int | None:
-    """The version that has the content; of several the latest."""
-    same = [
-        number
-        for number, found in published.items()
-        if found is not None and found.content == manifest.content
-    ]
-    if version is not None:
-        return version if version in same else None
-    return max(same, default=None)
-
-
-def _archived(storage: Storage, model: str) -> list[str]:
-    """Numbers whose archive is there, maybe of a version that is not: an address that was published
-    never gets other content.
-    """
-    return [
-        name.removesuffix(".tar.gz")
-        for publisher in storage.children("hub")
-        if publisher != "docs"
-        for name in storage.children(f"hub/{publisher}/{model}")
-    ]

@@ -1,121 +1,139 @@
-"""The staging area: a directory for each run, and the removal of what dead runs left there.
+"""Staging: what a run keeps in the store until it ends, for its workers to find.
 
-A run holds a lock on its directory, which goes with the process however that ends. A directory is
-stale when nobody holds it and nothing in it changed for the time to live: the lock tells a run that
-is long at one step from a dead one, and the time gives the workers of a dead run time to end.
+A worker has the code, its own disk and the store; nothing else has to be shared. Below
+`.staging/<run>/`:
+
+    models/<variant>/<attempt>/<model>/...   converted models; never altered
+    models/<variant>/record.json             the attempt that counts, written last
+    results/, progress/, report.json         small objects, each whole
+
+On a disk a converted model is renamed into staging and read there. On a filesystem of Beam's it is
+copied there once; a worker on another host copies it to its own disk once.
 """
 
 import contextlib
-import fcntl
-import os
+import dataclasses
 import pathlib
 import shutil
-import time
+import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from serving_configs import FileRecord
+
+from .area import Area
+from .base import STAGING, is_remote
+from .beam import BeamStore
+from .host_cache import HostCache
+from .local_area import local_area
+
+_ALIVE = "alive"
+_BEATS = 4
+"""How often a run says within the time to live that it is alive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Staging(Area):
+    """A run's part of the staging area.
+
+    Attributes:
+        scratch: a directory on the disk of each worker, for models while they are made or read;
+            None for the system's. A tree on a disk needs none.
+    """
+
+    scratch: str | None = None
+
+    @property
+    def run(self) -> str:
+        """The run's name, which no other run has."""
+        return pathlib.PurePosixPath(self.path).name
+
+    @contextlib.contextmanager
+    def directory(self) -> Iterator[pathlib.Path]:
+        """A new directory on this worker's disk; what is still in it at the end goes.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if is_remote(self.root):
+            directory = pathlib.Path(tempfile.mkdtemp(prefix="cait-", dir=self.scratch))
+        else:
+            directory = pathlib.Path(self.root, self.path, uuid.uuid4().hex)
+            directory.mkdir(parents=True)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def put_directory(self, directory: pathlib.Path, path: str) -> None:
+        """Moves a directory within `directory()` to a path of the area that nothing is at.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.store.put_directory(directory, f"{self.path}/{path}")
+        if is_remote(self.root):
+            # A later step on this host need not fetch it.
+            self._cache.keep(directory, f"{self.run}/{path}")
+
+    def fetch(self, path: str, files: Sequence[FileRecord]) -> pathlib.Path:
+        """A directory of the area on this worker's disk. Not to be written to.
+
+        Args:
+            path: the directory.
+            files: what is in it.
+
+        Raises:
+            OSError: it cannot be read, or is not what was put there.
+        """
+        if not is_remote(self.root):
+            return pathlib.Path(self.root, self.path, path)
+        return self._cache.fetch(self.store, f"{self.path}/{path}", files, f"{self.run}/{path}")
+
+    def remove_copies(self) -> None:
+        """Removes what this host keeps of the run."""
+        self._cache.remove(self.run)
+
+    @property
+    def _cache(self) -> HostCache:
+        return HostCache(self.scratch)
 
 
 @contextlib.contextmanager
-def staging_area(root: pathlib.Path, ttl: float) -> Iterator[pathlib.Path]:
-    """A directory for a run, which is gone afterwards; so is the staging area if nothing is in it.
+def staging_area(root: str, ttl: float, scratch: str | None = None) -> Iterator[Staging]:
+    """A run's staging, which is gone afterwards; so is the staging area if nothing is in it.
 
     Args:
-        root: the staging area; is made.
-        ttl: seconds after which what nobody holds is removed.
+        root: of the tree, a directory or a URL.
+        ttl: seconds after which what dead runs left behind is removed.
+        scratch: see `Staging`.
 
     Raises:
         OSError: it can't be written.
     """
-    directory = root / uuid.uuid4().hex
-    held = None
+    if not is_remote(root):
+        with local_area(pathlib.Path(root, STAGING), ttl) as directory:
+            yield Staging(root, f"{STAGING}/{directory.name}")
+        return
+    staging = Staging(root, f"{STAGING}/{uuid.uuid4().hex}", scratch)
+    store = BeamStore(root)
+    store.remove_dead_runs(ttl)
+    ended = threading.Event()
+
+    def stay_alive() -> None:
+        while not ended.wait(max(1.0, ttl / _BEATS)):
+            # A beat that fails is made up by the next one.
+            with contextlib.suppress(OSError):
+                staging.write(_ALIVE, b"alive\n")
+
+    staging.write(_ALIVE, b"alive\n")
+    thread = threading.Thread(target=stay_alive, daemon=True)
+    thread.start()
     try:
-        with _locked(root):
-            _remove_stale(root, ttl)
-            directory.mkdir()
-            held = _hold(directory)
-        yield directory
+        yield staging
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        if held is not None:
-            os.close(held)
-        _remove_if_empty(root)
-
-
-def _remove_stale(root: pathlib.Path, ttl: float) -> None:
-    for entry in root.iterdir():
-        # A run that ends removes its own meanwhile.
-        with contextlib.suppress(FileNotFoundError, BlockingIOError):
-            if time.time() - _newest(entry) < ttl:
-                continue
-            if not entry.is_dir() or entry.is_symlink():
-                entry.unlink()
-                continue
-            held = _hold(entry)
-            shutil.rmtree(entry, ignore_errors=True)
-            if held is not None:
-                os.close(held)
-
-
-def _newest(path: pathlib.Path) -> float:
-    """When anything in a tree changed last."""
-    return max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
-
-
-def _hold(directory: pathlib.Path) -> int | None:
-    """Locks a directory until the descriptor is closed.
-
-    Returns:
-        The descriptor, None where the filesystem has no locks: the time alone counts there.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-@contextlib.contextmanager
-def _locked(root: pathlib.Path) -> Iterator[None]:
-    """Keeps other runs from making, removing and cleaning directories of the staging area."""
-    while True:
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        except (FileNotFoundError, FileExistsError):
-            # Another run that ended removed it, unless something else is in the way.
-            if os.path.lexists(root) and not root.is_dir():
-                raise
-            continue
-        try:
-            with contextlib.suppress(OSError):  # No locks there.
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            # While this waited, the one before may have removed it.
-            if not _is(root, descriptor):
-                continue
-            yield
-            return
-        finally:
-            os.close(descriptor)
-
-
-def _is(path: pathlib.Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _remove_if_empty(root: pathlib.Path) -> None:
-    # Not empty: another run is at work there.
-    with contextlib.suppress(OSError):
-        if root.is_dir():
-            with _locked(root):
-                root.rmdir()
+        ended.set()
+        thread.join()
+        store.remove(staging.path)
+        staging.remove_copies()

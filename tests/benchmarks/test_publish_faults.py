@@ -24,13 +24,13 @@ def tree(tmp_path: pathlib.Path) -> Tree:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
-    with object_store(tmp_path_factory.mktemp("local") / "staging") as tree:
+def store() -> Iterator[Tree]:
+    with object_store() as tree:
         yield tree
 
 
 def below(store: Tree, name: str) -> Tree:
-    return Tree(f"{store.root}/{name}", f"{store.staging}-{name}", store.options)
+    return Tree(f"{store.root}/{name}", store.options)
 
 
 def test_killed_publishers_leave_no_half_version(tree, model):

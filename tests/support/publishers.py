@@ -12,10 +12,10 @@ import botocore.session  # type: ignore[import-untyped]
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.store.release import release
+from pipelines.store.base import Store, open_store
+from pipelines.store.release import StagedFiles, release
 from pipelines.store.staging import staging_area
-from pipelines.store.storage import Storage, open_storage
-from serving_configs import Manifest, Weights, contract_digest
+from serving_configs import Manifest, Weights, contract_digest, record_files
 from signatures import Geometry
 
 MODELS = ("cait_one", "cait_two")
@@ -31,27 +31,25 @@ class Tree:
 
     Attributes:
         root: a directory, or a URL.
-        staging: the staging area, on a local disk.
         options: Beam's flags for the filesystem.
     """
 
     root: str
-    staging: str
     options: tuple[str, ...] = ()
 
-    def open(self) -> Storage:
-        """Its storage, for this process."""
+    def open(self) -> Store:
+        """Its store, for this process."""
         FileSystems.set_options(PipelineOptions(list(self.options)))
-        return open_storage(self.root)
+        return open_store(self.root)
 
 
 def local_tree(root: pathlib.Path) -> Tree:
     """A tree on a disk."""
-    return Tree(str(root), str(root / ".staging"))
+    return Tree(str(root))
 
 
 @contextlib.contextmanager
-def object_store(staging: pathlib.Path) -> Iterator[Tree]:
+def object_store() -> Iterator[Tree]:
     """A tree in a bucket of an S3-compatible server on this machine, kept in memory."""
     import boto3  # type: ignore[import-untyped]
     from moto.server import ThreadedMotoServer
@@ -71,7 +69,6 @@ def object_store(staging: pathlib.Path) -> Iterator[Tree]:
         ).create_bucket(Bucket="published")
         yield Tree(
             "s3://published/tree",
-            str(staging),
             (
                 f"--s3_endpoint_url={url}",
                 "--s3_access_key_id=nobody",
@@ -101,22 +98,33 @@ def draft(model: str, run: str, trained: bool = True) -> Manifest:
 
 
 def publish(
-    tree: Tree, model: pathlib.Path, names: Sequence[str], content: str, ttl: float = 0.0
+    tree: Tree, model: pathlib.Path, names: Sequence[str], content: str, ttl: float = 3600.0
 ) -> list[int]:
     """Publishes a copy of a model under each name; its content is new if `content` is.
+
+    Args:
+        tree: where to.
+        model: the model's files.
+        names: of the models.
+        content: of a file in each.
+        ttl: seconds after which what dead publishers left is removed.
 
     Returns:
         The versions.
     """
     versions = []
-    storage = tree.open()
-    with staging_area(pathlib.Path(tree.staging), ttl) as staging:
-        storage.clean(ttl)
+    store = tree.open()
+    with staging_area(tree.root, ttl) as staging:
+        store.clean(ttl)
         for name in names:
-            staged = staging / name
-            shutil.copytree(model, staged)
-            (staged / "assets" / "content").write_text(content, encoding="utf-8")
-            versions.append(release(staged, tree.root, draft(name, staging.name)).version)
+            with staging.directory() as directory:
+                copy = directory / name
+                shutil.copytree(model, copy)
+                (copy / "assets" / "content").write_text(content, encoding="utf-8")
+                files = record_files(copy)
+                staging.put_directory(copy, f"models/{name}")
+            staged = StagedFiles(f"{staging.path}/models/{name}", files)
+            versions.append(release(store, staged, draft(name, staging.run)).version)
     return versions
 
 

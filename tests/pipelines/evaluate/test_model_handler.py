@@ -38,7 +38,7 @@ def save(path: pathlib.Path, module: Length) -> str:
 
 @pytest.fixture
 def paths(tmp_path: pathlib.Path) -> tuple[str, str]:
-    return save(tmp_path / "ten", Length(10)), save(tmp_path / "twenty", Length(20))
+    return save(tmp_path / "ten" / "1", Length(10)), save(tmp_path / "twenty" / "1", Length(20))
 
 
 def test_model_leaves_memory_before_another_one_is_loaded(paths, monkeypatch):
@@ -87,8 +87,10 @@ def test_thread_that_wants_another_model_waits_for_those_that_use_this_one(paths
 
 def task_on(path: str, images: list[tuple[bytes, int]], root: pathlib.Path) -> EvaluateTask:
     write_shard(root / "shard", images)
+    base = pathlib.Path(path).parent
     return EvaluateTask(
-        ServedModel("m", 1, "m", path, "0"), DataShard("shard", "0", str(root / "shard"))
+        ServedModel(base.name, 1, "m", str(base.parent), "0"),
+        DataShard("shard", "0", str(root / "shard")),
     )
 
 
@@ -126,7 +128,7 @@ def test_of_equal_logits_the_lower_class_comes_first(paths, tmp_path):
     ],
 )
 def test_what_cannot_be_counted_is_an_error_of_the_task(module, images, message, tmp_path):
-    path = save(tmp_path / "model", module)
+    path = save(tmp_path / "model" / "1", module)
     handler = EvaluateModelHandler(4)
     ((_, score),) = handler.run_inference([task_on(path, images, tmp_path)], handler.load_model())
     assert message in score.error

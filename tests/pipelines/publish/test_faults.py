@@ -20,24 +20,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def test_claim_of_a_dead_publisher_goes_and_a_live_one_stays(tmp_path, model):
-    with object_store(tmp_path / "staging") as tree:
-        storage = tree.open()
+    with object_store() as tree:
+        store = tree.open()
         # As left behind by a publisher that was killed before it wrote the manifest.
-        storage.write(f".staging/claims/{MODEL}/1/dead", b"claimed\n")
-        storage.write(f"serving/{MODEL}/1/saved_model.pb", b"x")
-        storage.write(f"serving/{MODEL}/1/variables/variables.index", b"x")
-        storage.clean(3600.0)
-        assert set(storage.sizes(".staging/claims")) == {f"{MODEL}/1/dead"}
+        store.write(f".staging/claims/{MODEL}/1/dead", b"claimed\n")
+        store.write(f"serving/{MODEL}/1/saved_model.pb", b"x")
+        store.write(f"serving/{MODEL}/1/variables/variables.index", b"x")
+        store.clean(3600.0)
+        assert set(store.sizes(".staging/claims")) == {f"{MODEL}/1/dead"}
         # Its number is not taken while it may be alive.
-        assert not storage.put_version(model, f"serving/{MODEL}/1", b"manifest")
-        storage.clean(0.0)
-        assert storage.children(f"serving/{MODEL}") == []
-        assert storage.sizes(".staging") == {}
+        assert not store.put_version("staged", ["saved_model.pb"], f"serving/{MODEL}/1", {})
+        store.clean(0.0)
+        assert store.children(f"serving/{MODEL}") == []
+        assert store.sizes(".staging") == {}
         assert publish(tree, model, [MODEL], "a") == [1]
         assert publish(tree, model, [MODEL], "a") == [1]
         assert verify([tree.root, *tree.options]) == 0
-        storage.remove_version(f"serving/{MODEL}/1", pathlib.Path())
-        assert storage.sizes("serving") == {}
+        store.remove_version(f"serving/{MODEL}/1", "")
+        assert store.sizes("serving") == {}
 
 
 # In a namespace of its own, with a filesystem that is full or not to be written.

@@ -46,13 +46,9 @@ def test_versions_are_published_once_numbered_as_asked_and_kept_as_named(publish
 def test_untrained_weights_are_refused_before_anything_is_made(
     publish_tiny, tiny_variant, tmp_path
 ):
-    from pipelines.store.release import release
-    from tests.support.publishers import draft
+    from tests.support.publishers import local_tree, publish, write_files
 
-    staged = tmp_path / "tree" / ".staging" / "m"
-    staged.mkdir(parents=True)
-    (staged / "saved_model.pb").write_text("trained")
-    release(staged, str(tmp_path / "tree"), draft("cait_one", "run"))
+    publish(local_tree(tmp_path / "tree"), write_files(tmp_path / "m"), ["cait_one"], "trained")
     weights = tmp_path / "weights"
     write_random_checkpoint(tiny_variant, weights / f"{TINY}.safetensors")
     for source in ("random", str(weights)):
@@ -86,10 +82,8 @@ def test_wrong_values_are_named(flag, value):
         parse([*FLAGS, "--publish_to", "tree", flag, value])
 
 
-def test_url_needs_a_staging_directory():
-    from export.errors import UserError
-
-    with pytest.raises(UserError, match="--staging_dir"):
-        parse([*FLAGS, "--publish_to", "s3://bucket/tree"])
+def test_url_may_have_a_directory_on_each_worker():
+    options, _ = parse([*FLAGS, "--publish_to", "s3://bucket/tree"])
+    assert options.staging_dir is None
     options, _ = parse([*FLAGS, "--publish_to", "s3://bucket/tree/", "--staging_dir", "/x"])
-    assert (options.publish_to, options.staging_root) == ("s3://bucket/tree", "/x/.staging")
+    assert (options.publish_to, options.staging_dir) == ("s3://bucket/tree", "/x")

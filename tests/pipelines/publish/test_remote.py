@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export import UserError
 from pipelines.publish.remote_configs import write_remote_configs
-from pipelines.store.beam import BeamStorage
+from pipelines.store.beam import BeamStore
 from pipelines.store.retention import remove_versions
 from pipelines.verify import main as verify
 from pipelines.verify import tree_problems
@@ -34,7 +34,7 @@ def read(path: str) -> bytes:
 
 
 def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
-    with object_store(tmp_path / "local" / "staging") as store:
+    with object_store() as store:
         flags = ("--staging_dir", str(tmp_path / "local"), "--heads", "features", *store.options)
         result = publish_tiny("--publish_to", store.root, *flags)
         assert result.status == 0, result.stderr
@@ -68,7 +68,7 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
         (entry,) = config.model_config_list.config
         assert entry.base_path == f"{store.root}/serving/{TINY}_fe"
         archive = tmp_path / "archive.tar.gz"
-        with BeamStorage(store.root).open(f"hub/cait/{TINY}_fe/1.tar.gz") as file:
+        with BeamStore(store.root).open(f"hub/cait/{TINY}_fe/1.tar.gz") as file:
             archive.write_bytes(file.read())
         extract_archive(archive, tmp_path / "extracted")
         for path in (tmp_path / "extracted").rglob("*"):
@@ -87,26 +87,31 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
 
 def test_configs_of_a_bucket_keep_labels_and_what_they_name(tiny_tree, tmp_path):
     name = f"{TINY}_fe"
-    with object_store(tmp_path / "staging") as store:
+    with object_store() as store:
         FileSystems.set_options(PipelineOptions(store.options))
         # The stand-in for S3 keeps its buckets as long as the process lives.
         root = f"{store.root}-with-labels"
-        storage = BeamStorage(root)
+        tree = BeamStore(root)
         source = tiny_tree / "serving" / name / "1"
         manifest = load_manifest(source)
 
         def put(version: int) -> None:
             of_version = render_manifest(dataclasses.replace(manifest, version=version))
-            assert storage.put_version(source, f"serving/{name}/{version}", of_version.encode())
+            names = [record.path for record in manifest.files]
+            if not tree.children("staged"):
+                for path in names:
+                    tree.put_file(source / path, f"staged/{path}")
+            extra = {str(MANIFEST): of_version.encode()}
+            assert tree.put_version("staged", names, f"serving/{name}/{version}", extra)
 
         def write() -> dict[str, int]:
-            write_remote_configs(storage, "cait", tmp_path)
+            write_remote_configs(tree, "cait", tmp_path)
             assert not (tmp_path / "configs").exists()
-            config = parse_models_config(storage.open(MODELS_CONFIG).read(), MODELS_CONFIG)
+            config = parse_models_config(tree.open(MODELS_CONFIG).read(), MODELS_CONFIG)
             return labels_of(config.model_config_list.config[0])
 
         # Nobody's version: it has no number.
-        storage.write(f"serving/{name}/new/{MANIFEST}", b"{}")
+        tree.write(f"serving/{name}/new/{MANIFEST}", b"{}")
         put(1)
         assert write() == {"canary": 1, "stable": 1}
         archive = FileSystems.match([f"{root}/hub/**.tar.gz"])[0].metadata_list[0]
@@ -117,36 +122,36 @@ def test_configs_of_a_bucket_keep_labels_and_what_they_name(tiny_tree, tmp_path)
         # What is there is not written again.
         assert archive in archives
         assert archive.size_in_bytes == archives[1].size_in_bytes > 0
-        assert remove_versions(storage, name, 1, tmp_path) == []
+        assert remove_versions(tree, name, 1, "") == []
 
         # Archives are verified where they are.
         path = f"hub/cait/{name}/2.tar.gz"
-        content = storage.open(path).read()
+        content = tree.open(path).read()
         for written, problem in ((content, None), (content[:-20], "damaged")):
-            storage.write(path, written)
-            problems = {p: found for p, found in tree_problems(storage) if p.startswith("hub/")}
+            tree.write(path, written)
+            problems = {p: found for p, found in tree_problems(tree) if p.startswith("hub/")}
             assert len(problems) == 2
             assert problems.pop(f"hub/cait/{name}/1.tar.gz") == []
             assert [problem in line for line in problems[path] if problem] == [True] * bool(problem)
-        storage.write(path, content)
+        tree.write(path, content)
 
         # Manifests that are no longer written go; what has another name stays.
         profiles = {f"deployment/kubernetes-xla/{of}.yaml" for of in (name, "somebody_elses")}
         for path in profiles:
-            storage.write(path, b"kind: Deployment\n")
+            tree.write(path, b"kind: Deployment\n")
         assert write() == {"canary": 1, "stable": 1}
         assert profiles & names_below(root) == {"deployment/kubernetes-xla/somebody_elses.yaml"}
 
-        text = storage.open(MODELS_CONFIG).read().decode()
-        storage.write(MODELS_CONFIG, text.replace("value: 1", "value: 2").encode())
+        text = tree.open(MODELS_CONFIG).read().decode()
+        tree.write(MODELS_CONFIG, text.replace("value: 1", "value: 2").encode())
         assert write() == {"canary": 2, "stable": 2}
-        assert remove_versions(storage, name, 1, tmp_path) == [1]
+        assert remove_versions(tree, name, 1, "") == [1]
 
-        storage.write(MODELS_CONFIG, b"no config")
+        tree.write(MODELS_CONFIG, b"no config")
         with pytest.raises(UserError, match=r"models\.config.*expected a ModelServerConfig"):
-            write_remote_configs(storage, "cait", tmp_path)
+            write_remote_configs(tree, "cait", tmp_path)
         with pytest.raises(UserError, match=r"s3://.*models\.config.*expected a ModelServerConfig"):
-            remove_versions(storage, name, 1, tmp_path)
+            remove_versions(tree, name, 1, "")
 
 
 def test_labels_of_a_url_are_not_edited(capsys):
@@ -158,7 +163,7 @@ def test_labels_of_a_url_are_not_edited(capsys):
 
 
 def test_a_bucket_that_is_not_there_is_named(publish_tiny, tmp_path):
-    with object_store(tmp_path / "local" / "staging") as store:
+    with object_store() as store:
         url = "s3://no-such-bucket/tree"
         flags = ("--staging_dir", str(tmp_path / "local"), *store.options)
         result = publish_tiny("--publish_to", url, *flags)

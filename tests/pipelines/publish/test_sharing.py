@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.publish import transforms
+from pipelines.publish import validate
 from pipelines.publish.command import main
 
 LONGEST = {"cait_m48_448", "cait_m36_384"}
@@ -28,13 +28,13 @@ def test_the_two_longest_variants_go_to_two_workers(
         given["convert"][threading.get_ident()].append(variant)
         raise ValueError("not wanted here")
 
-    def report_step(_: str, step: str, subject: str, seconds: float) -> None:
+    def report_step(_: object, step: str, subject: str, seconds: float) -> None:
         if step == "validate":
             both.wait()
             given[step][threading.get_ident()].append(subject.split()[0].removesuffix("_fe"))
 
     monkeypatch.setattr("export.convert.convert", convert)
-    monkeypatch.setattr(transforms, "report_step", report_step)
+    monkeypatch.setattr(validate, "report_step", report_step)
     status = main(
         [
             *("--variants", ",".join(VARIANTS), "--checkpoints", "random"),

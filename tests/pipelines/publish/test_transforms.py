@@ -13,19 +13,18 @@ from pipelines.elements import ConvertTask
 from pipelines.publish.context import PublishContext
 from pipelines.publish.options import parse
 from pipelines.publish.transforms import Convert, Publish, Report, Validate
+from pipelines.store.staging import Staging
 
 
-def context(tree: pathlib.Path, staging: pathlib.Path) -> PublishContext:
+def context(tree: pathlib.Path) -> PublishContext:
     flags = ["--variants", "all", "--checkpoints", "random", "--accuracy_gate", "off"]
     options, _ = parse([*flags, "--sample_shard", "none", "--publish_to", str(tree)])
-    return PublishContext(options=options, staging=staging)
+    return PublishContext(options=options, staging=Staging(str(tree), ".staging/run"))
 
 
 def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, shards):
-    staging = tmp_path / ".staging" / "run"
-    staging.mkdir(parents=True)
-    run = context(tmp_path, staging)
-    checkpoint = open_checkpoint(RandomSource(), tiny_variant, staging)
+    run = context(tmp_path)
+    checkpoint = open_checkpoint(RandomSource(), tiny_variant, tmp_path)
     tasks = [ConvertTask(tiny_variant, ("classifier", "features"), checkpoint)]
     pipeline = beam.Pipeline(runner=FnApiRunner())
     (
@@ -65,6 +64,6 @@ def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, s
 
 
 def test_transforms_and_elements_pickle(tmp_path: pathlib.Path):
-    run = context(tmp_path, tmp_path)
+    run = context(tmp_path)
     for transform in (Convert(run), Validate(run, ()), Publish(run), Report(run)):
         assert pickle.loads(pickle.dumps(transform)).__dict__.keys() == transform.__dict__.keys()

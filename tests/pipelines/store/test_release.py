@@ -1,5 +1,6 @@
 """Versions are put in place whole, once, and never on top of each other."""
 
+import dataclasses
 import os
 import pathlib
 import threading
@@ -7,12 +8,13 @@ import threading
 import pytest
 
 import pipelines.store.release
-from pipelines.store.release import Release, ReleaseError, release
-from pipelines.store.storage import LocalStorage
-from serving_configs import load_manifest, version_problems
+from pipelines.store.local import LocalStore
+from pipelines.store.release import Release, ReleaseError, StagedFiles, release
+from serving_configs import load_manifest, record_files, version_problems
 from tests.support.publishers import draft
 
 MODEL = "cait_one"
+NOTHING = StagedFiles("nowhere", ())
 
 
 @pytest.fixture
@@ -20,32 +22,32 @@ def tree(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "tree"
 
 
-def stage(tree: pathlib.Path, content: str, attempt: str = "a") -> pathlib.Path:
+def stage(tree: pathlib.Path, content: str, attempt: str = "a") -> StagedFiles:
     path = tree / ".staging" / attempt / MODEL
     (path / "variables").mkdir(parents=True)
-    (path / "assets.extra").mkdir()
     (path / "saved_model.pb").write_text(content)
     (path / "variables" / "variables.index").write_text(content)
-    return path
+    return StagedFiles(path.relative_to(tree).as_posix(), record_files(path))
 
 
 def publish(tree: pathlib.Path, content: str, run: str | None = None, **options) -> Release:
     run = run or f"run of {content}"
     staged = stage(tree, content, f"{run} {content}")
-    return release(staged, str(tree), draft(MODEL, run), **options)
+    return release(LocalStore(str(tree)), staged, draft(MODEL, run), **options)
 
 
 def names(tree: pathlib.Path) -> set[str]:
     return {path.name for path in (tree / "serving" / MODEL).iterdir()}
 
 
-def test_first_version_is_1_and_the_staged_directory_is_gone(tree):
+def test_first_version_is_1_and_the_staged_model_stays_as_it_is(tree):
     staged = stage(tree, "a")
-    released = release(staged, str(tree), draft(MODEL, "run"))
+    released = release(LocalStore(str(tree)), staged, draft(MODEL, "run"))
     assert released == Release(1, str(tree / "serving" / MODEL / "1"))
     path = pathlib.Path(released.path)
     assert (path / "variables" / "variables.index").read_text() == "a"
-    assert not staged.exists()
+    assert record_files(tree / staged.path) == staged.files
+    assert not (tree / staged.path / "assets.extra").exists()
     manifest = load_manifest(path)
     assert (manifest.model, manifest.version, manifest.run) == (MODEL, 1, "run")
     assert version_problems(path) == []
@@ -67,15 +69,15 @@ def test_number_of_an_archive_is_not_used_again(tree):
 def test_step_that_is_done_again_finds_its_version(tree):
     first = publish(tree, "a", run="run")
     assert publish(tree, "b", run="run") == first
-    # The staged directory is gone by then.
-    assert release(tree / "nowhere", str(tree), draft(MODEL, "run")) == first
+    # The staged files are gone by then.
+    assert release(LocalStore(str(tree)), NOTHING, draft(MODEL, "run")) == first
     assert (pathlib.Path(first.path) / "saved_model.pb").read_text() == "a"
     assert publish(tree, "c", run="another").version == 2
 
 
 def test_nothing_staged_is_nothing_published(tree):
     with pytest.raises(FileNotFoundError, match="nothing to publish"):
-        release(tree / "nowhere", str(tree), draft(MODEL, "run"))
+        release(LocalStore(str(tree)), NOTHING, draft(MODEL, "run"))
     assert not (tree / "serving").exists()
 
 
@@ -89,10 +91,12 @@ def test_same_content_is_published_once(tree):
 
 def test_what_is_written_for_servers_does_not_make_other_content(tree):
     publish(tree, "a")
-    staged = stage(tree, "a", "again")
-    (staged / "batching_params.pbtxt").write_text("max_batch_size { value: 4 }")
-    (staged / "assets.extra" / "tf_serving_warmup_requests").write_text("x")
-    assert not release(staged, str(tree), draft(MODEL, "later")).new
+    extra = {
+        "batching_params.pbtxt": b"max_batch_size { value: 4 }",
+        "assets.extra/tf_serving_warmup_requests": b"x",
+    }
+    staged = dataclasses.replace(stage(tree, "a", "again"), extra=extra)
+    assert not release(LocalStore(str(tree)), staged, draft(MODEL, "later")).new
 
 
 def test_number_that_was_asked_for(tree):
@@ -142,9 +146,9 @@ def test_untrained_weights_do_not_come_beside_trained_ones(tree):
     staged = stage(tree, "untrained", "u")
     untrained = draft("cait_two", "run", trained=False)
     with pytest.raises(ReleaseError, match="--allow_untrained"):
-        release(staged, str(tree), untrained)
+        release(LocalStore(str(tree)), staged, untrained)
     assert not (tree / "serving" / "cait_two").exists()
-    assert release(staged, str(tree), untrained, allow_untrained=True).version == 1
+    assert release(LocalStore(str(tree)), staged, untrained, allow_untrained=True).version == 1
     # Trained weights may come beside untrained ones.
     assert publish(tree, "more").version == 2
 
@@ -152,7 +156,7 @@ def test_untrained_weights_do_not_come_beside_trained_ones(tree):
 def test_untrained_weights_fill_a_tree_of_their_own(tree):
     for content in ("a", "b"):
         staged = stage(tree, content, content)
-        release(staged, str(tree), draft(MODEL, content, trained=False))
+        release(LocalStore(str(tree)), staged, draft(MODEL, content, trained=False))
     assert names(tree) == {"1", "2"}
 
 
@@ -163,7 +167,7 @@ def test_runs_at_once_get_versions_of_their_own(tree):
 
     def run(i: int) -> None:
         barrier.wait()
-        released.append((i, release(staged[i], str(tree), draft(MODEL, f"run {i}"))))
+        released.append((i, release(LocalStore(str(tree)), staged[i], draft(MODEL, f"run {i}"))))
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(len(staged))]
     for thread in threads:
@@ -185,7 +189,7 @@ def test_runs_at_once_with_the_same_content_publish_one_version(tree):
 
     def run(i: int) -> None:
         barrier.wait()
-        released.append(release(staged[i], str(tree), draft(MODEL, f"run {i}")))
+        released.append(release(LocalStore(str(tree)), staged[i], draft(MODEL, f"run {i}")))
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(len(staged))]
     for thread in threads:
@@ -204,12 +208,12 @@ def test_same_content_that_comes_after_the_look_is_published_once(tree, monkeypa
     def look_then_other(*arguments):
         found = look(*arguments)
         monkeypatch.setattr(pipelines.store.release, "read_manifests", look)
-        if staged[1].exists():
-            assert release(staged[1], str(tree), draft(MODEL, "other")).version == 1
+        if not (tree / "serving").exists():
+            assert release(LocalStore(str(tree)), staged[1], draft(MODEL, "other")).version == 1
         return found
 
     monkeypatch.setattr(pipelines.store.release, "read_manifests", look_then_other)
-    late = release(staged[0], str(tree), draft(MODEL, "late"))
+    late = release(LocalStore(str(tree)), staged[0], draft(MODEL, "late"))
     assert (late.version, late.new) == (1, False)
     assert names(tree) == {"1"}
 
@@ -230,18 +234,28 @@ def test_files_are_on_the_disk_before_the_version_is_in_place(tree, monkeypatch)
     staged = stage(tree, "a")
     monkeypatch.setattr(os, "fsync", recording_fsync)
     monkeypatch.setattr(pathlib.Path, "rename", recording_rename)
-    release(staged, str(tree), draft(MODEL, "run"))
+    release(LocalStore(str(tree)), staged, draft(MODEL, "run"))
     place = calls.index("rename")
-    inside = ["", "saved_model.pb", "assets.extra/manifest.json", "variables/variables.index"]
-    assert {str(staged / name) for name in inside} <= set(calls[:place])
+    inside = ("saved_model.pb", "assets.extra/manifest.json", "variables/variables.index")
+    (top,) = {call.removesuffix(f"/{inside[0]}") for call in calls if call.endswith(inside[0])}
+    assert {top, *(f"{top}/{name}" for name in inside)} <= set(calls[:place])
     assert calls[place + 1 :] == [str(tree / "serving" / MODEL)]
     assert str(tree / "serving") in calls[:place]
 
 
+def test_a_model_is_copied_where_there_are_no_hard_links(tree, monkeypatch):
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    path = pathlib.Path(publish(tree, "a").path)
+    assert version_problems(path) == []
+
+
 def test_small_files_are_replaced_whole(tree):
-    storage = LocalStorage(str(tree))
-    storage.write("a/b", b"one")
-    storage.write("a/b", b"two")
-    assert storage.children("a") == ["b"]
-    with storage.open("a/b") as file:
+    store = LocalStore(str(tree))
+    store.write("a/b", b"one")
+    store.write("a/b", b"two")
+    assert store.children("a") == ["b"]
+    with store.open("a/b") as file:
         assert file.read() == b"two"

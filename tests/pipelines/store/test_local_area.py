@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pipelines.store.staging import staging_area
+from pipelines.store.local_area import local_area
 
 HOUR = 3600.0
 
@@ -31,7 +31,7 @@ def dead_run(root: pathlib.Path, name: str = "dead") -> pathlib.Path:
 
 
 def test_directory_is_there_and_then_gone_with_the_area(root):
-    with staging_area(root, HOUR) as directory:
+    with local_area(root, HOUR) as directory:
         assert directory.parent == root
         (directory / "file").write_text("x")
     assert not root.exists()
@@ -40,7 +40,7 @@ def test_directory_is_there_and_then_gone_with_the_area(root):
 
 def test_directory_goes_when_the_run_fails(root):
     def fail() -> None:
-        with staging_area(root, HOUR) as directory:
+        with local_area(root, HOUR) as directory:
             (directory / "file").write_text("x")
             raise RuntimeError
 
@@ -54,7 +54,7 @@ def test_what_is_stale_goes_and_what_is_fresh_stays(root):
     (root / "stray").write_text("x")
     make_old(old)
     make_old(root / "stray")
-    with staging_area(root, HOUR):
+    with local_area(root, HOUR):
         assert not old.exists()
         assert not (root / "stray").exists()
         assert fresh.exists()
@@ -66,15 +66,15 @@ def test_directory_whose_files_still_change_is_fresh(root):
     make_old(run)
     (run / "attempt" / "variables").write_text("from a worker that is still at it")
     make_old(run / "attempt" / "saved_model.pb")
-    with staging_area(root, HOUR):
+    with local_area(root, HOUR):
         assert run.exists()
 
 
 def test_live_run_stays_however_old_it_is(root):
-    with staging_area(root, 0.0) as live:
+    with local_area(root, 0.0) as live:
         (live / "file").write_text("x")
         make_old(live)
-        with staging_area(root, 0.0) as other:
+        with local_area(root, 0.0) as other:
             assert live.exists()
             assert other != live
         assert (live / "file").exists()
@@ -82,7 +82,7 @@ def test_live_run_stays_however_old_it_is(root):
 
 
 def _hold(root: str, connection) -> None:
-    with staging_area(pathlib.Path(root), HOUR) as directory:
+    with local_area(pathlib.Path(root), HOUR) as directory:
         connection.send(str(directory))
         connection.recv()
 
@@ -94,12 +94,12 @@ def test_run_that_was_killed_is_stale_once_it_is_old(root):
     process.start()
     directory = pathlib.Path(ours.recv())
     make_old(directory)
-    with staging_area(root, HOUR):
+    with local_area(root, HOUR):
         assert directory.exists()
     process.kill()
     process.join()
     assert directory.exists()
-    with staging_area(root, HOUR):
+    with local_area(root, HOUR):
         assert not directory.exists()
     assert not root.exists()
 
@@ -112,7 +112,7 @@ def test_runs_that_come_and_go_at_once_do_not_disturb_each_other(root):
         try:
             barrier.wait()
             for _ in range(40):
-                with staging_area(root, 0.0) as directory:
+                with local_area(root, 0.0) as directory:
                     (directory / "file").write_text("x")
                     assert (directory / "file").read_text() == "x"
         except BaseException as error:

@@ -1,0 +1,95 @@
+"""Checkpoints of a job: from every source of `export`, and from Beam's filesystems.
+
+What travels to a worker is where a checkpoint came from and its digest. A worker that does not
+find the file gets it from there.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+
+from export.checkpoints.hub import HubSource
+from export.checkpoints.sources import (
+    Checkpoint,
+    CheckpointSource,
+    RandomSource,
+    checkpoint_source,
+    file_names,
+    only_file,
+)
+from export.errors import CheckpointError
+from export.variants import Variant
+
+from ..runtime.files import cache_directory, find_files, is_url, local_copy
+
+_HUB = "hf://"
+
+
+@dataclasses.dataclass(frozen=True)
+class UrlSource:
+    """A directory, or a glob, of files as in `FileSource`, on one of Beam's filesystems.
+
+    Attributes:
+        pattern: the URL of the directory or the glob.
+    """
+
+    pattern: str
+    trained: bool = True
+
+    def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
+        """Copies a variant's file to this host's disk, unless it has been."""
+        try:
+            found = find_files(self.pattern) or find_files(f"{self.pattern.rstrip('/')}/*")
+            stamps = {file.address: file.stamp for file in found}
+            address = only_file(self.pattern, list(stamps), file_names(variant))
+            return local_copy(address, stamps[address]), address
+        except OSError as error:
+            raise CheckpointError(f"--checkpoints {self.pattern}: {error}") from None
+
+
+def open_source(value: str, revision: str | None = None) -> CheckpointSource:
+    """The source that a value of `--checkpoints` names.
+
+    Args:
+        value: `hf`, `random`, a directory or a glob; local, or a URL.
+        revision: branch, tag or commit of the hub's repositories.
+
+    Raises:
+        UserError: there is a revision, and the weights are not the hub's.
+    """
+    source = checkpoint_source(value, revision)
+    return UrlSource(value) if is_url(value) else source
+
+
+def on_this_worker(checkpoint: Checkpoint, variant: Variant) -> Checkpoint:
+    """A checkpoint whose file is on this host's disk.
+
+    Raises:
+        CheckpointError: the file cannot be had here, or is not the one that the job began with.
+    """
+    if os.path.isfile(checkpoint.path):
+        return checkpoint
+    path, _ = _source_of(checkpoint).locate(variant, cache_directory() / checkpoint.sha256[:32])
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != checkpoint.sha256:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.source}: SHA-256 {digest} on this worker; expected "
+            f"{checkpoint.sha256}, as when the job began; run the job again"
+        )
+    return dataclasses.replace(checkpoint, path=str(path))
+
+
+def _source_of(checkpoint: Checkpoint) -> CheckpointSource:
+    if checkpoint.source == "random":
+        return RandomSource()
+    if checkpoint.source.startswith(_HUB):
+        commit = checkpoint.source.removeprefix(_HUB).split("@", 1)[1].split("/", 1)[0]
+        return HubSource(commit)
+    if is_url(checkpoint.source):
+        return UrlSource(checkpoint.source)
+    raise CheckpointError(
+        f"checkpoint {checkpoint.path}: not on this worker; expected --checkpoints with a URL that "
+        "every worker can read, or a directory that all of them share"
+    )

@@ -1,0 +1,127 @@
+"""A published tree as a release sees it, on a local disk or on any of Beam's filesystems.
+
+Paths are relative to the root, with `/` between their parts, as `serving_configs.tree` makes them.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO, Protocol
+
+STAGING = ".staging"
+"""Where runs keep what is not published yet: `<run>/` below it."""
+
+
+class Store(Protocol):
+    """Where a published tree lies."""
+
+    def address(self, path: str) -> str:
+        """The path as a user names it."""
+
+    def children(self, path: str) -> list[str]:
+        """Names directly below a path, sorted; none where there is nothing."""
+
+    def sizes(self, path: str) -> dict[str, int]:
+        """Every file below a path, by its path from there -> its size in bytes."""
+
+    def open(self, path: str) -> BinaryIO:
+        """Opens a file for reading.
+
+        Raises:
+            OSError: it is not there or cannot be read.
+        """
+
+    def write(self, path: str, content: bytes) -> None:
+        """Puts a file in place, whole, over one that may be there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+
+    def put_directory(self, directory: pathlib.Path, path: str) -> None:
+        """Moves the files of a directory to a path that nothing is at.
+
+        Args:
+            directory: where it is now; on the tree's own filesystem if that is a disk.
+            path: where to.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+
+    def put_version(
+        self, staged: str, names: Sequence[str], path: str, extra: Mapping[str, bytes]
+    ) -> bool:
+        """Puts a version in place, so that no reader ever takes half of it for a version.
+
+        Args:
+            staged: path of the staged model. Its files stay as they are.
+            names: the files, by their paths from there.
+            path: where to, such as `serving/<model>/<version>`.
+            extra: further files of the version, the manifest among them.
+
+        Returns:
+            False when another publisher took the path; nothing was changed then.
+
+        Raises:
+            OSError: it cannot be written; what was written is gone again, or no version to any
+                reader.
+        """
+
+    def remove_version(self, path: str, aside: str) -> None:
+        """Takes a version away, so that no reader ever takes what is left for a version.
+
+        Args:
+            path: the version.
+            aside: path of the run's staging directory.
+        """
+
+    def remove(self, path: str) -> None:
+        """Removes a file, or all files below a path; they may be gone already.
+
+        Raises:
+            OSError: one cannot be removed.
+        """
+
+    def clean(self, ttl: float) -> None:
+        """Removes what publishers that died left behind, once it is older than `ttl` seconds."""
+
+    def require_writable(self) -> None:
+        """Tries whether files can be put there, and leaves none.
+
+        Raises:
+            UserError: they can't.
+        """
+
+
+def open_store(root: str) -> Store:
+    """The store of a tree.
+
+    Args:
+        root: a local path, or a URL of one of Beam's filesystems.
+
+    Raises:
+        UserError: there is no such filesystem.
+    """
+    if not is_remote(root):
+        from .local import LocalStore
+
+        return LocalStore(root)
+    # Here, because a publisher to a local disk has no need of Beam's filesystems.
+    from .beam import BeamStore
+
+    return BeamStore(root)
+
+
+def is_remote(root: str) -> bool:
+    """Whether a tree is on one of Beam's filesystems, not on a local disk."""
+    return "://" in root
+
+
+def read(store: Store, path: str) -> bytes:
+    """The whole of a small file.
+
+    Raises:
+        OSError: it is not there or cannot be read.
+    """
+    with store.open(path) as file:
+        return file.read()
