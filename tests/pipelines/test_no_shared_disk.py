@@ -1,0 +1,162 @@
+"""Jobs whose inputs and outputs are all in an object store, and workers that find finished work."""
+
+import dataclasses
+import json
+import pathlib
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+
+import export.convert
+from export.checkpoints.sources import RandomSource, open_checkpoint, write_random_checkpoint
+from export.errors import CheckpointError
+from pipelines.data.checkpoints import on_this_worker, open_source
+from pipelines.data.shards import plan_shards
+from pipelines.elements import ConvertTask, StagedVariant
+from pipelines.evaluate.command import main as evaluate
+from pipelines.publish import validate
+from pipelines.publish.context import PublishContext
+from pipelines.publish.convert import convert_variant
+from pipelines.publish.options import parse
+from pipelines.publish.validate import validate_variant
+from pipelines.runtime.files import find_files, local_copy, read_bytes
+from pipelines.store.staging import Staging
+from pipelines.verify import main as verify
+from tests.support.labelled_records import write_shard
+from tests.support.publishers import Tree, object_store
+from tests.support.trees import TINY
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Tree]:
+    with object_store() as tree:
+        yield tree
+
+
+@pytest.fixture
+def tree(bucket: Tree, request: pytest.FixtureRequest, tmp_path, monkeypatch) -> Tree:
+    of_test = Tree(f"{bucket.root}/{request.node.name}", bucket.options)
+    of_test.open()
+    # What this host keeps of earlier tests is not found.
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return of_test
+
+
+def test_a_job_reads_and_writes_addresses_alone(publish_tiny, tiny_variant, tree, tmp_path, data):
+    store = tree.open()
+    write_random_checkpoint(tiny_variant, tmp_path / "weights")
+    store.write(f"in/{TINY}.safetensors", (tmp_path / "weights").read_bytes())
+    for path in sorted(data.glob("sample-shard-*")):
+        store.write(f"in/{path.name}", path.read_bytes())
+    result = publish_tiny(
+        *("--checkpoints", f"{tree.root}/in", "--sample_shard", f"{tree.root}/in/sample-shard-*"),
+        *("--publish_to", f"{tree.root}/out", "--staging_dir", str(tmp_path), *tree.options),
+    )
+    assert result.status == 0, result.stderr
+    assert verify([f"{tree.root}/out", *tree.options]) == 0
+    report = json.loads(store.open("out/report.json").read())
+    assert {model["checkpoint"]["source"] for model in report["models"]} == {
+        f"{tree.root}/in/{TINY}.safetensors"
+    }
+
+    photo = (data / "photos" / "cat.jpg").read_bytes()
+    write_shard(tmp_path / "records", [(photo, 3), (photo, 4)])
+    store.write("in/records", (tmp_path / "records").read_bytes())
+    for label in range(2):
+        store.write(f"in/folder/{label}/cat.jpg", photo)
+        store.write(f"in/folder/{label}/notes.txt", b"no image")
+    for images in ("in/records", "in/folder"):
+        status = evaluate(
+            [
+                *("--models", f"{tree.root}/out/serving", "--data", f"{tree.root}/{images}"),
+                *("--output", f"{tree.root}/figures", *tree.options),
+            ]
+        )
+        assert status == 0
+        (entry,) = json.loads(store.open("figures/evaluation.json").read())["models"]
+        assert (entry["model"], entry["images"]) == (TINY, 2)
+    names = set(store.sizes("figures"))
+    assert {"evaluation.json", "evaluation.md", "evaluation.csv"} < names
+    assert not [name for name in names if name.startswith(".run-")]
+
+
+@pytest.fixture
+def task(tiny_variant, tmp_path) -> ConvertTask:
+    checkpoint = open_checkpoint(RandomSource(), tiny_variant, tmp_path / "weights")
+    return ConvertTask(tiny_variant, ("classifier", "features"), checkpoint)
+
+
+def context(root: str, *flags: str) -> PublishContext:
+    options, _ = parse(
+        ["--checkpoints", "random", "--sample_shard", "x", "--publish_to", root, *flags]
+    )
+    return PublishContext(options=options, staging=Staging(root, ".staging/run"))
+
+
+@pytest.mark.parametrize("where", ["disk", "store"])
+def test_a_repeated_step_finds_its_work(task, tree, tmp_path, shards, monkeypatch, where):
+    run = context(str(tmp_path / "tree") if where == "disk" else tree.root)
+    staged = convert_variant(task, run)
+    (shard, *_) = plan_shards([shards])
+    results = validate_variant(staged, shard, run)
+    assert [result.error for result in results] == ["", ""]
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the work is done again")
+
+    monkeypatch.setattr(export.convert, "convert", fail)
+    monkeypatch.setattr(validate, "PreparedShard", fail)
+    assert convert_variant(task, run) == staged
+    assert validate_variant(staged, shard, run) == results
+    run.staging.remove()
+    run.staging.remove_copies()
+
+
+def test_work_that_failed_is_not_kept(task, tmp_path, shards, monkeypatch):
+    run = context(str(tmp_path / "tree"))
+    staged = convert_variant(task, run)
+    broken = StagedVariant(
+        tuple(dataclasses.replace(model, path="models/nowhere") for model in staged.models)
+    )
+    (shard, *_) = plan_shards([shards])
+    assert all(result.error for result in validate_variant(broken, shard, run))
+    assert not any(result.error for result in validate_variant(staged, shard, run))
+
+
+def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_variant, monkeypatch):
+    elsewhere = dataclasses.replace(task.checkpoint, path="/elsewhere/weights.safetensors")
+    made = on_this_worker(elsewhere, tiny_variant)
+    assert pathlib.Path(made.path).read_bytes() == pathlib.Path(task.checkpoint.path).read_bytes()
+    other = dataclasses.replace(elsewhere, sha256="0" * 64)
+    with pytest.raises(CheckpointError, match=r"checkpoint random: SHA-256 .* on this worker"):
+        on_this_worker(other, tiny_variant)
+    lost = dataclasses.replace(elsewhere, source="/elsewhere/weights.safetensors")
+    with pytest.raises(CheckpointError, match="not on this worker; expected --checkpoints with a"):
+        on_this_worker(lost, tiny_variant)
+
+    store = tree.open()
+    content = pathlib.Path(task.checkpoint.path).read_bytes()
+    store.write(f"w/{TINY}.safetensors", content)
+    remote = open_checkpoint(open_source(f"{tree.root}/w/*.safetensors"), tiny_variant, made.path)
+    fetched = on_this_worker(dataclasses.replace(remote, path="/elsewhere"), tiny_variant)
+    assert pathlib.Path(fetched.path).read_bytes() == content
+    with pytest.raises(
+        CheckpointError, match=rf"no file {TINY}\.safetensors or TINY_32\.pth there"
+    ):
+        open_checkpoint(open_source(f"{tree.root}/none"), tiny_variant, made.path)
+
+
+def test_a_file_that_has_changed_is_copied_again(tree):
+    store = tree.open()
+    stamps = []
+    for content in (b"one", b"two"):
+        store.write("file", content)
+        (found,) = find_files(f"{tree.root}/file")
+        stamps.append(found.stamp)
+        assert local_copy(found.address, found.stamp).read_bytes() == content
+        assert read_bytes(found.address) == content
+    assert stamps[0] != stamps[1]
+    with pytest.raises(OSError, match="cannot be read"):
+        local_copy(f"{tree.root}/none")
