@@ -1,8 +1,8 @@
 """Clients of published models, and a development server with TF Serving's API.
 
 Imports `signatures` and `serving_configs`. The rooms: page -> attention -> client; attention and
-page start a model server; `errors`, `tensors` and `text_proto` are shared. Nothing that is
-imported from here loads TensorFlow.
+page start a model server; `command_line`, `errors`, `tensors` and `text_proto` are shared.
+Nothing that is imported from here loads TensorFlow.
 """
 
 from .errors import Code, ServingError

@@ -36,11 +36,11 @@ ROOMS: dict[str, set[str]] = {
     "pipelines.gate": {"data", "elements", "runtime"},
     "pipelines.publish": {"data", "elements", "gate", "runtime", "store"},
     "pipelines.evaluate": {"data", "gate", "runtime", "store"},
-    "serving.client": {"errors", "tensors"},
-    "serving.model_server": {"errors", "tensors", "text_proto"},
+    "serving.client": {"command_line", "errors", "tensors"},
+    "serving.model_server": {"command_line", "errors", "tensors", "text_proto"},
     # A SavedModel that no server has loaded, and a server of its own.
-    "serving.attention": {"client", "errors", "model_server"},
-    "serving.page": {"attention", "client", "errors", "model_server"},
+    "serving.attention": {"client", "command_line", "errors", "model_server"},
+    "serving.page": {"attention", "client", "command_line", "errors", "model_server"},
 }
 # The same for the rooms of the server; each may also import what `serving` shares.
 SERVER_ROOMS: dict[str, set[str]] = {

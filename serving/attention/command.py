@@ -1,23 +1,23 @@
 """A picture of where a model looks: `python -m serving.attention photo.jpg --model cait_xxs24_224`.
 
-It asks a model server, or runs a SavedModel in this process. `serving.attention.maps` has the
-numbers, `serving.attention.figure` the drawing.
+The command calls a model server, or runs a SavedModel in this process. `serving.attention.maps`
+computes the maps, `serving.attention.figure` draws them.
 """
 
 import argparse
 import contextlib
-import importlib.util
-import os
 import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
+from serving_configs.tree.atomic import write_atomically
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.quiet import load_tensorflow
 
 from ..client.channels import SERVER
+from ..command_line import CommandParser, UsageError, add_server_flags, fail, require_matplotlib
 
 if TYPE_CHECKING:
     from .models import AttentionModel
@@ -25,43 +25,21 @@ if TYPE_CHECKING:
 FORMS: dict[str, Literal["png", "svg"]] = {".png": "png", ".svg": "svg"}
 
 
-class _UsageError(ValueError):
-    """A command line that is wrong; the message is one line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = CommandParser(
         prog,
-        allow_abbrev=False,
-        description="Draws where a model looks in a photograph. It asks a model server, or runs\n"
-        "a SavedModel in this process.",
-        epilog="example, asking a server on this machine:\n"
+        description="Draws where a model looks in a photograph. The command calls a model server,\n"
+        "or runs a SavedModel in this process.",
+        epilog="example, with a server on this machine:\n"
         "  %(prog)s photo.jpg --model cait_xxs24_224 --output attention.png",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photograph", type=pathlib.Path, help="JPEG or PNG, of any size")
+    add_server_flags(parser, SERVER, "a call")
     parser.add_argument(
-        "--server",
-        metavar="HOST:PORT",
-        help=f"address of a model server's gRPC port (default: {SERVER})",
-    )
-    parser.add_argument(
-        "--model", metavar="NAME", help="name of a model that the server has (needed with a server)"
+        "--model", metavar="NAME", help="name of a model of the server (needed with a server)"
     )
     parser.add_argument(
         "--model_version", metavar="N", type=int, help="its version (default: the latest)"
-    )
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=float,
-        default=300.0,
-        help="seconds for a call (default: %(default)s)",
     )
     parser.add_argument(
         "--saved_model",
@@ -100,19 +78,18 @@ def _patch(text: str) -> tuple[int, int]:
 
 def _parse(argv: Sequence[str], prog: str) -> argparse.Namespace:
     flags = _parser(prog).parse_args(argv)
-    if importlib.util.find_spec("matplotlib") is None:
-        raise _UsageError("matplotlib is not installed; run pip install 'cait-serving[pictures]'")
+    require_matplotlib("pictures")
     if flags.saved_model is not None:
         if any(value is not None for value in (flags.server, flags.model, flags.model_version)):
-            raise _UsageError("--saved_model goes without --server, --model and --model_version")
+            raise UsageError("--saved_model goes without --server, --model and --model_version")
     elif flags.model is None:
-        raise _UsageError("--model NAME (of a server) or --saved_model DIR is needed")
+        raise UsageError("--model NAME (of a server) or --saved_model DIR is needed")
     if (flags.self_attention is None) != (flags.patch is None):
-        raise _UsageError("--self_attention and --patch are given together")
+        raise UsageError("--self_attention and --patch are needed together")
     if flags.output.suffix.lower() not in FORMS:
-        raise _UsageError(f"--output={flags.output}: the name has to end in .png or .svg")
+        raise UsageError(f"--output={flags.output}: the name has to end in .png or .svg")
     if not flags.output.parent.is_dir():
-        raise _UsageError(f"--output={flags.output}: no such directory: {flags.output.parent}")
+        raise UsageError(f"--output={flags.output}: no such directory: {flags.output.parent}")
     return flags
 
 
@@ -120,29 +97,44 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
     """Draws the picture of one photograph.
 
     Args:
-        argv: the arguments; those of the process if there are none.
-        prog: the command as its help writes it.
+        argv: arguments; by default those of the process.
+        prog: name of the command in its help.
 
     Returns:
         The exit status: 0, or 2 with one line about what is wrong and nothing written.
     """
     try:
         flags = _parse(sys.argv[1:] if argv is None else argv, prog)
-        encoded = flags.photograph.read_bytes()
-        check_image_header(encoded)
-    except _UsageError as error:
-        return _refuse(str(error))
-    except ImageHeaderError as error:
-        return _refuse(f"{flags.photograph}: {error}")
+        encoded = _read(flags.photograph)
+        # Native decoders log what is wrong with an image; this command prints it.
+        load_tensorflow(log_level=3)
+        picture = _picture(flags, encoded)
+        write_atomically(flags.output, picture)
+    except UsageError as error:
+        return fail("attention", error)
     except OSError as error:
-        return _refuse(f"{flags.photograph}: {error.strerror}")
-    # Native decoders log what is wrong with an image; this command prints it.
-    load_tensorflow(log_level=3)
+        return fail("attention", f"--output={flags.output}: {error.strerror}")
+    print(f"attention: {flags.output}")
+    return 0
+
+
+def _read(photograph: pathlib.Path) -> bytes:
+    try:
+        encoded = photograph.read_bytes()
+        check_image_header(encoded)
+    except ImageHeaderError as error:
+        raise UsageError(f"{photograph}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{photograph}: {error.strerror}") from error
+    return encoded
+
+
+def _picture(flags: argparse.Namespace, encoded: bytes) -> bytes:
     from .models import AttentionError, loaded_model, served_model
     from .photograph import UnreadableImageError
 
-    try:
-        with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        try:
             if flags.saved_model is not None:
                 model = stack.enter_context(loaded_model(flags.saved_model))
             else:
@@ -150,24 +142,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
                 model = stack.enter_context(
                     served_model(server, flags.model, flags.model_version, flags.timeout)
                 )
-            picture = _picture(flags, encoded, model)
-    except UnreadableImageError as error:
-        return _refuse(f"{flags.photograph}: {error}")
-    except (AttentionError, _UsageError) as error:
-        return _refuse(str(error))
-    # Beside it first: whoever looks at the file meanwhile sees the old one or the new one.
-    staged = flags.output.with_name(f".{flags.output.name}.{os.getpid()}")
-    try:
-        staged.write_bytes(picture)
-        staged.replace(flags.output)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        return _refuse(f"--output={flags.output}: {error.strerror}")
-    print(f"attention: {flags.output}")
-    return 0
+            return _picture_of(flags, encoded, model)
+        except UnreadableImageError as error:
+            raise UsageError(f"{flags.photograph}: {error}") from error
+        except AttentionError as error:
+            raise UsageError(str(error)) from error
 
 
-def _picture(flags: argparse.Namespace, encoded: bytes, model: "AttentionModel") -> bytes:
+def _picture_of(flags: argparse.Namespace, encoded: bytes, model: "AttentionModel") -> bytes:
     from .figure import PatchAttention, draw, render
     from .maps import patch_attention_maps
     from .photograph import read_photograph
@@ -178,19 +160,14 @@ def _picture(flags: argparse.Namespace, encoded: bytes, model: "AttentionModel")
     if flags.self_attention is not None:
         blocks = model.self_attention_blocks()
         if not 0 <= flags.self_attention < blocks:
-            raise _UsageError(f"--self_attention={flags.self_attention}: 0 to {blocks - 1}")
+            raise UsageError(f"--self_attention={flags.self_attention}: 0 to {blocks - 1}")
         row, column = flags.patch
         attention = model.self_attention(photograph, flags.self_attention)
         try:
             maps = patch_attention_maps(attention, row, column)
         except ValueError as error:
-            raise _UsageError(f"--patch: {error}") from error
+            raise UsageError(f"--patch: {error}") from error
         patch = PatchAttention(flags.self_attention, row, column, maps)
     version = "" if model.version is None else f" version {model.version}"
     figure = draw(f"{flags.photograph.name}, {model.name}{version}", photograph, result, patch)
     return render(figure, FORMS[flags.output.suffix.lower()])
-
-
-def _refuse(message: str) -> int:
-    print(f"attention: {message}", file=sys.stderr)
-    return 2

@@ -4,13 +4,13 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 
+from ..command_line import CommandParser, fail, positive_seconds
 from ..errors import Code
 from .blocking import Client
 from .calls import FailedImagesError, blames_inputs
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.clien
     if report.text:
         print(report.text)
     for problem in report.problems:
-        print(f"client: {_one_line(problem)}", file=sys.stderr)
+        fail("client", problem)
     return 2 if report.problems else 0
 
 
@@ -142,7 +142,7 @@ def _status(client: Client, _: list[_Photo], as_json: bool) -> _Report:
     return _Report(
         "\n".join(
             f"{entry.version}  {entry.state}"
-            + (f"  {_one_line(entry.error)}" if entry.error else "")
+            + (f"  {' '.join(entry.error.split())}" if entry.error else "")
             for entry in versions
         )
     )
@@ -169,20 +169,14 @@ def _shape(shape: tuple[int | None, ...] | None) -> str:
 
 
 def _failed(error: Exception, status: int) -> int:
-    text = str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        text = f"{error.filename}: {error.strerror}"
-    print(f"client: {_one_line(text)}", file=sys.stderr)
-    return status
+        return fail("client", f"{error.filename}: {error.strerror}", status)
+    return fail("client", error, status)
 
 
 def _described(error: ClientError) -> str:
     message = reason(error.message)
     return str(ClientError(error.code, message, error.server, error.model))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _tls(options: argparse.Namespace) -> Tls | None:
@@ -194,13 +188,8 @@ def _tls(options: argparse.Namespace) -> Tls | None:
     return None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
-    common = _Parser(add_help=False)
+    common = CommandParser(add_help=False)
     common.add_argument(
         "--server", metavar="HOST:PORT", default=SERVER, help="its gRPC port (default: %(default)s)"
     )
@@ -215,7 +204,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     common.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=positive_seconds,
         default=TIMEOUT,
         help="seconds for a call (default: %(default)s)",
     )
@@ -236,14 +225,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="NAME",
         help="name that the server's certificate is for (default: of --server)",
     )
-    parser = _Parser(
+    parser = CommandParser(
         prog,
-        allow_abbrev=False,
-        description="Asks a model server about photos, or about a model that it has.",
-        epilog="example, asking a server on this machine:\n"
+        description="Calls a model server: classifies photos, or describes a model of the server.",
+        epilog="example, with a server on this machine:\n"
         "  %(prog)s classify --model cait_xxs24_224 photo.jpg\n\n"
-        "Exit status: 0, 2 for what you can put right, 1 when the server failed.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "Exit status: 0, 2 for what you can correct, 1 when the server failed.",
     )
     commands = parser.add_subparsers(required=True, metavar="classify|status|metadata")
     for name, command, text, photo in (
@@ -254,24 +241,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
             name,
             parents=[common],
-            allow_abbrev=False,
             help=text,
             description=f"Prints {text}.",
             epilog=f"example:\n  %(prog)s --model cait_xxs24_224{photo}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(command=command)
         if command is _classify:
             added.add_argument("photos", nargs="+", metavar="PHOTO", help="a JPEG or PNG")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    # Not a number is not more than nothing either.
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
-    return seconds

@@ -14,8 +14,10 @@ from importlib.metadata import version
 
 from signatures.quiet import load_tensorflow
 
+from ..command_line import UsageError, fail
 from ..errors import Code, ServingError
-from .flags import PROG, FlagError, Options, parse_flags
+from .flags import PROG, Options, parse_flags
+from .launch import SERVING_GRPC
 from .server import ModelServer
 
 
@@ -31,9 +33,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """
     try:
         options = parse_flags(sys.argv[1:] if argv is None else argv, prog)
-    except FlagError as error:
-        print(f"model_server: {error}", file=sys.stderr)
-        return 2
+    except UsageError as error:
+        return fail("model_server", error)
     if options.version:
         print(f"TensorFlow ModelServer: cait-serving, API {version('tensorflow-serving-api')}")
         print(f"TensorFlow Library: {version('tensorflow')}")
@@ -56,9 +57,8 @@ def _serve(options: Options, ended: threading.Event) -> int:
             server.stop(0)
         if error.code == Code.CANCELLED and ended.is_set():
             return 0
-        print(f"model_server: failed to start: {error}", file=sys.stderr)
-        return 1
-    print(f"model_server: serving gRPC on {options.host}:{port}", flush=True)
+        return fail("model_server", f"failed to start: {error}", 1)
+    print(f"{SERVING_GRPC}{options.host}:{port}", flush=True)
     if options.rest_api_port:
         print(f"model_server: serving REST on {options.host}:{options.rest_api_port}", flush=True)
     ended.wait()

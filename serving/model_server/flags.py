@@ -7,8 +7,8 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import NoReturn
 
+from ..command_line import CommandParser, UsageError
 from .flag_help import DESCRIPTION, EXAMPLE, GROUPS
 
 # Flags of the real server that this one does not have.
@@ -38,10 +38,6 @@ _FLAGS_OF_THE_REAL_ONE = frozenset(
         "xla_gpu_compilation_enabled",
     )
 )
-
-
-class FlagError(ValueError):
-    """A command line that is wrong; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +90,15 @@ class Options:
         """Checks the flags together.
 
         Raises:
-            FlagError: what is wrong, in one line.
+            UsageError: what is wrong, in one line.
         """
         for name in ("port", "rest_api_port"):
             if not 0 <= getattr(self, name) <= 65535:
-                raise FlagError(f"--{name}={getattr(self, name)}: not a port")
+                raise UsageError(f"--{name}={getattr(self, name)}: not a port")
         if self.rest_api_port and self.rest_api_port == self.port:
-            raise FlagError(f"--rest_api_port={self.rest_api_port}: the same as --port")
+            raise UsageError(f"--rest_api_port={self.rest_api_port}: the same as --port")
         if self.monitoring_config_file and not self.rest_api_port:
-            raise FlagError(
+            raise UsageError(
                 "--monitoring_config_file is set without --rest_api_port, where the metrics would "
                 "be read"
             )
@@ -115,25 +111,25 @@ class Options:
             "tensorflow_inter_op_parallelism",
         ):
             if getattr(self, name) < 0:
-                raise FlagError(f"--{name}={getattr(self, name)}: negative")
+                raise UsageError(f"--{name}={getattr(self, name)}: negative")
         for name in ("grpc_max_threads", "rest_api_num_threads"):
             if getattr(self, name) < 1:
-                raise FlagError(f"--{name}={getattr(self, name)}: not positive")
+                raise UsageError(f"--{name}={getattr(self, name)}: not positive")
         if (
             self.tensorflow_session_parallelism
             and self.tensorflow_intra_op_parallelism
             and self.tensorflow_inter_op_parallelism
         ):
-            raise FlagError(
+            raise UsageError(
                 "either --tensorflow_session_parallelism or the two of "
                 "--tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism, not all"
             )
         if self.batching_parameters_file and not self.enable_batching:
-            raise FlagError(
+            raise UsageError(
                 "--batching_parameters_file is set without setting --enable_batching to true"
             )
         if not (self.version or self.model_base_path or self.model_config_file):
-            raise FlagError("--model_base_path or --model_config_file is needed")
+            raise UsageError("--model_base_path or --model_config_file is needed")
 
     @property
     def parallelism(self) -> tuple[int, int]:
@@ -156,33 +152,26 @@ def parse_flags(argv: Sequence[str], prog: str = PROG) -> Options:
         prog: the command as its help writes it.
 
     Raises:
-        FlagError: a flag or a value is wrong; one line.
+        UsageError: a flag or a value is wrong; one line.
         SystemExit: after `--help`.
     """
     parsed, rest = _parser(prog).parse_known_args(argv)
     for argument in rest:
         name = argument.removeprefix("--").partition("=")[0]
         if argument.startswith("--") and name in _FLAGS_OF_THE_REAL_ONE:
-            raise FlagError(
+            raise UsageError(
                 f"--{name}: a flag of tensorflow_model_server that this server does not have"
             )
-        raise FlagError(f"unknown argument: {argument}")
+        raise UsageError(f"unknown argument: {argument}")
     return Options(**vars(parsed))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise FlagError(message)
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = CommandParser(
         prog,
         usage="%(prog)s (--model_base_path=DIR | --model_config_file=FILE) [flags]",
-        allow_abbrev=False,
         description=DESCRIPTION,
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     defaults = {field.name: field.default for field in dataclasses.fields(Options)}
     for title, flags in GROUPS.items():

@@ -117,11 +117,11 @@ class ModelServer:
         return unloaded and answered
 
     def _read_config(self) -> "ModelServerConfig":
-        from .servables.config import read_config, single_model_config
+        from .servables.config import models_config, read_config
 
         if self._options.model_config_file:
             return read_config(self._options.model_config_file)
-        return single_model_config(self._options.model_name, self._options.model_base_path)
+        return models_config({self._options.model_name: self._options.model_base_path})
 
     def _poll_config(self) -> None:
         wait = self._options.model_config_file_poll_wait_seconds

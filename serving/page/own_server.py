@@ -1,55 +1,40 @@
-"""A model server of the page's own: a child process over a published tree."""
+"""The page's own model server: a child process over a published tree."""
 
+import contextlib
 import pathlib
-import subprocess
+import re
 import tempfile
-import threading
 from collections.abc import Sequence
 
-from google.protobuf import text_format
-from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+from serving_configs.server.models_config import as_text
 
 from ..attention.models import AttentionError
-from ..model_server.launch import own_server_command, own_server_environment
-from ..model_server.servables.config import PLATFORM
-from ..model_server.server import GRACE
-
-_READY = "model_server: serving gRPC on "
+from ..model_server.launch import SERVING_GRPC, last_line, own_server_command, process_with_log
+from ..model_server.servables.config import models_config
 
 
 class OwnServer:
-    """Starts a server at once and does not wait for it.
+    """Starts a server and does not wait until it serves.
 
     Args:
         root: directory of the models' base paths.
-        names: which of them are served, each in its latest version.
+        names: the models to serve, each in its latest version.
     """
 
     def __init__(self, root: pathlib.Path, names: Sequence[str]) -> None:
         self._names = names
-        config = ModelServerConfig()
-        for name in names:
-            config.model_config_list.config.add(
-                name=name, base_path=str((root / name).resolve()), model_platform=PLATFORM
-            )
-        self._directory = tempfile.TemporaryDirectory(prefix="page-")
-        path = pathlib.Path(self._directory.name) / "models.config"
-        path.write_text(text_format.MessageToString(config), encoding="utf-8")
-        self._errors = (path.parent / "errors").open("w+", encoding="utf-8", errors="replace")
         self._address = ""
-        self._process = subprocess.Popen(
-            [*own_server_command(), "--port=0", f"--model_config_file={path}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env=own_server_environment(),
-        )
-        self._reader = threading.Thread(target=self._read, name="own-server", daemon=True)
-        self._reader.start()
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="page-"))
+            config = pathlib.Path(scratch) / "models.config"
+            base_paths = {name: str((root / name).resolve()) for name in names}
+            config.write_text(as_text(models_config(base_paths)), encoding="utf-8")
+            command = [*own_server_command(), "--port=0", f"--model_config_file={config}"]
+            self._process, self._log = stack.enter_context(process_with_log(command))
+            self._stack = stack.pop_all()
 
     def address(self) -> str:
-        """Where it serves.
+        """The server's address.
 
         Raises:
             AttentionError: "loading", it does not serve yet; "away", it has ended.
@@ -57,35 +42,18 @@ class OwnServer:
         status = self._process.poll()
         if status is not None:
             raise AttentionError(
-                "away", f"the model server ended with status {status}: {self._last_error()}"
+                "away", f"the model server ended with status {status}: {last_line(self._log)}"
             )
         if not self._address:
-            raise AttentionError(
-                "loading", f"the model server is starting: it loads {', '.join(self._names)}"
-            )
+            log = self._log.read_text(encoding="utf-8", errors="replace")
+            match = re.search(rf"^{re.escape(SERVING_GRPC)}(.+)\n", log, re.MULTILINE)
+            if match is None:
+                raise AttentionError(
+                    "loading", f"the model server is starting: it loads {', '.join(self._names)}"
+                )
+            self._address = match[1]
         return self._address
 
     def close(self) -> None:
-        """Ends it."""
-        self._process.terminate()
-        try:
-            self._process.wait(GRACE + 10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._reader.join()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._errors.close()
-        self._directory.cleanup()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(_READY):
-                self._address = line.removeprefix(_READY).strip()
-
-    def _last_error(self) -> str:
-        self._errors.seek(0)
-        lines = [line for line in self._errors.read().splitlines() if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+        """Ends the server."""
+        self._stack.close()

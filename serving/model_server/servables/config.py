@@ -4,22 +4,28 @@ Source: `server_core.cc` and `server.cc` of tensorflow/serving's model_servers.
 """
 
 import re
+from collections.abc import Mapping
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
+from serving_configs.server.models_config import PLATFORM
+
 from ...errors import ServingError, failed_precondition, invalid_argument
 from ...text_proto import read_text_proto
-
-PLATFORM = "tensorflow"
 
 _MODEL_TYPE_TENSORFLOW = 1
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9.]*://")
 
 
-def single_model_config(name: str, base_path: str) -> ModelServerConfig:
-    """The config of `--model_name` and `--model_base_path`."""
+def models_config(base_paths: Mapping[str, str]) -> ModelServerConfig:
+    """A config that serves the latest version of each model.
+
+    Args:
+        base_paths: name of a model -> its base path.
+    """
     config = ModelServerConfig()
-    config.model_config_list.config.add(name=name, base_path=base_path, model_platform=PLATFORM)
+    for name, base_path in base_paths.items():
+        config.model_config_list.config.add(name=name, base_path=base_path, model_platform=PLATFORM)
     return config
 
 

@@ -294,7 +294,7 @@ def test_what_is_wrong_is_said_in_one_line(
         for arguments, message in {
             (photo,): "--model NAME (of a server) or --saved_model DIR is needed",
             (photo, "--model=cait", "--saved_model=x"): "--saved_model goes without --server",
-            (photo, *cait, "--patch=0,0"): "--self_attention and --patch are given together",
+            (photo, *cait, "--patch=0,0"): "--self_attention and --patch are needed together",
             (photo, *cait, "--patch=0;0"): "not ROW,COL: '0;0'",
             (photo, *cait, "--output=x.jpg"): "--output=x.jpg: the name has to end in .png or .svg",
             (photo, *cait, "--output=no/x.png"): "no such directory: no",

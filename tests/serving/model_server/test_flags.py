@@ -2,8 +2,9 @@
 
 import pytest
 
+from serving.command_line import UsageError
 from serving.model_server.__main__ import main
-from serving.model_server.flags import FlagError, Options, parse_flags
+from serving.model_server.flags import Options, parse_flags
 
 BASE = "--model_base_path=/m"
 
@@ -105,7 +106,7 @@ def test_wrong_flags(flags: list[str], message: str, capsys: pytest.CaptureFixtu
 
 
 def test_nothing_to_serve() -> None:
-    with pytest.raises(FlagError, match="--model_base_path or --model_config_file is needed"):
+    with pytest.raises(UsageError, match="--model_base_path or --model_config_file is needed"):
         parse_flags([])
 
 

@@ -189,11 +189,11 @@ def test_what_is_wrong_with_the_flags_is_said_in_one_line(
         taken.listen()
         port = taken.getsockname()[1]
         for arguments, message in {
-            ("--published=x", "--server=y"): "--published starts a server of its own",
-            ("--published=x", "--models_from=y"): "--published has its models' names itself",
-            ("--published=x",): "--published=x: no directory x/serving; see make export",
+            ("--published=x", "--server=y"): "--published starts its own server",
+            ("--published=x", "--models_from=y"): "--published names its models itself",
+            ("--published=x",): "--published=x: no directory x/serving; run make export",
             ("--published=.", "--models=cait,other"): "--models: other not in serving: cait",
-            (): "build/published/serving: not there; name the server's models with --models",
+            (): "build/published/serving does not exist; name the server's models with --models",
             ("--models_from=text.config",): "Invalid protobuf file: 'text.config'",
             ("--models=m", f"--port={port}"): f"--port={port}: Address already in use",
             ("--models=m", "--port=65536"): "--port=65536: not a port",

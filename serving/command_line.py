@@ -1,0 +1,80 @@
+"""What the commands of `serving` share: the parser, flags, and how they fail."""
+
+import argparse
+import importlib.util
+import math
+import sys
+from typing import Any, NoReturn
+
+
+class UsageError(ValueError):
+    """A wrong command line; the message is one line."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that takes whole flag names only, keeps its help's lines, and raises its errors."""
+
+    def __init__(self, prog: str | None = None, **arguments: Any) -> None:
+        super().__init__(
+            prog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **arguments,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses a command line.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(message)
+
+
+def add_server_flags(parser: argparse.ArgumentParser, server: str, timed: str) -> None:
+    """Adds `--server` and `--timeout`, for commands that also run without a given server.
+
+    Args:
+        parser: the command's.
+        server: the address that the command takes where `--server` is left out.
+        timed: what the timeout limits.
+    """
+    parser.add_argument(
+        "--server",
+        metavar="HOST:PORT",
+        help=f"address of a model server's gRPC port (default: {server})",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=positive_seconds,
+        default=300.0,
+        help=f"seconds for {timed} (default: %(default)s)",
+    )
+
+
+def positive_seconds(text: str) -> float:
+    """The type of a flag in seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+    return seconds
+
+
+def require_matplotlib(extra: str) -> None:
+    """Checks that Matplotlib is installed, which an extra of the distribution brings.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(f"matplotlib is not installed; run pip install 'cait-serving[{extra}]'")
+
+
+def fail(command: str, message: object, status: int = 2) -> int:
+    """Prints why a command failed, in one line, and returns its exit status."""
+    print(f"{command}: {' '.join(str(message).split())}", file=sys.stderr)
+    return status
