@@ -20,12 +20,12 @@ from tensorflow_serving.apis import (
 )
 
 from ..errors import Code, ServingError, cut, error_from, not_serialisable
-from .calls.classify import classify
+from .calls.classify import CLASSIFY
 from .calls.metadata import get_model_metadata
 from .calls.model_service import get_model_status, handle_reload_config
 from .calls.multi_inference import multi_inference
 from .calls.predict import predict
-from .calls.regress import regress
+from .calls.regress import REGRESS
 from .servables.core import ServerCore
 
 _log = logging.getLogger(__name__)
@@ -40,8 +40,8 @@ Observer = Callable[[str, Any, Code, float], None]
 _CALLS: dict[str, dict[str, tuple[type[Message], Call]]] = {
     PREDICTION_SERVICE: {
         "Predict": (predict_pb2.PredictRequest, predict),
-        "Classify": (classification_pb2.ClassificationRequest, classify),
-        "Regress": (regression_pb2.RegressionRequest, regress),
+        "Classify": (classification_pb2.ClassificationRequest, CLASSIFY.answer),
+        "Regress": (regression_pb2.RegressionRequest, REGRESS.answer),
         "MultiInference": (inference_pb2.MultiInferenceRequest, multi_inference),
         "GetModelMetadata": (get_model_metadata_pb2.GetModelMetadataRequest, get_model_metadata),
     },

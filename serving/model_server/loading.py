@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from signatures.warmup import REQUESTS
+
 from .servables.servable import Loader, Servable, SessionSettings, load_servable
-from .warmup import REQUESTS, warm_up
+from .warmup import warm_up
 
 Wrapper = Callable[[Servable, pathlib.Path], Servable]
 """Puts something in front of a version that was loaded from this directory, such as batching."""

@@ -11,17 +11,25 @@ from collections.abc import Callable
 from typing import Any
 
 import prometheus_client
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from prometheus_client.metrics import MetricWrapperBase
 
 from serving_configs.server.monitoring import METRICS_PATH
 
 from ..errors import Code, error_from, invalid_argument
-from ..text_proto import read_text_proto
+from ..text_proto import message_class, read_text_proto
 
-_BOOL = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
-_STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
-_MESSAGE = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+_MonitoringConfig = message_class(
+    "MonitoringConfig",
+    """
+    message PrometheusConfig {
+      bool enable = 1;
+      string path = 2;
+    }
+    message MonitoringConfig {
+      PrometheusConfig prometheus_config = 1;
+    }
+    """,
+)
 # From 10 microseconds to about 20 minutes.
 _BUCKETS = [10 * 1.8**power for power in range(33)]
 _COUNTED = ("Predict", "Classify", "Regress")
@@ -43,7 +51,7 @@ def metrics_path(config_file: str) -> str | None:
     """
     if not config_file:
         return None
-    config = read_text_proto(config_file, _config_class()()).prometheus_config
+    config = read_text_proto(config_file, _MonitoringConfig()).prometheus_config
     if not config.enable:
         return None
     if config.path and not config.path.startswith("/"):
@@ -162,25 +170,3 @@ def _escaped(label: str, value: str) -> str:
     if label == "le" and value != "+Inf":
         return f"{float(value):g}"
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _config_class() -> Any:
-    """`MonitoringConfig`, which tensorflow-serving-api does not carry."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="monitoring_config.proto", package="tensorflow.serving", syntax="proto3"
-    )
-    prometheus = file.message_type.add(name="PrometheusConfig")
-    prometheus.field.add(name="enable", number=1, type=_BOOL)
-    prometheus.field.add(name="path", number=2, type=_STRING)
-    monitoring = file.message_type.add(name="MonitoringConfig")
-    monitoring.field.add(
-        name="prometheus_config",
-        number=1,
-        type=_MESSAGE,
-        type_name=".tensorflow.serving.PrometheusConfig",
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName("tensorflow.serving.MonitoringConfig")
-    )

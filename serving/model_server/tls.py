@@ -1,6 +1,4 @@
-"""TLS of the server: `--ssl_config_file`, an `SSLConfig` as text, with the PEM text in it.
-
-tensorflow-serving-api does not carry the message, so it is made here, in a pool of its own.
+"""TLS of the server: `--ssl_config_file`, the text of an `SSLConfig` that contains PEM text.
 
 Source: `ssl_config.proto`, and `BuildServerCredentialsFromSSLConfigFile` in server.cc, of
 tensorflow/serving.
@@ -11,32 +9,36 @@ from concurrent import futures
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from signatures.quiet import hidden_native_stderr
 
 from ..errors import invalid_argument
-from ..text_proto import read_text_proto
+from ..text_proto import message_class, read_text_proto
 
-_FIELDS = {
-    "server_key": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    "server_cert": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    "custom_ca": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
-    "client_verify": descriptor_pb2.FieldDescriptorProto.TYPE_BOOL,
-}
+_SslConfig = message_class(
+    "SSLConfig",
+    """
+    message SSLConfig {
+      string server_key = 1;
+      string server_cert = 2;
+      string custom_ca = 3;
+      bool client_verify = 4;
+    }
+    """,
+)
 
 
 def read_credentials(path: str) -> Any:
     """The credentials of a server.
 
-    `server_key` and `server_cert` are its own. With `client_verify` a client needs a certificate
-    that `custom_ca` has signed; without it clients are not asked for one.
+    `server_key` and `server_cert` belong to the server. With `client_verify` a client needs a
+    certificate that `custom_ca` has signed; otherwise it needs none.
 
     Raises:
-        ServingError: the file cannot be read, or is not an `SSLConfig`, or what is in it is not
-            what it should be. The real server ends in the same cases, or serves nobody.
+        ServingError: the file cannot be read, is not an `SSLConfig`, or has malformed fields. The
+            real server ends in the same cases, or refuses every connection.
     """
-    config = read_text_proto(path, _message_class()())
+    config = read_text_proto(path, _SslConfig())
     for field in ("server_key", "server_cert"):
         if not getattr(config, field):
             raise invalid_argument(f"{path}: {field} is empty; the PEM text itself goes there")
@@ -52,7 +54,7 @@ def read_credentials(path: str) -> Any:
         config.custom_ca.encode() or None,
         config.client_verify,
     )
-    if not _taken(credentials):
+    if not _usable(credentials):
         raise invalid_argument(
             f"{path}: server_key and server_cert: not a private key and its certificate in PEM "
             "format"
@@ -60,8 +62,8 @@ def read_credentials(path: str) -> Any:
     return credentials
 
 
-def _taken(credentials: Any) -> bool:
-    """Whether gRPC can serve with them, which it says in no other way than by failing to listen."""
+def _usable(credentials: Any) -> bool:
+    """Whether gRPC can serve with the credentials, which it reports only on listening."""
     with futures.ThreadPoolExecutor(1) as unused, hidden_native_stderr():
         server = grpc.server(unused)
         try:
@@ -71,17 +73,3 @@ def _taken(credentials: Any) -> bool:
         finally:
             server.stop(None).wait()
     return True
-
-
-def _message_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="ssl_config.proto", package="tensorflow.serving", syntax="proto3"
-    )
-    message = file.message_type.add(name="SSLConfig")
-    for number, (name, kind) in enumerate(_FIELDS.items(), 1):
-        message.field.add(name=name, number=number, type=kind)
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName("tensorflow.serving.SSLConfig")
-    )

@@ -1,4 +1,4 @@
-"""Warm-up: requests that come with a version, run before it is available.
+"""Warm-up: requests in a version's files, run before the version is available.
 
 Source: `saved_model_warmup.cc` and `saved_model_warmup_util.cc` of tensorflow/serving's servables.
 """
@@ -9,31 +9,28 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
+from signatures.warmup import MOST_RECORDS, REQUESTS
+
 from ..errors import Code, ServingError, invalid_argument
-from .calls.classify import run_classify
+from .calls.classify import CLASSIFY
 from .calls.multi_inference import run_multi_inference
 from .calls.predict import run_predict
-from .calls.regress import run_regress
+from .calls.regress import REGRESS
 from .servables.servable import Servable
-
-REQUESTS = pathlib.PurePosixPath("assets.extra/tf_serving_warmup_requests")
-"""The file inside a version: a TFRecord of `PredictionLog`."""
-
-MOST_RECORDS = 1000
 
 
 def warm_up(servable: Servable, directory: pathlib.Path) -> int:
-    """Runs the requests that came with a version.
+    """Runs the warm-up requests of a version.
 
     Args:
-        servable: the version, loaded; with batching in front of it if it is to be batched.
-        directory: the version's.
+        servable: the loaded version, with its batching.
+        directory: the version's directory.
 
     Returns:
-        How many there were; 0 without a file.
+        The number of requests; 0 without a file.
 
     Raises:
-        ServingError: the first failure: of a request, of the file, or too many records.
+        ServingError: a request failed, the file is damaged, or it has too many records.
     """
     path = directory / REQUESTS
     if not path.is_file():
@@ -66,9 +63,9 @@ def _run(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     if kind == "predict_log":
         run_predict(servable, log.predict_log.request)
     elif kind == "classify_log":
-        run_classify(servable, log.classify_log.request)
+        CLASSIFY.run(servable, log.classify_log.request)
     elif kind == "regress_log":
-        run_regress(servable, log.regress_log.request)
+        REGRESS.run(servable, log.regress_log.request)
     elif kind == "multi_inference_log":
         run_multi_inference(servable, log.multi_inference_log.request)
     elif kind is not None:

@@ -1,7 +1,5 @@
 """How requests are batched: the text proto `BatchingParameters`, its defaults and its checks.
 
-tensorflow-serving-api does not carry the message, so it is made here, in a pool of its own.
-
 Source: `session_bundle_config.proto` and `bundle_factory_util.cc` of tensorflow/serving,
 `shared_batch_scheduler.h` in tensorflow/core/kernels/batching_util.
 """
@@ -11,26 +9,25 @@ import os
 import pathlib
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
-
 from ...errors import invalid_argument
-from ...text_proto import read_text_proto
+from ...text_proto import message_class, read_text_proto
 
-FILE_IN_VERSION = "batching_params.pbtxt"
-"""A version's own parameters, in its root, with `--enable_per_model_batching_parameters`."""
-
-# Field: its number and its type; a type with a dot is a message that holds the value.
-_FIELDS = {
-    "max_batch_size": (1, "google.protobuf.Int64Value"),
-    "batch_timeout_micros": (2, "google.protobuf.Int64Value"),
-    "max_enqueued_batches": (3, "google.protobuf.Int64Value"),
-    "num_batch_threads": (4, "google.protobuf.Int64Value"),
-    "thread_pool_name": (5, "google.protobuf.StringValue"),
-    "allowed_batch_sizes": (6, "repeated"),
-    "pad_variable_length_inputs": (7, "bool"),
-    "enable_large_batch_splitting": (8, "google.protobuf.BoolValue"),
-    "max_execution_batch_size": (9, "google.protobuf.Int64Value"),
-}
+_Message = message_class(
+    "BatchingParameters",
+    """
+    message BatchingParameters {
+      google.protobuf.Int64Value max_batch_size = 1;
+      google.protobuf.Int64Value batch_timeout_micros = 2;
+      google.protobuf.Int64Value max_enqueued_batches = 3;
+      google.protobuf.Int64Value num_batch_threads = 4;
+      google.protobuf.StringValue thread_pool_name = 5;
+      repeated int64 allowed_batch_sizes = 6;
+      bool pad_variable_length_inputs = 7;
+      google.protobuf.BoolValue enable_large_batch_splitting = 8;
+      google.protobuf.Int64Value max_execution_batch_size = 9;
+    }
+    """,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +35,15 @@ class BatchingParameters:
     """The parameters, with TF Serving's names and defaults.
 
     Attributes:
-        max_batch_size: the most rows that a batch, and that a request, may have.
-        batch_timeout_micros: microseconds that a batch waits to be filled; 0 is not at all: what
-            has come while all threads were busy is a batch.
-        max_enqueued_batches: the most batches that wait in one queue.
-        num_batch_threads: batches run at a time, of all models together.
-        thread_pool_name: what the threads are called.
-        allowed_batch_sizes: a batch is filled up to the next of these; none is no filling up.
+        max_batch_size: the most rows of a batch, and of a request.
+        batch_timeout_micros: microseconds that a batch waits for more requests; with 0 a batch has
+            what arrived while all threads were busy.
+        max_enqueued_batches: the most batches in one queue.
+        num_batch_threads: batches of all models that run at a time.
+        thread_pool_name: prefix of the threads' names.
+        allowed_batch_sizes: a batch is padded to the next of these sizes; empty is no padding.
         pad_variable_length_inputs: inputs of different shapes are padded to the largest.
-        enable_large_batch_splitting: a request may be run in several batches.
+        enable_large_batch_splitting: a request may be split into several batches.
         max_execution_batch_size: the most rows of a batch when requests are split; None is
             `max_batch_size`.
     """
@@ -70,13 +67,13 @@ class BatchingParameters:
 
     @property
     def queue_limit(self) -> int:
-        """The most batches of a queue: at least one, where requests are not split."""
+        """The most batches of a queue, at least one where requests are not split."""
         if self.enable_large_batch_splitting:
             return self.max_enqueued_batches
         return max(self.max_enqueued_batches, 1)
 
     def check_threads(self) -> None:
-        """Whether threads can be made of these parameters.
+        """Checks the parameters of the threads.
 
         Raises:
             ServingError: INVALID_ARGUMENT.
@@ -87,10 +84,10 @@ class BatchingParameters:
             )
 
     def check_queue(self) -> None:
-        """Whether a queue can be made of these parameters.
+        """Checks the parameters of a queue.
 
-        Sizes that do not increase are an error; TF Serving takes them and fills up to the first
-        that is large enough.
+        Sizes that do not increase are an error; TF Serving accepts them and pads to the first that
+        is large enough.
 
         Raises:
             ServingError: INVALID_ARGUMENT.
@@ -120,50 +117,21 @@ class BatchingParameters:
                 f"{self.execution_size}"
             )
 
-    def filled_up(self, size: int) -> int:
-        """The rows that a batch of `size` rows is run with."""
+    def padded_size(self, size: int) -> int:
+        """The number of rows, with padding, of a batch of `size` rows."""
         return next((allowed for allowed in self.allowed_batch_sizes if allowed >= size), size)
 
 
 def read_batching_parameters(path: str | pathlib.Path) -> BatchingParameters:
-    """The parameters in a text file; those that it does not give have their defaults.
+    """The parameters of a text file; missing ones have their defaults.
 
     Raises:
-        ServingError: the file is not there or no `BatchingParameters`.
+        ServingError: the file does not exist or is not a `BatchingParameters`.
     """
-    message = read_text_proto(path, _Message())
-    given: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         field.name: value.value if field.message_type else value
-        for field, value in message.ListFields()
+        for field, value in read_text_proto(path, _Message()).ListFields()
     }
-    if "allowed_batch_sizes" in given:
-        given["allowed_batch_sizes"] = tuple(given["allowed_batch_sizes"])
-    return BatchingParameters(**given)
-
-
-def _message_class() -> Any:
-    types = descriptor_pb2.FieldDescriptorProto
-    wrappers = wrappers_pb2.DESCRIPTOR
-    file = descriptor_pb2.FileDescriptorProto(
-        name="batching_parameters.proto",
-        package="tensorflow.serving",
-        syntax="proto3",
-        dependency=[wrappers.name],
-    )
-    message = file.message_type.add(name="BatchingParameters")
-    for name, (number, kind) in _FIELDS.items():
-        field = message.field.add(name=name, number=number, label=types.LABEL_OPTIONAL)
-        if kind == "repeated":
-            field.label, field.type = types.LABEL_REPEATED, types.TYPE_INT64
-        elif kind == "bool":
-            field.type = types.TYPE_BOOL
-        else:
-            field.type, field.type_name = types.TYPE_MESSAGE, f".{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers.serialized_pb)
-    pool.AddSerializedFile(file.SerializeToString())
-    descriptor = pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters")
-    return message_factory.GetMessageClass(descriptor)
-
-
-_Message = _message_class()
+    if "allowed_batch_sizes" in parameters:
+        parameters["allowed_batch_sizes"] = tuple(parameters["allowed_batch_sizes"])
+    return BatchingParameters(**parameters)

@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from serving_configs.server.batching import FILE_IN_VERSION
+
 from ...errors import Code, ServingError, error_from
 from ...tensors import Array
 from ..servables.servable import Servable
-from .parameters import FILE_IN_VERSION, BatchingParameters, read_batching_parameters
+from .parameters import BatchingParameters, read_batching_parameters
 from .scheduler import BatchScheduler, Queue, Task
 from .tensors import count_rows, join, rejoin, split
 
@@ -152,7 +154,7 @@ class BatchedServable:
 
     def _run_batch(self, tasks: Sequence[Task], fetches: Sequence[str]) -> list[list[Array]]:
         sizes = [task.size for task in tasks]
-        padding = self._parameters.filled_up(sum(sizes)) - sum(sizes)
+        padding = self._parameters.padded_size(sum(sizes)) - sum(sizes)
         timeout = _time_left([task.deadline for task in tasks])
         feeds = join(
             [task.feeds for task in tasks], padding, self._parameters.pad_variable_length_inputs

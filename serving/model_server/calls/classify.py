@@ -1,7 +1,7 @@
 """Classify: lists of `tf.Example` in, classes with scores out.
 
-The order of the checks, their codes and their messages: `classifier.cc` of tensorflow/serving's
-servables, with the check of method names off, which is the default there.
+Checks, codes and messages are those of `classifier.cc` of tensorflow/serving's servables, with its
+default of not checking method names.
 """
 
 from collections.abc import Mapping
@@ -10,51 +10,20 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import classification_pb2
 
+from signatures import CLASSIFY_METHOD
+
 from ...errors import invalid_argument
 from ...tensors import Array, dtype_number
-from ..servables.core import ServerCore
-from ..servables.servable import Servable
-from .examples import INPUTS, run_on_examples, shape_text, signature_text
-from .on_version import on_version
-
-METHOD = "tensorflow/serving/classify"
+from .examples import INPUTS, ExampleMethod, shape_text, signature_text
 
 _CLASSES, _SCORES = "classes", "scores"
 
 
-def classify(
-    core: ServerCore,
-    request: classification_pb2.ClassificationRequest,
-    timeout: float | None = None,
-) -> classification_pb2.ClassificationResponse:
-    """Answers a Classify call.
-
-    Raises:
-        ServingError: what TF Serving answers.
-    """
-    return on_version(core, request, run_classify, timeout)
-
-
-def run_classify(
-    servable: Servable,
-    request: classification_pb2.ClassificationRequest,
-    timeout: float | None = None,
-) -> classification_pb2.ClassificationResponse:
-    """Classify on one version; the reply's `model_spec` is without the version.
-
-    Raises:
-        ServingError: what TF Serving answers.
-    """
-    response = classification_pb2.ClassificationResponse()
-    run_on_examples(servable, request, classification_tensors, write_classes, response, timeout)
-    return response
-
-
-def classification_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list[str]]:
+def _tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list[str]]:
     """The tensor to feed and those to fetch.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the signature is none for Classify.
+        ServingError: INVALID_ARGUMENT, the signature is not one for Classify.
     """
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
@@ -77,23 +46,40 @@ def classification_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str,
     return signature.inputs[INPUTS].name, fetches
 
 
-def write_classes(
+def _write(
     signature: meta_graph_pb2.SignatureDef,
     count: int,
     values: Mapping[str, Array],
     result: classification_pb2.ClassificationResult,
 ) -> None:
-    """Writes what a run of a signature gave.
+    """Writes the classes of each example.
 
     Args:
-        signature: it.
-        count: how many examples there were.
-        values: name of a tensor of the graph -> its value: (count, K) labels, (count, K) scores.
-        result: empty; a row for each example is added.
+        signature: the signature that was run.
+        count: number of examples.
+        values: name of a tensor -> its value: labels (count, K) and scores (count, K).
+        result: empty; gets a row for each example.
 
     Raises:
         ServingError: the values do not fit the examples.
     """
+    columns = _columns(signature, count, values)
+    number = next(iter(columns.values())).shape[1]
+    for row in range(count):
+        classifications = result.classifications.add()
+        for column in range(number):
+            item = classifications.classes.add()
+            if _CLASSES in columns:
+                # The field has to be UTF-8; the labels of a model need not be.
+                item.label = columns[_CLASSES][row, column].decode("utf-8", "replace")
+            if _SCORES in columns:
+                item.score = columns[_SCORES][row, column]
+
+
+def _columns(
+    signature: meta_graph_pb2.SignatureDef, count: int, values: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The checked values of the outputs `classes` and `scores`, or of the one there is."""
     columns: dict[str, Array] = {}
     for alias, dtype in ((_CLASSES, types_pb2.DT_STRING), (_SCORES, types_pb2.DT_FLOAT)):
         if alias not in signature.outputs:
@@ -117,17 +103,13 @@ def write_classes(
             "Tensors class and score should match in dim_size(1). "
             f"Got {columns[_CLASSES].shape[1]} vs. {columns[_SCORES].shape[1]}"
         )
-    number = next(iter(columns.values())).shape[1]
-    for row in range(count):
-        classifications = result.classifications.add()
-        for column in range(number):
-            item = classifications.classes.add()
-            if _CLASSES in columns:
-                item.label = _text(columns[_CLASSES][row, column])
-            if _SCORES in columns:
-                item.score = columns[_SCORES][row, column]
+    return columns
 
 
-def _text(label: bytes) -> str:
-    """A label as text: the field has to be UTF-8, and a label of a model need not be."""
-    return label.decode("utf-8", "replace")
+CLASSIFY = ExampleMethod(
+    CLASSIFY_METHOD,
+    classification_pb2.ClassificationResponse,
+    "classification_result",
+    _tensors,
+    _write,
+)

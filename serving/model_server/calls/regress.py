@@ -1,7 +1,7 @@
 """Regress: lists of `tf.Example` in, a value for each out.
 
-The order of the checks, their codes and their messages: `regressor.cc` of tensorflow/serving's
-servables, with the check of method names off, which is the default there.
+Checks, codes and messages are those of `regressor.cc` of tensorflow/serving's servables, with its
+default of not checking method names.
 """
 
 from collections.abc import Mapping
@@ -12,47 +12,16 @@ from tensorflow_serving.apis import regression_pb2
 
 from ...errors import invalid_argument
 from ...tensors import Array, dtype_number
-from ..servables.core import ServerCore
-from ..servables.servable import Servable
-from .examples import INPUTS, run_on_examples, shape_text, signature_text
-from .on_version import on_version
-
-METHOD = "tensorflow/serving/regress"
+from .examples import INPUTS, ExampleMethod, shape_text, signature_text
 
 _OUTPUTS = "outputs"
 
 
-def regress(
-    core: ServerCore, request: regression_pb2.RegressionRequest, timeout: float | None = None
-) -> regression_pb2.RegressionResponse:
-    """Answers a Regress call.
-
-    Raises:
-        ServingError: what TF Serving answers.
-    """
-    return on_version(core, request, run_regress, timeout)
-
-
-def run_regress(
-    servable: Servable,
-    request: regression_pb2.RegressionRequest,
-    timeout: float | None = None,
-) -> regression_pb2.RegressionResponse:
-    """Regress on one version; the reply's `model_spec` is without the version.
-
-    Raises:
-        ServingError: what TF Serving answers.
-    """
-    response = regression_pb2.RegressionResponse()
-    run_on_examples(servable, request, regression_tensors, write_regressions, response, timeout)
-    return response
-
-
-def regression_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list[str]]:
+def _tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str, list[str]]:
     """The tensor to feed and the one to fetch.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the signature is none for Regress.
+        ServingError: INVALID_ARGUMENT, the signature is not one for Regress.
     """
     if len(signature.inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
@@ -69,19 +38,19 @@ def regression_tensors(signature: meta_graph_pb2.SignatureDef) -> tuple[str, lis
     return signature.inputs[INPUTS].name, [signature.outputs[_OUTPUTS].name]
 
 
-def write_regressions(
+def _write(
     signature: meta_graph_pb2.SignatureDef,
     count: int,
     values: Mapping[str, Array],
     result: regression_pb2.RegressionResult,
 ) -> None:
-    """Writes what a run of a signature gave.
+    """Writes the value of each example.
 
     Args:
-        signature: it.
-        count: how many examples there were.
-        values: name of a tensor of the graph -> its value: (count,) or (count, 1).
-        result: empty; a value for each example is added.
+        signature: the signature that was run.
+        count: number of examples.
+        values: name of a tensor -> its value: (count,) or (count, 1).
+        result: empty; gets a value for each example.
 
     Raises:
         ServingError: the values do not fit the examples.
@@ -103,3 +72,12 @@ def write_regressions(
         )
     for value in array.reshape(-1):
         result.regressions.add().value = value
+
+
+REGRESS = ExampleMethod(
+    "tensorflow/serving/regress",
+    regression_pb2.RegressionResponse,
+    "regression_result",
+    _tensors,
+    _write,
+)

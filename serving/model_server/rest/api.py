@@ -23,11 +23,12 @@ from tensorflow_serving.apis import (
 )
 
 from ...errors import Code, error_from, invalid_argument
-from ..calls.classify import classify
+from ..calls.classify import CLASSIFY
+from ..calls.examples import ExampleMethod
 from ..calls.metadata import SIGNATURE_DEF, get_model_metadata
 from ..calls.model_service import get_model_status
 from ..calls.predict import predict_arrays
-from ..calls.regress import regress
+from ..calls.regress import REGRESS
 from ..servables.core import ServerCore
 from ..servables.servable import DEFAULT_SIGNATURE
 from .document import Document, format_error, parse_document, to_bytes
@@ -76,6 +77,10 @@ Observer = Callable[[str, str, Code, float], None]
 The model is "" where the path names none, and so is the way where it is not to be run.
 """
 
+_EXAMPLE_METHODS: dict[str, tuple[ExampleMethod, Callable[..., Any], Callable[[Any], str]]] = {
+    "classify": (CLASSIFY, classification_pb2.ClassificationRequest, classifications_json),
+    "regress": (REGRESS, regression_pb2.RegressionRequest, regressions_json),
+}
 _CHOICE = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
 _PATHS = {
     "POST": rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<what>(?-i:classify|regress|predict))",
@@ -170,15 +175,10 @@ class RestApi:
         spec.signature_name = to_bytes(signature).decode("utf-8", "replace")
         if what == "predict":
             return self._predict(spec, document)
-        if what == "classify":
-            classification = classification_pb2.ClassificationRequest(model_spec=spec)
-            fill_examples(document, classification.input)
-            return classifications_json(classify(self._core, classification, self._timeout).result)
-        if what == "regress":
-            regression = regression_pb2.RegressionRequest(model_spec=spec)
-            fill_examples(document, regression.input)
-            return regressions_json(regress(self._core, regression, self._timeout).result)
-        raise AssertionError(what)
+        method, request_type, result_json = _EXAMPLE_METHODS[what]
+        request = request_type(model_spec=spec)
+        fill_examples(document, request.input)
+        return result_json(method.answer(self._core, request, self._timeout).result)
 
     def _predict(self, spec: model_pb2.ModelSpec, document: Document) -> str:
         with self._core.handle(spec) as handle:

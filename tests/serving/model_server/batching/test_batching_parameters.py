@@ -135,5 +135,5 @@ def test_the_size_of_an_execution_counts_only_with_splitting() -> None:
 
 def test_batches_are_filled_up_to_the_next_size() -> None:
     parameters = BatchingParameters(max_batch_size=8, allowed_batch_sizes=(1, 4, 8))
-    assert [parameters.filled_up(size) for size in (1, 2, 4, 5, 8)] == [1, 4, 4, 8, 8]
-    assert BatchingParameters().filled_up(7) == 7
+    assert [parameters.padded_size(size) for size in (1, 2, 4, 5, 8)] == [1, 4, 4, 8, 8]
+    assert BatchingParameters().padded_size(7) == 7

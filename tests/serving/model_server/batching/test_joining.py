@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.model_server.warmup import REQUESTS
+from signatures.warmup import REQUESTS
 from tests.support.batching import NEVER, Batched, x
 from tests.support.model_server import Running, publish, refused, running
 from tests.support.requests import predict_request
