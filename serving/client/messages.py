@@ -47,11 +47,7 @@ def methods(channel: Any) -> dict[str, Callable[..., Any]]:
 
 
 class Calls:
-    """The calls of one model, not made yet.
-
-    Args:
-        model: the model and which version of it.
-    """
+    """The calls of one model; arguments and errors are those of the methods of `Client`."""
 
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
@@ -62,13 +58,7 @@ class Calls:
         signature: str,
         outputs: Iterable[str] = (),
     ) -> Call[dict[str, Array]]:
-        """A call of any signature; the arguments are those of `Client.predict`.
-
-        Raises:
-            InvalidImagesError: no model takes some encoded images.
-            ValueError: an input cannot be made a tensor.
-            OSError: an image's file cannot be read.
-        """
+        """A call of any signature of the method predict."""
         template = predict_pb2.PredictRequest(
             model_spec=_model_spec(self._model, signature), output_filter=outputs
         )
@@ -87,13 +77,7 @@ class Calls:
         return Call("Predict", template, replies.arrays)
 
     def classify(self, images: Images) -> Call[list[tuple[Label, ...]]]:
-        """The best classes of encoded images.
-
-        Raises:
-            InvalidImagesError: no model takes some images.
-            ValueError: the images are not encoded.
-            OSError: an image's file cannot be read.
-        """
+        """The best classes of encoded images."""
         read = read_images(images, "classify")
 
         def request(places: Iterable[int]) -> classification_pb2.ClassificationRequest:
@@ -110,13 +94,7 @@ class Calls:
         return _call_by_image("Classify", read, request, replies.labels, replies.join_labels)
 
     def class_attention(self, images: Images) -> Call[dict[int, Array]]:
-        """Class attention by block, of normalised or encoded images.
-
-        Raises:
-            InvalidImagesError: no model takes some encoded images.
-            ValueError: the argument is neither normalised nor encoded images.
-            OSError: an image's file cannot be read.
-        """
+        """Class attention by block, of normalised or encoded images."""
         form = ENCODED if _normalised(images) is None else ""
         call = self.predict(images, f"{form}class_attention")
         by_image: ByImage[dict[int, Array]] | None = None
@@ -125,11 +103,7 @@ class Calls:
         return Call(call.method, call.request, replies.class_attention, by_image)
 
     def self_attention(self, images: Images, block: int | Sequence[int]) -> Call[Array]:
-        """Self-attention of one block for each image.
-
-        Raises:
-            ValueError: the images are not normalised, or `block` has another length than `images`.
-        """
+        """Self-attention of one block for each image."""
         arrays = _normalised(images)
         if arrays is None:
             raise ValueError(

@@ -1,16 +1,16 @@
-"""The models that a server is to serve: reading and checking a `ModelServerConfig`.
+"""Which models a server serves: reading and checking a `ModelServerConfig`.
 
 Source: `server_core.cc` and `server.cc` of tensorflow/serving's model_servers.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from serving_configs.server.models_config import PLATFORM
 
-from ...errors import ServingError, failed_precondition, invalid_argument
+from ...errors import failed_precondition, invalid_argument
 from ...text_proto import read_text_proto
 
 _MODEL_TYPE_TENSORFLOW = 1
@@ -30,57 +30,75 @@ def models_config(base_paths: Mapping[str, str]) -> ModelServerConfig:
 
 
 def read_config(path: str) -> ModelServerConfig:
-    """A config from a file, as text.
+    """The config of a text file.
 
     Raises:
-        ServingError: it is not there or no `ModelServerConfig`.
+        ServingError: the file does not exist or is not a `ModelServerConfig`.
     """
     return read_text_proto(path, ModelServerConfig())
 
 
 def check_config(new: ModelServerConfig, old: ModelServerConfig | None) -> None:
-    """Whether a server may go from one config to another; `old` is None at the start.
+    """Checks whether a server may change from one config to another; `old` is None at the start.
 
     Raises:
-        ServingError: why not.
+        ServingError: the reason why not.
     """
     if new.WhichOneof("config") != "model_config_list":
         raise failed_precondition(
             "Cannot transition to requested config. It is only legal to transition from one "
             "ModelConfigList to another."
         )
+    # The real server makes each check for all models before the next check.
+    models = new.model_config_list.config
+    _check_names(models)
+    _check_base_paths(models)
+    _check_platforms(models, old.model_config_list.config if old else ())
+    for model in models:
+        if _SCHEME.match(model.base_path):
+            raise invalid_argument(
+                f"Model {model.name}: this server reads local directories only, "
+                f"not {model.base_path}"
+            )
+
+
+def _check_names(models: Iterable[ModelConfig]) -> None:
     names = set()
-    for model in new.model_config_list.config:
+    for model in models:
         if model.name in names:
             raise invalid_argument(
                 f"Illegal to list model {model.name} multiple times in config list"
             )
         names.add(model.name)
-    for model in new.model_config_list.config:
+
+
+def _check_base_paths(models: Iterable[ModelConfig]) -> None:
+    for model in models:
         if not (model.base_path.startswith("/") or _SCHEME.match(model.base_path)):
             raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; "
                 f"got base_path()={model.base_path}"
             )
-    was = {model.name: model for model in old.model_config_list.config} if old else {}
-    for model in new.model_config_list.config:
+
+
+def _check_platforms(models: Iterable[ModelConfig], old: Iterable[ModelConfig]) -> None:
+    before = {model.name: _platform(model) for model in old}
+    for model in models:
         platform = _platform(model)
-        if model.name in was and _platform(was[model.name]) != platform:
+        if before.get(model.name, platform) != platform:
             raise invalid_argument(
                 f"Illegal to change a model's platform. For model {model.name} platform was "
-                f"{_platform(was[model.name])} and new platform requested is {platform}"
+                f"{before[model.name]} and new platform requested is {platform}"
             )
-    for model in new.model_config_list.config:
+    for model in models:
         if _platform(model) != PLATFORM:
             raise invalid_argument(
                 f"Model {model.name} requests unsupported platform {_platform(model)}"
             )
-        if _SCHEME.match(model.base_path):
-            raise _only_local(model)
 
 
 def _platform(model: ModelConfig) -> str:
-    """The platform of a model, which an old field may give as well."""
+    """The platform of a model, from `model_platform` or the deprecated `model_type`."""
     if not model.model_type:
         if not model.model_platform:
             raise invalid_argument(
@@ -99,9 +117,3 @@ def _platform(model: ModelConfig) -> str:
             f"ModelServerConfig::model_type choice {model.model_type} not supported."
         )
     return PLATFORM
-
-
-def _only_local(model: ModelConfig) -> ServingError:
-    return invalid_argument(
-        f"Model {model.name}: this server reads local directories only, not {model.base_path}"
-    )

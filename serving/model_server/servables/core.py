@@ -16,24 +16,25 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 
 from ...errors import Code, ServingError, failed_precondition, invalid_argument
 from .config import check_config
+from .policy import State
 from .servable import Loader
-from .storage import chosen_versions, list_versions
-from .versions import Handle, Retries, State, Status, VersionManager, servable_not_found
+from .storage import aspired_versions, list_versions
+from .versions import Handle, Retries, Status, VersionManager, servable_not_found
 
 _log = logging.getLogger(__name__)
 
-# How long a wait goes on before it looks whether it is still wanted.
+# Seconds between checks whether a wait was cancelled.
 _TICK = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class CoreSettings:
-    """What holds for all models.
+    """Settings of all models.
 
     Attributes:
-        poll_wait: seconds between looks at the base paths; 0 looks once, at the first config.
+        poll_wait: seconds between polls of the base paths; 0 polls once, at the first config.
         retries: of a load that fails.
-        labels_for_unavailable_models: a label may be new and name a version that is not there.
+        labels_for_unavailable_models: a new label may name a version that is not available.
     """
 
     poll_wait: float = 1.0
@@ -42,17 +43,17 @@ class CoreSettings:
 
 
 class ServerCore:
-    """What every API of the server asks for models. All methods may be called from any thread.
+    """The models of a server, for all of its APIs. Threads may share it.
 
     Args:
         loader: loads a version from its directory.
-        settings: what holds for all models.
+        settings: settings of all models.
     """
 
     def __init__(self, loader: Loader, settings: CoreSettings) -> None:
         self._loader = loader
         self._settings = settings
-        # One config at a time; held while its models load.
+        # Held while the models of a config load, so that one config loads at a time.
         self._config_lock = threading.Lock()
         self._config: ModelServerConfig | None = None
         # Guards the three below, which requests read.
@@ -73,16 +74,16 @@ class ServerCore:
         timeout: float | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Takes a config, the first or another, and waits until the models new in it are there.
+        """Replaces the config and waits until its new models are available.
 
-        Labels are checked before anything is loaded. When a check fails, nothing changes. Where
-        base paths are looked at once only, another config drops models and moves labels; nothing
-        that is new in it is ever loaded, and the wait for that is in vain, as in TF Serving.
+        Labels are checked before anything is loaded. A failed check changes nothing. Where base
+        paths are polled only once, a later config removes models and moves labels but loads no new
+        model, and the wait for a new one never succeeds, as in TF Serving.
 
         Args:
-            config: which models, where, which of their versions, and labels.
-            timeout: seconds to wait; None is for ever, as a base path may come into being.
-            cancelled: asked now and then; when it says so, the wait is over.
+            config: models, their base paths, versions and labels.
+            timeout: seconds to wait; None is no limit, since a base path may appear later.
+            cancelled: called now and then; the wait ends when it returns True.
 
         Raises:
             ServingError: FAILED_PRECONDITION or INVALID_ARGUMENT, what is wrong with the config;
@@ -107,10 +108,10 @@ class ServerCore:
         """The version that a request names, kept loaded while it is used.
 
         Args:
-            spec: name, and a version, a label, or neither for the latest one.
+            spec: a model, and a version, a label, or neither for the latest version.
 
         Raises:
-            ServingError: INVALID_ARGUMENT, no name or an unknown label; NOT_FOUND.
+            ServingError: INVALID_ARGUMENT, a missing name or an unknown label; NOT_FOUND.
         """
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
@@ -131,7 +132,7 @@ class ServerCore:
             yield handle
 
     def statuses(self, model: str) -> dict[int, Status]:
-        """Every version that a model has had, the latest first; none for an unknown model."""
+        """Every version that a model has had, the latest first; empty for an unknown model."""
         with self._lock:
             versions = self._models.get(model)
         return versions.statuses() if versions else {}
@@ -142,21 +143,21 @@ class ServerCore:
             return dict(self._labels.get(model, {}))
 
     def poll(self) -> None:
-        """Looks at every base path once. One that cannot be read keeps its versions.
+        """Reads every base path once. A model whose base path cannot be read keeps its versions.
 
-        It is no other model's matter, whereas TF Serving then takes over nothing of what it saw.
+        The other models are updated all the same; TF Serving updates no model then.
         """
         with self._poll_lock:
             with self._lock:
                 models = [(self._models[name], config) for name, config in self._configs.items()]
-            for versions, config in models:
+            for manager, config in models:
                 try:
-                    there = list_versions(config.name, pathlib.Path(config.base_path))
+                    found = list_versions(config.name, pathlib.Path(config.base_path))
                 except ServingError as error:
                     self._complain(config.name, error.message)
                     continue
-                chosen = chosen_versions(there, config.model_version_policy)
-                if chosen:
+                aspired = aspired_versions(found, config.model_version_policy)
+                if aspired:
                     self._complaints.pop(config.name, None)
                 else:
                     self._complain(
@@ -165,13 +166,13 @@ class ServerCore:
                         f"{config.base_path}. Did you forget to name your leaf directory as a "
                         "number (eg. '/1/')?",
                     )
-                versions.want({number: there[number] for number in chosen})
+                manager.set_aspired_versions({number: found[number] for number in aspired})
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """Unloads everything.
+        """Unloads all models.
 
         Returns:
-            Whether that was done within `timeout` seconds.
+            Whether all were unloaded within `timeout` seconds.
         """
         self._stopping.set()
         end = time.monotonic() + timeout
@@ -187,7 +188,7 @@ class ServerCore:
             states = self.statuses(model.name)
             now = self.labels(model.name)
             for label, version in model.version_labels.items():
-                # Even where it may name a version that is not there, a label in use may not move.
+                # A label in use may not move to an unavailable version, whatever the settings.
                 free = (
                     self._settings.labels_for_unavailable_models
                     and now.get(label, version) == version
@@ -202,7 +203,7 @@ class ServerCore:
         return labels
 
     def _replace(self, config: ModelServerConfig, labels: dict[str, dict[str, int]]) -> list[str]:
-        """Takes over a config that was checked; the names of the models that are new in it."""
+        """Replaces the config with a checked one; returns the names of its new models."""
         copy = ModelServerConfig()
         copy.CopyFrom(config)
         with self._poll_lock, self._lock:
@@ -213,9 +214,9 @@ class ServerCore:
             for name in self._configs:
                 if name not in self._models:
                     self._models[name] = VersionManager(name, self._loader, self._settings.retries)
-            # The states of a model that is gone can still be asked for, as in TF Serving.
+            # A removed model keeps its statuses, as in TF Serving.
             for name in before.keys() - self._configs.keys():
-                self._models[name].want({})
+                self._models[name].set_aspired_versions({})
                 self._complaints.pop(name, None)
             return [name for name in self._configs if name not in before]
 
@@ -226,12 +227,12 @@ class ServerCore:
                 versions = self._models[name]
             while not versions.wait(_TICK):
                 if cancelled() or self._stopping.is_set():
-                    raise ServingError(Code.CANCELLED, f"Model {name} was not waited for")
+                    raise ServingError(Code.CANCELLED, f"The wait for model {name} was cancelled")
                 if end is not None and time.monotonic() >= end:
                     raise ServingError(
                         Code.DEADLINE_EXCEEDED, f"Model {name} has no version that is available yet"
                     )
-            # Of versions that load at the same time, the first one that is there or has failed
+            # Of versions that load at the same time, the first that is available or has failed
             # decides, as in TF Serving.
             if versions.available():
                 continue
@@ -247,7 +248,7 @@ class ServerCore:
             )
 
     def _complain(self, model: str, message: str) -> None:
-        """Logs what is wrong with a base path once, not at every look."""
+        """Logs a problem of a base path once, not at every poll."""
         if self._complaints.get(model) != message:
             self._complaints[model] = message
             _log.warning("%s", message)
@@ -257,5 +258,5 @@ class ServerCore:
             try:
                 self.poll()
             except Exception:
-                # Whatever it was, the next look may go well; without one nothing new is served.
-                _log.exception("The base paths could not be looked at")
+                # The next poll may succeed.
+                _log.exception("The poll of the base paths failed")

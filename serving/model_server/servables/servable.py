@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import text_format
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 from ...errors import Code, ServingError, error_from, invalid_argument, not_found
 from ...tensors import Array
+from ...text_proto import read_text_proto
 from .xla import must_compile
 
 TAG = "serve"
@@ -22,15 +22,11 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 class Servable(Protocol):
-    """What requests run on: a loaded version, or something in front of one, such as batching.
-
-    Attributes:
-        signatures: name -> signature, as they stand in the meta graph.
-    """
+    """What requests run on: a loaded version, or a wrapper of one, such as batching."""
 
     @property
     def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
-        """Name -> signature."""
+        """The signatures of the meta graph by name."""
         ...
 
     def run(
@@ -39,25 +35,25 @@ class Servable(Protocol):
         """Runs the graph.
 
         Args:
-            feeds: names of tensors of the graph (`images:0`) -> their values.
-            fetches: names of the tensors to answer with, and nothing beyond them is computed.
-            timeout: seconds after which the run is given up; None is never.
+            feeds: name of a tensor of the graph (`images:0`) -> its value.
+            fetches: names of the tensors to compute; nothing else is computed.
+            timeout: seconds after which the run is cancelled; None is no limit.
 
         Returns:
             The values of `fetches`, in their order.
 
         Raises:
-            ServingError: with the code and the message that TensorFlow gave.
+            ServingError: TensorFlow's code and message.
         """
         ...
 
     def close(self) -> None:
-        """Frees the model. Nothing may run on it any more."""
+        """Frees the model. No request may run on it afterwards."""
         ...
 
 
 Loader = Callable[[pathlib.Path], Servable]
-"""Loads a version from its directory; raises if that fails, and leaves nothing behind then."""
+"""Loads a version from its directory, or raises and leaves nothing behind."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +70,14 @@ class SessionSettings:
 
 
 def load_servable(directory: pathlib.Path, settings: SessionSettings) -> "SessionServable":
-    """Loads the meta graph with the tag `serve` of a version's directory, TF1 or TF2 style.
+    """Loads the meta graph with the tag `serve` from a version's directory, TF1 or TF2 style.
 
     Raises:
-        ServingError: what is missing or broken. Other than TF Serving's, whose first request fails
-            then, this load fails when the files of the variables are not there.
+        ServingError: what is missing or broken. The load fails when files of the variables are
+            missing; in TF Serving the first request fails then.
     """
     meta_graph = _read_meta_graph(directory)
-    # What was saved with a saver is restored with it; a TF1 model of constants has none.
+    # A TF1 model without variables has no saver.
     if meta_graph.HasField("saver_def"):
         _check_variables(directory / "variables")
     session = tf.compat.v1.Session(
@@ -103,27 +99,27 @@ def load_servable(directory: pathlib.Path, settings: SessionSettings) -> "Sessio
 
 
 class SessionServable:
-    """A `Servable` that is a session of its own.
+    """A `Servable` with its own session.
 
     Args:
-        session: with the graph loaded and initialised.
+        session: a session with the loaded and initialised graph.
         signatures: name -> signature of the graph.
-        refused: whether a tensor cannot be computed without XLA, which TF Serving switches off.
+        needs_xla: says whether a tensor needs XLA, which TF Serving switches off.
     """
 
     def __init__(
         self,
         session: tf.compat.v1.Session,
         signatures: Mapping[str, meta_graph_pb2.SignatureDef],
-        refused: Callable[[str], bool],
+        needs_xla: Callable[[str], bool],
     ) -> None:
         self._signatures = {name: _copy(signature) for name, signature in signatures.items()}
         self._session: tf.compat.v1.Session | None = session
         self._graph = session.graph
         self._graph.finalize()
-        # `Session.run` does this on every call; a graph that is final needs it once.
+        # `Session.run` does this on every call; a finalized graph needs it once.
         session._extend_graph()
-        self._refused = refused
+        self._needs_xla = needs_xla
         self._outputs: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -135,9 +131,8 @@ class SessionServable:
         self, feeds: Mapping[str, Array], fetches: Sequence[str], timeout: float | None = None
     ) -> list[Array]:
         assert self._session is not None, "closed"
-        # The call under `Session.run`: what that adds is a check of static shapes, which would
-        # hide the graph's own, and messages with stack traces. Executors are kept by the session
-        # for each set of feeds and fetches.
+        # The call that `Session.run` makes. `Session.run` itself would check static shapes, which
+        # would hide the graph's own checks, and would add stack traces to messages.
         options = None
         if timeout is not None:
             if timeout <= 0:
@@ -158,7 +153,7 @@ class SessionServable:
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        # A tensor without dimensions comes as a scalar, of Python's type if it is a string.
+        # A tensor without dimensions is returned as a scalar, a string as Python's bytes.
         return [
             np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
             for value in values
@@ -170,15 +165,15 @@ class SessionServable:
             self._session = None
             self._graph = None
             self._outputs.clear()
-            # A graph and its operations refer to each other; the weights go with them.
+            # A graph and its operations form cycles, which keep the weights.
             gc.collect()
 
     def _output(self, name: str, fetched: bool = False) -> Any:
-        """The tensor of a name, looked up once."""
+        """The tensor of a name; it is looked up once."""
         with self._lock:
             output = self._outputs.get(name)
             if output is None:
-                if fetched and self._refused(name):
+                if fetched and self._needs_xla(name):
                     raise ServingError(Code.INTERNAL, "XLA compilation disabled")
                 try:
                     output = self._graph.get_tensor_by_name(name)._as_tf_output()
@@ -197,7 +192,11 @@ def _read_meta_graph(directory: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
         data = path.read_bytes()
     except FileNotFoundError:
         if path.with_suffix(".pbtxt").is_file():
-            return _tagged(_parse_text(path.with_suffix(".pbtxt")))
+            try:
+                text = read_text_proto(path.with_suffix(".pbtxt"), saved_model_pb2.SavedModel())
+            except ServingError as error:
+                raise _malformed() from error
+            return _tagged(text)
         raise not_found(
             "Could not find SavedModel .pb or .pbtxt at supplied export directory path: "
             f"{directory}. Check that the directory exists and that you have the right permissions "
@@ -208,23 +207,16 @@ def _read_meta_graph(directory: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
     try:
         saved_model = saved_model_pb2.SavedModel.FromString(data)
     except Exception as error:
-        raise _broken_off() from error
+        raise _malformed() from error
     return _tagged(saved_model)
 
 
-def _parse_text(path: pathlib.Path) -> saved_model_pb2.SavedModel:
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), saved_model_pb2.SavedModel())
-    except (UnicodeDecodeError, text_format.ParseError) as error:
-        raise _broken_off() from error
+def _malformed() -> ServingError:
+    """The error of a file that is not a `SavedModel`, for example a truncated one.
 
-
-def _broken_off() -> ServingError:
-    """The error of a file that is no `SavedModel`, as one is that was broken off.
-
-    TensorFlow reads half a megabyte at a time, and says that the last part was short wherever it
-    had to go on to it. Nonsense in an earlier part of a larger file is DATA_LOSS there; a parser
-    in Python does not tell where it stopped.
+    TensorFlow reads half a megabyte at a time and reports that the last part was short. For a
+    larger file with a malformed earlier part it reports DATA_LOSS; Python's parser does not say
+    where it stopped.
     """
     return ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested")
 
@@ -240,24 +232,24 @@ def _tagged(saved_model: saved_model_pb2.SavedModel) -> meta_graph_pb2.MetaGraph
 
 
 def _check_variables(directory: pathlib.Path) -> None:
-    """Whether a model's variables are there: the index and every shard that a name counts.
+    """Checks that the index of a model's variables and every shard exist.
 
-    TensorFlow's own loader takes a missing index for a model without variables, and a missing
-    shard for an UNKNOWN error.
+    TensorFlow's loader treats a model without an index as one without variables, and reports a
+    missing shard as UNKNOWN.
 
     Raises:
         ServingError: NOT_FOUND.
     """
     shards = sorted(directory.glob("variables.data-?????-of-?????"))
     count = max((int(shard.name[-5:]) for shard in shards), default=1)
-    wanted = [f"variables.data-{number:05}-of-{count:05}" for number in range(count)]
-    for name in ("variables.index", *wanted):
+    expected = [f"variables.data-{number:05}-of-{count:05}" for number in range(count)]
+    for name in ("variables.index", *expected):
         if not (directory / name).is_file():
             raise not_found(f"{directory / name}; No such file or directory")
 
 
 def _copy(signature: meta_graph_pb2.SignatureDef) -> meta_graph_pb2.SignatureDef:
-    """A copy that keeps nothing of the meta graph alive."""
+    """A copy that does not keep the meta graph alive."""
     copy = meta_graph_pb2.SignatureDef()
     copy.CopyFrom(signature)
     return copy

@@ -1,4 +1,4 @@
-"""Which versions of a model are to be served, from the names in its base path.
+"""The versions in a model's base path, and which of them a policy aspires to serve.
 
 Source: `file_system_storage_path_source.cc` of tensorflow/serving's sources.
 """
@@ -21,10 +21,10 @@ _NUMBER = re.compile(r"\s*(-?[0-9]+)\s*", re.ASCII)
 
 
 def version_number(name: str) -> int | None:
-    """A directory's name as a version, or None if it is none.
+    """The version that a directory's name means, or None.
 
-    As `strings::safe_strto64`: decimal digits, maybe with a minus and spaces, within 64 bits. So
-    `1` and `001` are the same version.
+    As `strings::safe_strto64` reads it: decimal digits, with an optional minus and spaces, within
+    64 bits. So `1` and `001` are the same version.
     """
     match = _NUMBER.fullmatch(name)
     if match is None:
@@ -37,7 +37,7 @@ def list_versions(model: str, base_path: pathlib.Path) -> dict[int, pathlib.Path
     """Every version under a base path.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, if the base path is not there or cannot be read.
+        ServingError: INVALID_ARGUMENT, the base path does not exist or cannot be read.
     """
     try:
         names = sorted(os.listdir(base_path))
@@ -62,12 +62,12 @@ def list_versions(model: str, base_path: pathlib.Path) -> dict[int, pathlib.Path
     return versions
 
 
-def chosen_versions(
+def aspired_versions(
     versions: Iterable[int], policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy
 ) -> set[int]:
-    """Which of the versions that are there a policy wants to be served.
+    """The versions, of those in a base path, that a policy aspires to serve.
 
-    Without a choice it is the latest one; `latest` means at least one.
+    An empty policy means the latest version; `latest` means at least one.
     """
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":

@@ -1,7 +1,7 @@
-"""Which tensors of a graph XLA has to compile something for.
+"""Which tensors of a graph need compilation by XLA.
 
-TF Serving has XLA compiled in and switched off: a function with `jit_compile` then fails when it
-is run. In Python it would work, so what fails in production has to be found in the graph.
+TF Serving contains XLA but switches it off, so a function with `jit_compile` fails when it is run.
+In Python it works. So such functions are searched for in the graph, to fail here too.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ _ATTRIBUTE = "_XlaMustCompile"
 
 
 def must_compile(graph: graph_pb2.GraphDef) -> Callable[[str], bool]:
-    """Whether computing a tensor of a graph (`name:0`) calls a function with `jit_compile`.
+    """A function that says whether computing a tensor (`name:0`) calls one with `jit_compile`.
 
     Args:
-        graph: with its library of functions. Nothing of it is kept but names.
+        graph: the graph with its library of functions; only names of it are kept.
     """
     functions = {function.signature.name: function for function in graph.library.function}
     compiled = _compiled_functions(functions)
@@ -37,12 +37,12 @@ def must_compile(graph: graph_pb2.GraphDef) -> Callable[[str], bool]:
                 left += inputs.get(name, ())
         return False
 
-    # Most models have none, and then nothing has to be walked.
+    # Most models have no such function, and the graph need not be walked.
     return reaches if compiling else lambda tensor: False
 
 
 def _compiled_functions(functions: dict[str, function_pb2.FunctionDef]) -> set[str]:
-    """The functions that are to be compiled, and those that call them."""
+    """The functions with `jit_compile`, and those that call them."""
     calls = {
         name: {callee for node in function.node_def for callee in _called(node)}
         for name, function in functions.items()
@@ -58,12 +58,12 @@ def _compiled_functions(functions: dict[str, function_pb2.FunctionDef]) -> set[s
 
 
 def _marked(definition: function_pb2.FunctionDef | node_def_pb2.NodeDef) -> bool:
-    # Asking a map of messages for a key that is not there would add it.
+    # Indexing a map of messages with a missing key would add the key.
     return _ATTRIBUTE in definition.attr and bool(definition.attr[_ATTRIBUTE].b)
 
 
 def _called(node: node_def_pb2.NodeDef) -> Iterator[str]:
-    """Functions that a node names: it is a call of one, or has one as a body or a branch."""
+    """The functions that a node calls, or has as a body or a branch."""
     yield node.op
     for value in node.attr.values():
         if value.HasField("func"):
@@ -73,5 +73,5 @@ def _called(node: node_def_pb2.NodeDef) -> Iterator[str]:
 
 
 def _node(tensor: str) -> str:
-    """The node of an input: `name`, `name:1` or `^name`."""
+    """The node of an input that is written as `name`, `name:1` or `^name`."""
     return tensor.removeprefix("^").partition(":")[0]
