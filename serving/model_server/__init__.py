@@ -1,11 +1,11 @@
 """The development server: TF Serving's API over published directories, in Python.
 
-`python -m serving.model_server` is the program. Imports `signatures` and `serving_configs`, never a
-client. Nothing loads TensorFlow before the flags are read: some have to be set before it is loaded.
+The command is `python -m serving.model_server`. Imports `signatures` and `serving_configs`, never a
+client. TensorFlow is loaded after the flags are read, since it needs some of them when it loads.
 
-    server        the program's parts put together; flags, tls, monitoring, loading, warmup
+    server        puts the parts together; flags, tls, monitoring, loading, warmup
     servables/    versions of models, their configs and sessions
-    calls/        what each method of the API answers
-    batching/     joining requests to batches
+    calls/        the answers of each method of the API
+    batching/     joins requests to batches
     rest/         the same calls as JSON
 """

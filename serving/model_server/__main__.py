@@ -1,7 +1,7 @@
 """`python -m serving.model_server`: serves published models by TF Serving's API.
 
-It takes the flags of `serving.model_server.flags`, loads the models, says in one line where it
-serves, and on SIGTERM answers what is in flight and ends.
+It takes the flags of `serving.model_server.flags`, loads the models and prints its addresses. On
+SIGTERM it answers the calls in flight and ends.
 """
 
 import logging
@@ -25,11 +25,11 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs a server until SIGTERM or SIGINT.
 
     Args:
-        argv: the arguments; those of the process if there are none.
-        prog: the command as its help writes it.
+        argv: arguments; by default those of the process.
+        prog: name of the command in its help.
 
     Returns:
-        The exit status: 0 after a signal, 1 if the server did not come up, 2 for a wrong flag.
+        The exit status: 0 after a signal, 1 if the server did not start, 2 for a wrong flag.
     """
     try:
         options = parse_flags(sys.argv[1:] if argv is None else argv, prog)
@@ -63,7 +63,7 @@ def _serve(options: Options, ended: threading.Event) -> int:
         print(f"model_server: serving REST on {options.host}:{options.rest_api_port}", flush=True)
     ended.wait()
     if not server.stop():
-        # A call that is still running would keep the process, and its thread cannot be ended.
+        # The thread of a running call cannot be ended and would keep the process alive.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)

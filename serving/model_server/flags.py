@@ -5,14 +5,15 @@ Source: `main.cc` and `server.cc` of tensorflow/serving's model_servers.
 
 import argparse
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 
 from ..command_line import CommandParser, UsageError
 from .flag_help import DESCRIPTION, EXAMPLE, GROUPS
 
-# Flags of the real server that this one does not have.
-_FLAGS_OF_THE_REAL_ONE = frozenset(
+# Flags of tensorflow_model_server that this server does not have.
+_MISSING_FLAGS = frozenset(
     (
         "enable_grpc_healthcheck_service",
         "enable_profiler",
@@ -40,22 +41,30 @@ _FLAGS_OF_THE_REAL_ONE = frozenset(
 )
 
 
+_PORTS = ("port", "rest_api_port")
+_NOT_NEGATIVE = (
+    "model_config_file_poll_wait_seconds",
+    "file_system_poll_wait_seconds",
+    "max_num_load_retries",
+    "tensorflow_session_parallelism",
+    "tensorflow_intra_op_parallelism",
+    "tensorflow_inter_op_parallelism",
+)
+_POSITIVE = ("grpc_max_threads", "rest_api_num_threads")
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """The flags of a server, checked. Names and defaults are those of tensorflow_model_server.
 
     Attributes:
-        host: the address to listen on; the real server has no such flag and listens everywhere.
-        port: of gRPC; 0 takes a free one.
-        rest_api_port: 0 is no REST API.
-        rest_api_timeout_in_ms: how long a model may run for a REST call; not positive is no limit.
-        grpc_channel_arguments: pairs of a name and a value; numbers are numbers.
-        load_retry_interval_micros: negative does not wait.
-        enable_per_model_batching_parameters: without `enable_batching` it does nothing.
-        model_config_file_poll_wait_seconds: 0 reads the file once. On the command line it is a
-            whole number, as is the next.
-        file_system_poll_wait_seconds: 0 looks at the base paths once, at the start, and at no
-            config that comes later.
+        host: address to listen on; the real server has no such flag and listens everywhere.
+        rest_api_timeout_in_ms: milliseconds that a model may run; not positive is no limit.
+        grpc_channel_arguments: pairs of a name and a value.
+        enable_per_model_batching_parameters: has no effect without `enable_batching`.
+        model_config_file_poll_wait_seconds: 0 reads the file once. The command line takes whole
+            numbers here and in the next.
+        file_system_poll_wait_seconds: 0 searches the base paths of the first config, once.
     """
 
     host: str = "127.0.0.1"
@@ -92,9 +101,7 @@ class Options:
         Raises:
             UsageError: what is wrong, in one line.
         """
-        for name in ("port", "rest_api_port"):
-            if not 0 <= getattr(self, name) <= 65535:
-                raise UsageError(f"--{name}={getattr(self, name)}: not a port")
+        self._check_numbers()
         if self.rest_api_port and self.rest_api_port == self.port:
             raise UsageError(f"--rest_api_port={self.rest_api_port}: the same as --port")
         if self.monitoring_config_file and not self.rest_api_port:
@@ -102,19 +109,6 @@ class Options:
                 "--monitoring_config_file is set without --rest_api_port, where the metrics would "
                 "be read"
             )
-        for name in (
-            "model_config_file_poll_wait_seconds",
-            "file_system_poll_wait_seconds",
-            "max_num_load_retries",
-            "tensorflow_session_parallelism",
-            "tensorflow_intra_op_parallelism",
-            "tensorflow_inter_op_parallelism",
-        ):
-            if getattr(self, name) < 0:
-                raise UsageError(f"--{name}={getattr(self, name)}: negative")
-        for name in ("grpc_max_threads", "rest_api_num_threads"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"--{name}={getattr(self, name)}: not positive")
         if (
             self.tensorflow_session_parallelism
             and self.tensorflow_intra_op_parallelism
@@ -130,6 +124,17 @@ class Options:
             )
         if not (self.version or self.model_base_path or self.model_config_file):
             raise UsageError("--model_base_path or --model_config_file is needed")
+
+    def _check_numbers(self) -> None:
+        for names, least, most, problem in (
+            (_PORTS, 0, 65535, "not a port"),
+            (_NOT_NEGATIVE, 0, math.inf, "negative"),
+            (_POSITIVE, 1, math.inf, "not positive"),
+        ):
+            for name in names:
+                value = getattr(self, name)
+                if not least <= value <= most:
+                    raise UsageError(f"--{name}={value}: {problem}")
 
     @property
     def parallelism(self) -> tuple[int, int]:
@@ -147,9 +152,9 @@ def parse_flags(argv: Sequence[str], prog: str = PROG) -> Options:
     """The options of a command line.
 
     Args:
-        argv: the arguments, without the program's name: `--flag=value` or `--flag value`;
-            a boolean is `--flag`, `--flag=true` or `--flag=false`.
-        prog: the command as its help writes it.
+        argv: arguments: `--flag=value` or `--flag value`; a boolean is `--flag`, `--flag=true` or
+            `--flag=false`.
+        prog: name of the command in its help.
 
     Raises:
         UsageError: a flag or a value is wrong; one line.
@@ -158,7 +163,7 @@ def parse_flags(argv: Sequence[str], prog: str = PROG) -> Options:
     parsed, rest = _parser(prog).parse_known_args(argv)
     for argument in rest:
         name = argument.removeprefix("--").partition("=")[0]
-        if argument.startswith("--") and name in _FLAGS_OF_THE_REAL_ONE:
+        if argument.startswith("--") and name in _MISSING_FLAGS:
             raise UsageError(
                 f"--{name}: a flag of tensorflow_model_server that this server does not have"
             )
@@ -182,7 +187,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _add_flag(group: "argparse._ArgumentGroup", name: str, default: object, text: str) -> None:
-    """Adds a flag of the type that its default has."""
+    """Adds a flag with the type of its default."""
     if isinstance(default, tuple):
         group.add_argument(
             f"--{name}",

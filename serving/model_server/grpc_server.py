@@ -1,4 +1,4 @@
-"""The gRPC side: which call is answered by which function, and how errors go out."""
+"""The gRPC server: the function that answers each method, and the status of errors."""
 
 import importlib.util
 import logging
@@ -35,7 +35,7 @@ MODEL_SERVICE = "tensorflow.serving.ModelService"
 
 Call = Callable[[ServerCore, Any, float | None], Message]
 Observer = Callable[[str, Any, Code, float], None]
-"""Told of every call that was answered: its name, its request, its code and its seconds."""
+"""Called after every call with its method, its request, its code and its seconds."""
 
 _CALLS: dict[str, dict[str, tuple[type[Message], Call]]] = {
     PREDICTION_SERVICE: {
@@ -57,24 +57,24 @@ _CALLS: dict[str, dict[str, tuple[type[Message], Call]]] = {
 _STATUS_CODES = {status.value[0]: status for status in grpc.StatusCode}
 
 _CHANNEL_ARGUMENTS: dict[str, int | str] = {
-    # The real server takes messages of up to the largest int32.
+    # The real server accepts messages up to the largest int32.
     "grpc.max_receive_message_length": 2**31 - 1,
     "grpc.max_send_message_length": 2**31 - 1,
-    # A port that another server has is an error, not half of the calls.
+    # Without this, two servers on one port would each get half of the calls.
     "grpc.so_reuseport": 0,
 }
-# A call without a deadline has one for ever.
+# A call without a deadline has one many years away.
 _NO_DEADLINE = 10.0 * 365 * 24 * 3600
 
 
 class GrpcServer:
-    """A gRPC server over a core.
+    """A gRPC server.
 
     Args:
-        core: where the models are.
-        threads: calls answered at a time.
-        channel_arguments: of gRPC's core, as `--grpc_channel_arguments` gives them.
-        observer: told of every call.
+        core: the models.
+        threads: number of calls answered at a time.
+        channel_arguments: options of gRPC, from `--grpc_channel_arguments`.
+        observer: called after every call.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class GrpcServer:
         self._observer = observer
         self._server = grpc.server(
             futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
-            # Of an argument that is given twice, gRPC takes the first.
+            # gRPC takes the first of two equal names, so duplicates are merged here.
             options=tuple({**_CHANNEL_ARGUMENTS, **dict(channel_arguments)}.items()),
         )
         for service, calls in _CALLS.items():
@@ -103,17 +103,14 @@ class GrpcServer:
         _add_reflection(self._server, self._health is not None)
 
     def listen(self, address: str, credentials: Any = None) -> int:
-        """Adds an address.
+        """Adds an address and returns its port.
 
         Args:
             address: `host:port`, with port 0 for a free one, or `unix:path`.
-            credentials: of TLS; without them the connections are plain.
-
-        Returns:
-            The port.
+            credentials: TLS credentials; None is no encryption.
 
         Raises:
-            ServingError: UNAVAILABLE, it cannot be listened on.
+            ServingError: UNAVAILABLE, the address cannot be used.
         """
         try:
             port: int = (
@@ -126,13 +123,13 @@ class GrpcServer:
         return port
 
     def start(self) -> None:
-        """Answers calls from now on."""
+        """Begins to answer calls."""
         self._server.start()
         if self._health is not None:
             self._health.set_serving(True)
 
     def stop(self, grace: float) -> bool:
-        """Takes no more calls, and waits for those that are being answered.
+        """Refuses new calls and waits for those in flight.
 
         Returns:
             Whether all were answered within `grace` seconds; the others were cancelled.
@@ -146,7 +143,7 @@ class GrpcServer:
     def _handler(
         self, name: str, request_type: type[Message], call: Call
     ) -> Callable[[bytes, Any], bytes]:
-        """Bytes in, bytes out: so that what cannot be parsed is answered, not logged."""
+        """A handler of bytes, so that it can answer a request that cannot be parsed."""
 
         def answer(data: bytes, context: Any) -> bytes:
             start = time.perf_counter()
@@ -188,15 +185,14 @@ def _serialised(reply: Message) -> bytes:
 
 
 def _time_left(context: Any) -> float | None:
-    """Seconds that a call has left; None is no limit.
+    """Seconds until a call's deadline; None is no limit.
 
     Raises:
         ServingError: CANCELLED or DEADLINE_EXCEEDED, nobody waits for the answer any more. gRPC
-            drops a call that is given up while it waits for a thread, and looks no more when it
-            has begun to hand it over.
+            drops cancelled calls that wait for a thread, but not in the moment of handing over.
     """
     if not context.is_active():
-        raise ServingError(Code.CANCELLED, "The call was given up before it was run")
+        raise ServingError(Code.CANCELLED, "The call was cancelled before it was run")
     remaining: float | None = context.time_remaining()
     if remaining is None or remaining > _NO_DEADLINE:
         return None
@@ -206,7 +202,7 @@ def _time_left(context: Any) -> float | None:
 
 
 class _Health:
-    """gRPC health checking, for the server as a whole (`""`) and for each service."""
+    """gRPC health checking, for the whole server (`""`) and for each service."""
 
     def __init__(self, server: Any) -> None:
         from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -223,19 +219,19 @@ class _Health:
 
 
 def _add_health(server: Any) -> _Health | None:
-    """Health checking, where the package grpcio-health-checking is installed."""
+    """Adds health checking where the package grpcio-health-checking is installed."""
     return _Health(server) if importlib.util.find_spec("grpc_health") else None
 
 
 def _add_reflection(server: Any, health: bool) -> None:
-    """Server reflection, where the package grpcio-reflection is installed."""
+    """Adds server reflection where the package grpcio-reflection is installed."""
     if importlib.util.find_spec("grpc_reflection"):
         from grpc_reflection.v1alpha import reflection
 
         names = [*_CALLS, reflection.SERVICE_NAME]
         if health:
             names.append("grpc.health.v1.Health")
-        # PredictionService and ModelService are described by the files of their stubs.
+        # The modules of these stubs register the descriptions of the services.
         importlib.import_module("tensorflow_serving.apis.prediction_service_pb2")
         importlib.import_module("tensorflow_serving.apis.model_service_pb2")
         reflection.enable_server_reflection(names, server)

@@ -1,4 +1,4 @@
-"""From a version's directory to what serves requests: load, put in front of it, warm up."""
+"""Loads a version for serving: its SavedModel, a wrapper such as batching, and the warm-up."""
 
 import contextlib
 import pathlib
@@ -12,17 +12,17 @@ from .servables.servable import Loader, Servable, SessionSettings, load_servable
 from .warmup import warm_up
 
 Wrapper = Callable[[Servable, pathlib.Path], Servable]
-"""Puts something in front of a version that was loaded from this directory, such as batching."""
+"""Wraps a version loaded from a directory, for example with batching."""
 
 
 class LoadObserver(Protocol):
-    """Told of every load and every warm-up: the directory, why it failed, and its seconds."""
+    """Called after every load and warm-up with the directory, the error, and the seconds."""
 
     def load(self, directory: str, error: Exception | None, seconds: float) -> None:
-        """A SavedModel was loaded, or failed to."""
+        """A SavedModel was loaded or failed to load."""
 
     def warm_up(self, directory: str, error: Exception | None, seconds: float) -> None:
-        """The warm-up requests of a version were run, or failed."""
+        """The warm-up requests of a version were run or failed."""
 
 
 def version_loader(
@@ -34,11 +34,11 @@ def version_loader(
     """The loader of a server.
 
     Args:
-        settings: of the sessions.
-        enable_warmup: runs a version's warm-up requests before it is available; they go through
-            what `wrapper` puts in front, as a client's do.
-        wrapper: closes what it wraps when it is closed.
-        observer: told of every load and every warm-up.
+        settings: settings of the sessions.
+        enable_warmup: runs a version's warm-up requests, through the wrapper, before the version
+            is available.
+        wrapper: wraps each version; closing the wrapper closes the version.
+        observer: called after every load and warm-up.
     """
 
     def load(directory: pathlib.Path) -> Servable:
@@ -60,7 +60,7 @@ def version_loader(
 
 @contextlib.contextmanager
 def _timed(
-    directory: pathlib.Path, told: Callable[[str, Exception | None, float], None] | None
+    directory: pathlib.Path, report: Callable[[str, Exception | None, float], None] | None
 ) -> Iterator[None]:
     start, error = time.perf_counter(), None
     try:
@@ -69,5 +69,5 @@ def _timed(
         error = failure
         raise
     finally:
-        if told is not None:
-            told(str(directory), error, time.perf_counter() - start)
+        if report is not None:
+            report(str(directory), error, time.perf_counter() - start)

@@ -1,7 +1,7 @@
-"""What a server counts and times, as Prometheus reads it.
+"""Metrics of a server as text for Prometheus.
 
-Names, labels, units (microseconds) and the text itself are those of the real server, so that its
-dashboards and alerts work with this one.
+Names, labels, units (microseconds) and layout are those of the real server, so that dashboards and
+alerts for it work here.
 
 Source: `prometheus_exporter.cc`, `servables/tensorflow/util.cc` and `saved_model_warmup_util.cc`
 of tensorflow/serving, tensorflow/cc/saved_model/loader.cc.
@@ -33,21 +33,18 @@ _MonitoringConfig = message_class(
 # From 10 microseconds to about 20 minutes.
 _BUCKETS = [10 * 1.8**power for power in range(33)]
 _COUNTED = ("Predict", "Classify", "Regress")
-# A label that a client chose, such as the name of a model that is not there.
+# A label comes from the client, for example the name of an unknown model.
 _LONGEST_LABEL = 256
 
 
 def metrics_path(config_file: str) -> str | None:
-    """The path of the metrics, as a `MonitoringConfig` names it.
+    """The path of the metrics that a `MonitoringConfig` names, or None if it enables none.
 
     Args:
-        config_file: the file, as text; "" is a config that enables nothing.
-
-    Returns:
-        The path, or None if there are to be no metrics.
+        config_file: path of the text file; "" enables none.
 
     Raises:
-        ServingError: the file cannot be read or is no such config.
+        ServingError: the file cannot be read or is not a `MonitoringConfig`.
     """
     if not config_file:
         return None
@@ -60,7 +57,7 @@ def metrics_path(config_file: str) -> str | None:
 
 
 class Metrics:
-    """The metrics of one server. May be written to and read from any thread."""
+    """The metrics of one server. Threads may share them."""
 
     def __init__(self) -> None:
         registry = prometheus_client.CollectorRegistry()
@@ -98,13 +95,13 @@ class Metrics:
         ]
 
     def request(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
-        """A request was answered. The time of one that failed is not kept.
+        """Counts an answered request, and its time if it succeeded.
 
         Args:
-            model: its name, as the client gave it.
-            api: which call, as the entrypoint names it; "" for one that runs no model.
+            model: name of the model in the request.
+            api: name of the call; "" for a call that runs no model.
             entrypoint: `GRPC` or `REST`.
-            code: of the answer.
+            code: code of the answer.
             seconds: from the request to the answer.
         """
         model = model[:_LONGEST_LABEL]
@@ -113,21 +110,20 @@ class Metrics:
             self._latency.labels(model, api, entrypoint).observe(seconds * 1e6)
 
     def load(self, directory: str, error: Exception | None, seconds: float) -> None:
-        """A load of a SavedModel was tried."""
+        """Counts a load of a SavedModel."""
         self._load_attempts.labels(directory, "fail" if error else "success").inc()
         if error is None:
             self._load_latency.labels(directory).inc(int(seconds * 1e6))
 
     def warm_up(self, directory: str, error: Exception | None, seconds: float) -> None:
-        """The warm-up requests of a version were run; the status has the message, as there."""
+        """Times a warm-up; as in the real server, the label `status` has the error's message."""
         status = "OK" if error is None else str(error_from(error))
         self._warm_up.labels(directory, status).observe(seconds * 1e6)
 
     def page(self) -> str:
-        """All of it, as text.
+        """All metrics as text.
 
-        prometheus_client's own text has other names for counters (`..._total`) and for the limits
-        of buckets.
+        prometheus_client's own text has other names for counters (`..._total`) and bucket limits.
         """
         lines = []
         for metric in self._all:
@@ -147,7 +143,7 @@ class Metrics:
 
 
 def grpc_observer(metrics: Metrics) -> Callable[[str, Any, Code, float], None]:
-    """What tells the metrics of gRPC calls: of three that run a model, as in the real server."""
+    """An observer of gRPC calls, which counts the three that the real server counts."""
 
     def observe(name: str, request: Any, code: Code, seconds: float) -> None:
         if name in _COUNTED:
@@ -158,7 +154,7 @@ def grpc_observer(metrics: Metrics) -> Callable[[str, Any, Code, float], None]:
 
 
 def rest_observer(metrics: Metrics) -> Callable[[str, str, Code, float], None]:
-    """What tells the metrics of REST calls: of all, those that run no model with an API of ""."""
+    """An observer of REST calls, which counts all of them."""
 
     def observe(model: str, api: str, code: Code, seconds: float) -> None:
         metrics.request(model, api, "REST", code, seconds)

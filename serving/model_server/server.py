@@ -1,4 +1,4 @@
-"""A server put together from its parts: models, gRPC, REST, batching, metrics."""
+"""The server: models, gRPC, REST, batching and metrics put together."""
 
 import logging
 import threading
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 GRACE = 30.0
-"""Seconds that calls in flight are given on SIGTERM."""
+"""Seconds for the calls in flight on SIGTERM."""
 
 
 class ModelServer:
-    """A server with its models. TensorFlow has to be loaded before one is made.
+    """A server with its models. TensorFlow has to be loaded before.
 
     Args:
         options: the flags.
@@ -34,7 +34,7 @@ class ModelServer:
     """
 
     def __init__(self, options: Options) -> None:
-        # They load TensorFlow, which some flags have to come before.
+        # These load TensorFlow, and the flags have to be checked before.
         from .grpc_server import GrpcServer
         from .loading import version_loader
         from .monitoring import Metrics, grpc_observer
@@ -75,13 +75,13 @@ class ModelServer:
         """Loads the models of the first config, then answers calls.
 
         Args:
-            cancelled: asked now and then while the models load.
+            cancelled: called now and then while the models load; True ends the wait.
 
         Returns:
             The port of gRPC.
 
         Raises:
-            ServingError: the config is wrong, a model failed to load, or an address is taken.
+            ServingError: the config is wrong, a model failed to load, or an address is in use.
         """
         self.core.reload(self._read_config(), None, cancelled)
         options = self._options
@@ -99,10 +99,10 @@ class ModelServer:
         return port
 
     def stop(self, grace: float = GRACE) -> bool:
-        """Takes no more calls, answers what is in flight, unloads the models.
+        """Refuses new calls, answers those in flight and unloads the models.
 
         Returns:
-            Whether all of that was done within its time.
+            Whether that was done in time.
         """
         self._stopping.set()
         if self._rest is not None:
@@ -111,7 +111,7 @@ class ModelServer:
         if self._rest is not None:
             answered = self._rest.stop() and answered
         unloaded = self.core.stop()
-        # Unloading needs the threads of the batching: it waits for what is in the queues.
+        # Unloading waits for the queued requests, which need the threads of the batching.
         if unloaded and self._batching is not None:
             unloaded = self._batching.stop(GRACE)
         return unloaded and answered
@@ -164,7 +164,7 @@ def _rest(options: Options, core: "ServerCore", metrics: "Metrics") -> "RestServ
 
 
 def _credentials(options: Options) -> Any:
-    """Of TLS, for gRPC alone: REST is plain, as it is in the real server."""
+    """TLS credentials of gRPC; REST has no TLS, as in the real server."""
     from .tls import read_credentials
 
     return read_credentials(options.ssl_config_file) if options.ssl_config_file else None

@@ -1,1 +1,1 @@
-"""Joining requests to batches. Imports `servables`."""
+"""Joins requests to batches. Imports `servables`."""

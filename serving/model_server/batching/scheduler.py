@@ -1,8 +1,7 @@
-"""Queues of tasks that are joined to batches, and the threads that run the batches.
+"""Queues that join tasks to batches, and the threads that run the batches.
 
-A queue takes tasks of one kind into its open batch, which is run when it is full or has waited long
-enough; a batch that is full while every thread is busy is closed and waits. The threads serve all
-queues in turn.
+A queue adds tasks to its open batch. The batch is run when it is full or has waited long enough; a
+full batch waits while every thread is busy. The threads serve all queues in turn.
 
 Source: `shared_batch_scheduler.h` in tensorflow/core/kernels/batching_util.
 """
@@ -23,11 +22,11 @@ class Task:
     """A request, or a part of one, in a queue.
 
     Attributes:
-        feeds: names of tensors of the graph -> their values, all with `size` rows.
-        size: rows; at least one.
-        deadline: the moment of `time.monotonic` when it is over; None is never.
-        done: set when one of the two below is.
-        values: what the run gave for these rows.
+        feeds: name of a tensor of the graph -> its value, with `size` rows.
+        size: number of rows; at least one.
+        deadline: time of `time.monotonic`; None is no deadline.
+        done: set when `values` or `error` is.
+        values: the outputs for these rows.
         error: why the run failed.
     """
 
@@ -48,17 +47,17 @@ class Task:
 class _Batch:
     tasks: list[Task] = dataclasses.field(default_factory=list)
     size: int = 0
-    # The moment when the first task came.
+    # Time of the first task.
     opened: float = 0.0
 
 
 class Queue:
-    """Tasks that can be joined with each other. Made by `BatchScheduler.add_queue`.
+    """Tasks that can be joined. Made by `BatchScheduler.add_queue`.
 
     Args:
-        parameters: sizes, time and length.
-        process: runs a batch and sets every task of it done; it raises nothing.
-        changed: the scheduler's; guards all queues.
+        parameters: sizes, waiting time and length.
+        process: runs a batch and sets all of its tasks done; raises nothing.
+        changed: the condition of the scheduler, which guards all queues.
     """
 
     def __init__(
@@ -72,19 +71,19 @@ class Queue:
         self._limit = parameters.execution_size
         self._timeout = parameters.batch_timeout_micros / 1_000_000
         self._changed = changed
-        # The last one is open, the others are closed.
+        # The last batch is open, the others are closed.
         self._batches: collections.deque[_Batch] = collections.deque([_Batch()])
         self._running = 0
         self._closed = False
 
     def schedule(self, task: Task) -> list[Task]:
-        """Takes a task in.
+        """Adds a task.
 
         Returns:
-            The tasks to wait for: it, or its parts in the order of their rows.
+            The tasks to wait for: the task, or its parts in order.
 
         Raises:
-            ServingError: INVALID_ARGUMENT, it is too large; UNAVAILABLE, the queue is full.
+            ServingError: INVALID_ARGUMENT, the task is too large; UNAVAILABLE, the queue is full.
         """
         with self._changed:
             assert not self._closed, "closed"
@@ -102,7 +101,7 @@ class Queue:
         return tasks
 
     def take(self, now: float) -> list[Task] | None:
-        """The tasks of a batch that is due, oldest first; for a thread that holds the lock."""
+        """Takes the tasks of a batch that is due, oldest first. The caller holds the lock."""
         due = self.due()
         if due is None or due > now:
             return None
@@ -112,7 +111,7 @@ class Queue:
         return self._batches.popleft().tasks
 
     def due(self) -> float | None:
-        """The moment when a batch is to be run; None without a task. Holds the lock."""
+        """The time at which a batch is due; None without a task. The caller holds the lock."""
         first = self._batches[0]
         if not first.tasks:
             return None
@@ -121,13 +120,13 @@ class Queue:
         return first.opened + self._timeout
 
     def finished(self) -> None:
-        """Says that a batch that was taken has been run. Holds the lock."""
+        """Notes that a taken batch has been run. The caller holds the lock."""
         self._running -= 1
         if self._closed:
             self._changed.notify_all()
 
     def drain(self) -> None:
-        """Takes no more tasks, and waits until those that it has are done."""
+        """Refuses new tasks and waits until the others are done."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -160,7 +159,7 @@ class Queue:
             )
 
     def _parts(self, task: Task) -> list[Task]:
-        """A task as it goes into batches: what the open one has room for, then full ones."""
+        """Splits a task: what the open batch has room for, then full batches."""
         if not self._parameters.enable_large_batch_splitting or task.size <= self._room():
             return [task]
         starts = [0, *range(self._room() or self._limit, task.size, self._limit)]
@@ -175,8 +174,8 @@ class BatchScheduler:
     """The threads that run the batches of all queues, one queue after the other.
 
     Args:
-        threads: batches run at a time.
-        name: what the threads are called.
+        threads: number of batches run at a time.
+        name: prefix of the threads' names.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -193,20 +192,20 @@ class BatchScheduler:
     def add_queue(
         self, parameters: BatchingParameters, process: Callable[[list[Task]], None]
     ) -> Queue:
-        """Another queue; the arguments are those of `Queue`."""
+        """Adds a queue; the arguments are those of `Queue`."""
         queue = Queue(parameters, process, self._changed)
         with self._changed:
             self._queues.append(queue)
         return queue
 
     def remove(self, queue: Queue) -> None:
-        """Waits until all tasks of a queue are done, and forgets it."""
+        """Waits until all tasks of a queue are done, and removes it."""
         queue.drain()
         with self._changed:
             self._queues.remove(queue)
 
     def stop(self, timeout: float) -> bool:
-        """Ends the threads when no batch is due.
+        """Ends the threads once no batch is due.
 
         Returns:
             Whether they ended within `timeout` seconds.
@@ -220,12 +219,12 @@ class BatchScheduler:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
-        # A call for each batch, so that nothing of the last one is kept while none is there.
+        # A call for each batch, so that a waiting thread keeps no arrays of the last one.
         while self._run_one():
             pass
 
     def _run_one(self) -> bool:
-        """Waits for a batch and runs it; False when the threads are to end."""
+        """Waits for a batch and runs it; False when the scheduler stops."""
         chosen = self._next()
         if chosen is None:
             return False
@@ -236,18 +235,18 @@ class BatchScheduler:
         return True
 
     def _next(self) -> tuple[Queue, list[Task]] | None:
-        """Waits for a batch to run; None when the threads are to end."""
+        """Waits for a batch that is due; None when the scheduler stops."""
         with self._changed:
             while True:
                 now = time.monotonic()
                 for queue in self._queues:
                     tasks = queue.take(now)
                     if tasks is not None:
-                        # The other queues have their turn first now.
+                        # The other queues are next.
                         self._queues.remove(queue)
                         self._queues.append(queue)
                         if self._earliest() is not None:
-                            # What is left is another thread's to look after.
+                            # Another thread waits for the next batch.
                             self._changed.notify()
                         return queue, tasks
                 if self._stopping:
@@ -256,6 +255,6 @@ class BatchScheduler:
                 self._changed.wait(None if due is None else max(0.0, due - now))
 
     def _earliest(self) -> float | None:
-        """The moment when the next batch is due; None without a task."""
-        moments = (queue.due() for queue in self._queues)
-        return min((due for due in moments if due is not None), default=None)
+        """The time at which the next batch is due; None without a task."""
+        times = (queue.due() for queue in self._queues)
+        return min((due for due in times if due is not None), default=None)

@@ -1,7 +1,7 @@
-"""Requests of the same inputs and outputs, joined to batches before they reach the session.
+"""Joins requests of the same inputs and outputs to batches before they reach the session.
 
-As in TF Serving, what is joined stands or falls together: a run that fails, fails for every request
-of the batch, so one client's image that cannot be decoded is another client's error too.
+As in TF Serving, a run that fails fails for every request of its batch. So an image of one client
+that cannot be decoded is an error for other clients too.
 
 Source: `batching_session.cc` and `bundle_factory_util.cc` of tensorflow/serving.
 """
@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 
 class Batching:
-    """The batching of a server: its threads, and what it puts in front of versions.
+    """The batching of a server: its threads, and the wrappers of versions.
 
     Args:
         common: the server's parameters.
-        per_model: each version brings its own parameters, and one without is not batched; of
-            `common` the threads count alone.
+        per_model: uses each version's own parameters, and only the threads of `common`. A version
+            without parameters is not batched.
 
     Raises:
         ServingError: INVALID_ARGUMENT, the parameters are wrong.
@@ -47,10 +47,10 @@ class Batching:
         self._scheduler = BatchScheduler(common.num_batch_threads, common.thread_pool_name)
 
     def wrap(self, servable: Servable, directory: pathlib.Path) -> Servable:
-        """A version with batching in front of it; a `Wrapper` of `serving.model_server.loading`.
+        """Wraps a version with batching; a `Wrapper` of `serving.model_server.loading`.
 
         Raises:
-            ServingError: the parameters that it brings are wrong.
+            ServingError: the version's own parameters are wrong.
         """
         if not self._per_model:
             return BatchedServable(servable, self._common, self._scheduler)
@@ -60,7 +60,7 @@ class Batching:
         return BatchedServable(servable, read_batching_parameters(path), self._scheduler)
 
     def stop(self, timeout: float) -> bool:
-        """Ends the threads, when all versions are closed.
+        """Ends the threads; all versions have to be closed before.
 
         Returns:
             Whether they ended within `timeout` seconds.
@@ -69,16 +69,15 @@ class Batching:
 
 
 class BatchedServable:
-    """A `Servable` that joins runs before it hands them to another one.
+    """A `Servable` that joins runs to batches for another one.
 
-    Every set of fed and fetched tensors has a queue of its own. A run without any rows goes past
-    the queues and is answered at once. TF Serving lets it wait until another one comes, and fail
-    with that one, which nobody can want.
+    Every set of fed and fetched tensors has its own queue. A run without rows bypasses the queues.
+    In TF Serving it waits for another run and fails together with that.
 
     Args:
         servable: runs the batches; closed with this one.
-        parameters: of the batches.
-        scheduler: runs them.
+        parameters: parameters of the batches.
+        scheduler: runs the batches.
 
     Raises:
         ServingError: INVALID_ARGUMENT, the parameters are wrong.
@@ -111,7 +110,7 @@ class BatchedServable:
         parts = []
         for task in tasks:
             if task.error is not None:
-                # Raised in the threads of several requests, so each needs one of its own.
+                # A new error for each request, because several threads raise it.
                 raise ServingError(task.error.code, task.error.message)
             assert task.values is not None
             parts.append(task.values)
@@ -131,7 +130,7 @@ class BatchedServable:
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:
-                # In one order for all, as every order is one more executor in the session.
+                # Sorted, because the session keeps an executor for each order of fetches.
                 ordered = sorted(key[1])
                 queue = self._queues[key] = self._scheduler.add_queue(
                     self._parameters, lambda tasks: self._process(tasks, ordered)
@@ -163,10 +162,10 @@ class BatchedServable:
 
 
 def _time_left(deadlines: Sequence[float | None]) -> float | None:
-    """Seconds for a batch: as many as the request that can wait longest has.
+    """Seconds for a batch: those of the request with the latest deadline.
 
     Raises:
-        ServingError: RESOURCE_EXHAUSTED, if none of the requests has any.
+        ServingError: RESOURCE_EXHAUSTED, all deadlines have passed.
     """
     latest = 0.0
     for deadline in deadlines:

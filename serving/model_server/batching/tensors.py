@@ -1,4 +1,4 @@
-"""Joining the arrays of several requests along their first dimension, and splitting the answers.
+"""Joins the arrays of several requests along dimension 0, and splits the answers.
 
 Codes and messages: `batching_session.cc` and `batching_util.{h,cc}` of tensorflow/serving.
 """
@@ -11,12 +11,12 @@ from tensorflow.core.framework import types_pb2
 from ...errors import Code, ServingError, failed_precondition, invalid_argument
 from ...tensors import Array, dtype_number
 
-# What `PadOp` takes.
+# Limit of `PadOp`.
 _MOST_DIMENSIONS_TO_PAD = 6
 
 
 def count_rows(feeds: Mapping[str, Array]) -> int:
-    """How many rows a request has, which all of its inputs have to agree about.
+    """The number of rows of a request, which has to be the same for all inputs.
 
     Raises:
         ServingError: INVALID_ARGUMENT.
@@ -42,14 +42,14 @@ def join(
     """The inputs of a batch.
 
     Args:
-        requests: names of tensors -> their values, the same names in all of them.
-        padding: rows to add at the end; they repeat the first row of the last request.
-        pad_variable_length: arrays of different shapes become as large as the largest in each
-            dimension; what is added repeats the array's first element.
+        requests: name of a tensor -> its value; all requests have the same names.
+        padding: number of rows to add at the end; they repeat the first row of the last request.
+        pad_variable_length: pads arrays of different shapes to the largest size of each dimension;
+            the padding repeats the array's first element.
 
     Raises:
-        ServingError: the arrays of an input cannot be joined, because their shapes differ
-            (FAILED_PRECONDITION), their dtypes do (INTERNAL), or they cannot be padded.
+        ServingError: FAILED_PRECONDITION, shapes of an input differ; INTERNAL, dtypes differ;
+            INVALID_ARGUMENT, an array cannot be padded.
     """
     joined = {}
     for name in requests[0]:
@@ -65,15 +65,15 @@ def join(
 
 
 def split(values: Sequence[Array], sizes: Sequence[int], padding: int) -> list[list[Array]]:
-    """The outputs of a batch, for each request its rows of every output.
+    """Splits the outputs of a batch: for each request its rows of every output.
 
     Args:
         values: the outputs.
-        sizes: rows of each request.
-        padding: rows that were added to them.
+        sizes: number of rows of each request.
+        padding: number of rows that `join` added.
 
     Raises:
-        ServingError: FAILED_PRECONDITION, an output does not have the batch's rows.
+        ServingError: FAILED_PRECONDITION, an output has another number of rows than the batch.
     """
     for value in values:
         if not value.ndim:
@@ -91,7 +91,7 @@ def split(values: Sequence[Array], sizes: Sequence[int], padding: int) -> list[l
 
 
 def rejoin(parts: Sequence[Sequence[Array]]) -> list[Array]:
-    """The outputs of a request that was split, from those of its parts in the order of their rows.
+    """The outputs of a request that was split, from those of its parts in order.
 
     Raises:
         ServingError: INTERNAL, outputs of different parts have different shapes.
@@ -114,7 +114,7 @@ def _check_alike(name: str, arrays: Sequence[Array]) -> None:
                 "tensors with the same name have equal dimensions starting with the first dim."
             )
     for array in arrays[1:]:
-        # NumPy would join them to something that is neither.
+        # NumPy would convert both to a third dtype.
         if array.dtype != first.dtype:
             raise ServingError(
                 Code.INTERNAL,
@@ -147,6 +147,6 @@ def _padded_to(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _dtype_name(array: Array) -> str:
-    """As `DataTypeString` writes it."""
+    """The name of a dtype as `DataTypeString` writes it."""
     name: str = types_pb2.DataType.Name(dtype_number(array))
     return name.removeprefix("DT_").lower()

@@ -1,1 +1,1 @@
-"""What each method of the API answers. Imports `servables`."""
+"""The answers of each method of the API. Imports `servables`."""

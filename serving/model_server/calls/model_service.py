@@ -1,4 +1,4 @@
-"""The calls of `ModelService`: states of versions, and a new config.
+"""The calls of `ModelService`: states of versions, and reloading the config.
 
 Source: `get_model_status_impl.cc` and `model_service_impl.cc` of tensorflow/serving.
 """
@@ -14,7 +14,7 @@ def get_model_status(
     request: get_model_status_pb2.GetModelStatusRequest,
     timeout: float | None = None,
 ) -> get_model_status_pb2.GetModelStatusResponse:
-    """Answers a GetModelStatus call: one version, or all that there have been, the latest first.
+    """Answers a GetModelStatus call: one version, or all since the start, the latest first.
 
     Raises:
         ServingError: what TF Serving answers.
@@ -45,7 +45,7 @@ def handle_reload_config(
     request: model_management_pb2.ReloadConfigRequest,
     timeout: float | None = None,
 ) -> model_management_pb2.ReloadConfigResponse:
-    """Answers a HandleReloadConfigRequest call, when the models new in the config are there.
+    """Answers a HandleReloadConfigRequest call once the new models of the config are available.
 
     Raises:
         ServingError: what TF Serving answers.

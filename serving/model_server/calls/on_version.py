@@ -1,4 +1,4 @@
-"""What the calls on one model share: the version that they name, kept while it is run.
+"""What the calls of one model share: finding the version that they name and keeping it loaded.
 
 Source: `predict_impl.cc`, `classification_service.cc` and `regression_service.cc` of
 tensorflow/serving's servables.
@@ -21,12 +21,12 @@ def on_version(
     run: Callable[[Servable, RequestT, float | None], ResponseT],
     timeout: float | None,
 ) -> ResponseT:
-    """Answers a call with what a run on the version gives, and the version's number.
+    """Runs a request on the version that it names, and adds the version's number to the response.
 
     Args:
-        core: where the models are.
+        core: the models.
         request: a message with a `model_spec`.
-        run: answers the request on a version; its reply has a `model_spec` too.
+        run: answers the request on a version; its response has a `model_spec` too.
         timeout: seconds left to the call; None is no limit.
 
     Raises:

@@ -1,7 +1,7 @@
 """Predict: tensors in, tensors out.
 
-The order of the checks, their codes and their messages: `predict_impl.cc` and `predict_util.cc` of
-tensorflow/serving's servables, `GetInputValues` in tensorflow/cc/saved_model/util.cc.
+Checks, codes and messages are those of `predict_impl.cc` and `predict_util.cc` of
+tensorflow/serving's servables, and of `GetInputValues` in tensorflow/cc/saved_model/util.cc.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,11 +22,6 @@ def predict(
 ) -> predict_pb2.PredictResponse:
     """Answers a Predict call.
 
-    Args:
-        core: where the models are.
-        request: the call's.
-        timeout: seconds left to the call; None is no limit.
-
     Raises:
         ServingError: what TF Serving answers.
     """
@@ -36,7 +31,7 @@ def predict(
 def run_predict(
     servable: Servable, request: predict_pb2.PredictRequest, timeout: float | None = None
 ) -> predict_pb2.PredictResponse:
-    """Predict on one version; the reply's `model_spec` is without the version.
+    """Runs a Predict call on a version; the `model_spec` of the response has no version.
 
     Raises:
         ServingError: what TF Serving answers.
@@ -45,7 +40,7 @@ def run_predict(
     signature = predict_signature(servable, name)
     arrays = _inputs(signature, request.inputs)
     outputs = predict_arrays(servable, signature, arrays, request.output_filter, timeout)
-    # Protobuf ends there, and what comes before would have been copied for nothing.
+    # Checked before the copy, since Protobuf cannot serialise more.
     if sum(array.nbytes for array in outputs.values()) > MOST_BYTES:
         raise not_serialisable()
     response = predict_pb2.PredictResponse()
@@ -60,7 +55,7 @@ def predict_signature(servable: Servable, name: str) -> meta_graph_pb2.Signature
     """The signature that a Predict call names.
 
     Raises:
-        ServingError: FAILED_PRECONDITION, if there is none.
+        ServingError: FAILED_PRECONDITION, there is no such signature.
     """
     signature = servable.signatures.get(name)
     if signature is None:
@@ -78,17 +73,17 @@ def predict_arrays(
     """Runs a signature on arrays.
 
     Args:
-        servable: the version to run.
+        servable: the version.
         signature: one of its signatures.
         inputs: name of a tensor of the graph -> its value.
-        output_filter: aliases of the outputs to compute; all if there are none.
+        output_filter: aliases of the outputs to compute; empty is all.
         timeout: seconds left; None is no limit.
 
     Returns:
         Alias -> value, in the order of the filter.
 
     Raises:
-        ServingError: a wrong filter, or what the graph says.
+        ServingError: the filter is wrong, or the run failed.
     """
     aliases: list[str] = []
     for alias in output_filter:
@@ -100,7 +95,7 @@ def predict_arrays(
         if alias in aliases:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
         aliases.append(alias)
-    # Sorted, because every order of fetches would be one more executor in the session.
+    # Sorted, because the session keeps an executor for each order of fetches.
     aliases = aliases or sorted(signature.outputs)
     values = servable.run(inputs, [signature.outputs[alias].name for alias in aliases], timeout)
     return dict(zip(aliases, values, strict=True))
@@ -109,18 +104,18 @@ def predict_arrays(
 def _inputs(
     signature: meta_graph_pb2.SignatureDef, sent: Mapping[str, tensor_pb2.TensorProto]
 ) -> dict[str, Array]:
-    """Name of a tensor of the graph -> the value sent for it, or its default."""
-    wanted, defaults = signature.inputs, signature.defaults
-    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
+    """Name of a tensor of the graph -> its value in the request, or its default."""
+    expected, defaults = signature.inputs, signature.defaults
+    if len(sent) > len(expected) or (len(sent) < len(expected) and not defaults):
         raise invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} "
-            f"len({{{_join(sent)}}}) != len({{{_join(wanted)}}}). "
-            f"Sent extra: {{{_join(set(sent) - set(wanted))}}}. "
-            f"Missing but required: {{{_join(set(wanted) - set(sent))}}}."
+            f"input size does not match signature: {len(sent)}!={len(expected)} "
+            f"len({{{_join(sent)}}}) != len({{{_join(expected)}}}). "
+            f"Sent extra: {{{_join(set(sent) - set(expected))}}}. "
+            f"Missing but required: {{{_join(set(expected) - set(sent))}}}."
         )
     arrays = {}
-    for alias in sorted(wanted):
-        feed = wanted[alias].name
+    for alias in sorted(expected):
+        feed = expected[alias].name
         if alias not in sent and alias not in defaults:
             raise invalid_argument(
                 f"Signature input alias: {alias}(feed name: {feed}) not found in request and no "
@@ -131,7 +126,7 @@ def _inputs(
             arrays[feed] = to_array(sent[alias] if alias in sent else defaults[alias])
         except TensorError as error:
             raise invalid_argument(f"tensor parsing error: {alias}") from error
-    used = set(sent) & set(wanted)
+    used = set(sent) & set(expected)
     if len(used) != len(sent):
         raise invalid_argument(
             f"Inputs contains invalid name. Used request inputs: {_join(used)}, "

@@ -1,4 +1,4 @@
-"""The REST API: which path is answered by what, and how errors go out.
+"""The REST API: the calls that answer each path, and the status of errors.
 
 Source: `http_rest_api_handler.cc`, `http_rest_api_util.cc` and `http_server.cc` of
 tensorflow/serving's model_servers.
@@ -45,10 +45,10 @@ from .outputs import (
 _log = logging.getLogger(__name__)
 
 PREFIX = re.compile(r"(?i)/v1/")
-"""How the paths of this API begin."""
+"""Prefix of the paths of this API."""
 
 MOST_UNCOMPRESSED = 100 * 1024 * 1024
-"""Bytes that a compressed body may become (`kMaxUncompressedBytes` in gzip_zlib.h)."""
+"""The most bytes of an uncompressed body (`kMaxUncompressedBytes` in gzip_zlib.h)."""
 
 HTTP_STATUS = {
     Code.OK: 200,
@@ -69,12 +69,12 @@ HTTP_STATUS = {
     Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
-"""What each code is in HTTP."""
+"""The HTTP status of each code."""
 
 Observer = Callable[[str, str, Code, float], None]
-"""Told of every call that was answered: the model, the way it was to be run, the code, seconds.
+"""Called after every call with the model, the method that runs it, the code and the seconds.
 
-The model is "" where the path names none, and so is the way where it is not to be run.
+The model is "" where the path names none; the method is "" where no model is run.
 """
 
 _EXAMPLE_METHODS: dict[str, tuple[ExampleMethod, Callable[..., Any], Callable[[Any], str]]] = {
@@ -92,19 +92,19 @@ _WEB_ORIGIN = re.compile("https?://")
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """A reply: its status in HTTP, and JSON, or nothing."""
+    """A reply: its HTTP status, and its body of JSON, which may be empty."""
 
     status: int
     body: bytes
 
 
 class RestApi:
-    """Answers REST calls. May be called from any thread.
+    """Answers REST calls. Threads may share it.
 
     Args:
-        core: where the models are.
+        core: the models.
         timeout: seconds that a model may run for a call; None is no limit.
-        observer: told of every call to a path of this API.
+        observer: called after every call.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class RestApi:
         """Answers a call.
 
         Args:
-            method: of HTTP.
-            path: as it was sent, with the query if there is one.
-            body: as it was sent.
-            compressed: the body is compressed with gzip.
+            method: HTTP method.
+            path: path with its query, as it was sent.
+            body: body as it was sent.
+            compressed: whether the body is compressed with gzip.
         """
         start = time.perf_counter()
         model, api, code = "", "", Code.OK
@@ -133,7 +133,7 @@ class RestApi:
             api = match["what"] if method == "POST" else ""
             spec = _model_spec(model, match)
             if spec is None:
-                # The real server knows what is wrong and does not say it.
+                # The real server answers without a message.
                 code, text = Code.INVALID_ARGUMENT, ""
             elif method == "POST":
                 document = parse_document(_uncompressed(body) if compressed else body)
@@ -141,7 +141,7 @@ class RestApi:
             else:
                 text = self._describe(match["what"] or "", spec)
         except RecursionError:
-            # The real server has no limit, and overflows its stack.
+            # The real server has no limit and overflows its stack.
             code = Code.INVALID_ARGUMENT
             text = error_json("JSON Parse error: The document is nested too deeply.")
         except Exception as failure:
@@ -156,7 +156,7 @@ class RestApi:
         """Answers an OPTIONS call, which a browser makes before it posts JSON to another origin.
 
         Args:
-            origin: the header of that name; one that is no page's is refused, without a word.
+            origin: value of the header; any that is not a web page's is refused without a message.
         """
         code = Code.OK if _WEB_ORIGIN.search(origin) else Code.FAILED_PRECONDITION
         self._observe("", "", code, 0.0)
@@ -215,10 +215,10 @@ class RestApi:
 
 
 def _model_spec(name: str, match: re.Match[str]) -> model_pb2.ModelSpec | None:
-    """What a path names, or None if its version is a number that no version has."""
+    """The model and version that a path names, or None if the version is above 64 bits."""
     spec = model_pb2.ModelSpec(name=name)
     if match["version"]:
-        # Python refuses thousands of digits.
+        # Python refuses to convert thousands of digits.
         version = int(match["version"]) if len(match["version"]) < 1000 else _MOST_VERSION + 1
         if version > _MOST_VERSION:
             return None
@@ -232,7 +232,7 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # A message that shows half of a surrogate pair, which the request had as an escape.
+        # The message quotes half of a surrogate pair, which the request escaped.
         return text.encode("utf-8", "replace")
 
 

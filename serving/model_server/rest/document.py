@@ -1,6 +1,6 @@
-"""The JSON of a request: read as the real server reads it, and shown as its messages show it.
+"""The JSON of a request, read as the real server reads it and quoted as its messages quote it.
 
-What is said of a body that is no JSON is Python's own.
+The message for a body that is not JSON is Python's own.
 
 Source: `ParseJson` and `JsonValueToDebugString` in util/json_tensor.cc of tensorflow/serving.
 """
@@ -17,20 +17,20 @@ Document = dict[str, Any]
 _BYTE_ORDER_MARK = "\ufeff"
 _WHITE_SPACE = " \t\n\r"
 _INDENT = "    "
-# Characters of a value in a message, after which it is broken off.
+# A value in a message ends after so many characters.
 _SHOWN = 256
 _TYPES = {int: "Number", float: "Number", str: "String", list: "Array", dict: "Object"}
 
 
 def parse_document(body: bytes) -> Document:
-    """The object that a body begins with. `NaN`, `Infinity` and `-Infinity` are numbers in it.
+    """The object at the beginning of a body. `NaN`, `Infinity` and `-Infinity` are numbers.
 
-    What comes after the object is not looked at. Of a key that comes twice, the first counts. Bytes
-    of a string that are no UTF-8 are kept, as lone surrogates (`to_bytes` makes them bytes again).
+    Text after the object is ignored. The first of two equal keys counts. Bytes of a string that are
+    not UTF-8 become lone surrogates, which `to_bytes` turns back into bytes.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, it is no JSON, or not an object.
-        RecursionError: it is nested too deeply.
+        ServingError: INVALID_ARGUMENT, the body is not JSON or not an object.
+        RecursionError: the object is nested too deeply.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
@@ -41,7 +41,7 @@ def parse_document(body: bytes) -> Document:
     except json.JSONDecodeError as error:
         raise invalid_argument(f"JSON Parse error: {error}") from None
     except ValueError:
-        # Of an integer with thousands of digits.
+        # An integer has thousands of digits.
         raise invalid_argument("JSON Parse error: Number too big to be stored in double.") from None
     if not isinstance(document, dict):
         raise format_error(document, "Is not object")
@@ -52,7 +52,7 @@ def to_bytes(text: str) -> bytes:
     """The bytes of a string of a document.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, it has half of a surrogate pair, as an escape.
+        ServingError: INVALID_ARGUMENT, the string has an escaped half of a surrogate pair.
     """
     try:
         return text.encode("utf-8", "surrogateescape")
@@ -63,16 +63,16 @@ def to_bytes(text: str) -> bytes:
 
 
 def type_name(value: object) -> str:
-    """As RapidJSON calls the type of a value."""
+    """RapidJSON's name of a value's type."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     return _TYPES[type(value)]
 
 
 def shown(value: object) -> str:
-    """A value as it stands in messages: objects over lines, lists on one, broken off when long.
+    """A value as messages quote it: objects on several lines, lists on one, cut when long.
 
-    A single string is cut as well, which the real server shows to its end.
+    A single long string is cut too; the real server shows all of it.
     """
     parts, length = [], 0
     for part in _parts(value, 0):
@@ -84,7 +84,7 @@ def shown(value: object) -> str:
 
 
 def format_error(value: object, message: str) -> ServingError:
-    """The error for a value that is not what it should be."""
+    """The error for a value of a wrong form."""
     return invalid_argument(f"JSON Value: {shown(value)} {message}")
 
 

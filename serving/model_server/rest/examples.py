@@ -10,7 +10,7 @@ from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import input_pb2
 
-from ...errors import ServingError, invalid_argument
+from ...errors import invalid_argument
 from .document import Document, format_error, to_bytes, type_name
 from .values import as_floats, base64_bytes, is_base64
 
@@ -20,14 +20,14 @@ _KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
 
 def fill_examples(document: Document, message: input_pb2.Input) -> None:
-    """Writes the examples of a document, and their context if there is one.
+    """Writes the examples of a document, and their context if it has one.
 
     Args:
-        document: of the request.
-        message: empty.
+        document: the request.
+        message: an empty message.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, what is wrong with the document.
+        ServingError: INVALID_ARGUMENT, the document is wrong.
     """
     target = message.example_list
     if CONTEXT in document:
@@ -80,14 +80,10 @@ def _add(value: Any, name: str, feature: feature_pb2.Feature) -> None:
 
 
 def _values(feature: feature_pb2.Feature, kind: str, name: str) -> Any:
-    """The list of a feature, all of whose values are of one kind."""
-    there = feature.WhichOneof("kind")
-    if there not in (None, kind):
-        raise _other_kind(name, there)
+    """The list of a feature, whose values all have one kind."""
+    found = feature.WhichOneof("kind")
+    if found not in (None, kind):
+        raise invalid_argument(
+            f"Unexpected element type in feature: {name} expecting type: {_KINDS[found]}"
+        )
     return getattr(feature, kind).value
-
-
-def _other_kind(name: str, there: str) -> ServingError:
-    return invalid_argument(
-        f"Unexpected element type in feature: {name} expecting type: {_KINDS[there]}"
-    )

@@ -1,7 +1,7 @@
 """JSON to arrays: the inputs of a REST predict call, by rows (`instances`) or columns (`inputs`).
 
-Rectangular lists of the right type, which are nearly all, are turned into arrays as a whole.
-Whatever is not is walked once more value by value, to say what the real server says of it.
+Rectangular lists of the right type, the normal case, become arrays as a whole. All other lists are
+walked value by value, to find the error that the real server reports.
 
 Source: `FillPredictRequestFromJson` and what it calls in util/json_tensor.cc of
 tensorflow/serving.
@@ -31,9 +31,9 @@ from .values import (
 
 ROWS, COLUMNS = "instances", "inputs"
 
-# NumPy has no more; the real server has 254.
+# NumPy's limit; that of the real server is 254.
 _MOST_DIMENSIONS = 32
-# Rows that are looked at together while the bad one is sought.
+# Number of rows in a step of the search for a bad row.
 _BLOCK = 1024
 
 Inputs = Mapping[str, meta_graph_pb2.TensorInfo]
@@ -44,14 +44,14 @@ def input_arrays(document: Document, inputs: Inputs) -> tuple[dict[str, Array], 
     """The inputs of a call.
 
     Args:
-        document: of the request.
-        inputs: alias -> tensor, of the signature; at least one.
+        document: the request.
+        inputs: alias -> tensor of the signature; at least one.
 
     Returns:
         Name of a tensor of the graph -> its value, and whether the call is by rows.
 
     Raises:
-        ServingError: what is wrong with the document.
+        ServingError: the document is wrong.
     """
     if ROWS in document and COLUMNS in document:
         raise format_error(
@@ -117,7 +117,7 @@ def _is_named(value: object) -> bool:
 
 
 def _array(value: Any, dtype: int) -> Array | None:
-    """A value as an array, or None if it is none of this dtype; the reason is looked for then."""
+    """A value as an array, or None if it is not rectangular or not of the dtype."""
     shape: list[int] = []
     leaves = [value]
     while leaves:
@@ -159,10 +159,10 @@ def _flat_array(leaves: list[Any], types: set[type], dtype: int) -> Array | None
 
 
 def _explain_rows(rows: list[Any], inputs: Inputs) -> None:
-    """Says what is wrong with rows, in the order in which the real server finds it.
+    """Reports the first error in rows, in the order of the real server's checks.
 
     Raises:
-        ServingError: that.
+        ServingError: the error.
     """
     named = _is_named(rows[0])
     first: dict[str, Shape] = {}
@@ -190,7 +190,7 @@ def _explain_rows(rows: list[Any], inputs: Inputs) -> None:
 
 
 def _good_rows(rows: list[Any], dtype: int) -> int:
-    """How many of the first rows need no look: those before the block that has a bad one."""
+    """The number of first rows without an error, rounded down to a block."""
     shape = _shape(rows[0])
     for start in range(0, len(rows), _BLOCK):
         array = _array(rows[start : start + _BLOCK], dtype)
@@ -242,7 +242,7 @@ def _explain(value: Any, level: int, dtype: int, shape: Sequence[int]) -> None:
 
 
 def _shape(value: Any) -> Shape:
-    """The shape that a value would have if all of it were as its first elements are."""
+    """The shape of a value, by the first element of each list."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))

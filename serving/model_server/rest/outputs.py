@@ -1,4 +1,4 @@
-"""Arrays to JSON: the replies of REST calls, laid out as the real server lays them out.
+"""Arrays to JSON: the replies of REST calls, in the layout of the real server.
 
 Source: `MakeJsonFromTensors`, `MakeJsonFromClassificationResult`, `MakeJsonFromRegressionResult`
 and `WriteDecimal` in util/json_tensor.cc of tensorflow/serving.
@@ -18,19 +18,19 @@ from ...tensors import Array
 
 _BYTES_SUFFIX = "_bytes"
 _INDENT = "    "
-# Significant digits that tell apart any two values.
+# Significant digits that distinguish any two values, by the size of the type in bytes.
 _DIGITS = {2: 9, 4: 9, 8: 17}
 _SHORT_DIGITS = 6
 
 
 def rows_json(outputs: Mapping[str, Array]) -> str:
-    """The reply to a call by rows: `predictions`, a value or an object for each row.
+    """The reply to a call by rows: `predictions`, with a value or an object for each row.
 
     Args:
         outputs: alias -> value of shape (B, ...).
 
     Raises:
-        ServingError: INVALID_ARGUMENT, the outputs have no rows, or not the same number of them.
+        ServingError: INVALID_ARGUMENT, the outputs have no rows, or different numbers of rows.
     """
     _check_any(outputs)
     count: int | None = None
@@ -57,13 +57,13 @@ def rows_json(outputs: Mapping[str, Array]) -> str:
 
 
 def columns_json(outputs: Mapping[str, Array]) -> str:
-    """The reply to a call by columns: `outputs`, a value, or an object of them.
+    """The reply to a call by columns: `outputs`, a value or an object of values.
 
     Args:
         outputs: alias -> value of any shape.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, an output of a dtype that JSON has nothing for.
+        ServingError: INVALID_ARGUMENT, an output has a dtype without a form in JSON.
     """
     _check_any(outputs)
     if len(outputs) == 1:
@@ -153,15 +153,15 @@ def _texts(alias: str, array: Array) -> list[str]:
 
 
 def _decimals(flat: Array) -> list[str]:
-    """Numbers as text: of six digits where that is the number, else of as many as tell it apart.
+    """Numbers as text: with six digits where these are exact, else with all that are needed.
 
-    A whole number has `.0`, so that a reader takes it for no integer; what is not finite is `NaN`,
+    Whole numbers end in `.0`, so that readers do not take them for integers. Others may be `NaN`,
     `Infinity` or `-Infinity`.
     """
     with np.errstate(all="ignore"):
         wide = flat.astype(np.float64)
         scale = 10.0 ** (_SHORT_DIGITS - 1 - np.floor(np.log10(np.abs(wide))))
-        # Close to the numbers of six digits; which of them are is told by the text itself.
+        # Candidates for six digits; parsing their text decides.
         short = (np.rint(wide * scale) / scale).astype(flat.dtype) == flat
         other = (wide == np.trunc(wide)) | ~np.isfinite(wide)
         indices = np.flatnonzero(short | other)
@@ -185,7 +185,7 @@ def _line(level: int) -> str:
 
 
 def _list(texts: list[str], level: int) -> str:
-    """Texts in a list that begins at this level, a line for each."""
+    """A list that begins at this level, with a line for each text."""
     if not texts:
         return "[]"
     inner = _line(level + 1)
@@ -193,7 +193,7 @@ def _list(texts: list[str], level: int) -> str:
 
 
 def _object(members: Mapping[str, str], level: int) -> str:
-    """Members, the names as they are written, in an object that begins at this level."""
+    """An object that begins at this level; its names are JSON already."""
     inner = _line(level + 1)
     lines = f",{inner}".join(f"{name}: {text}" for name, text in members.items())
     return f"{{{inner}{lines}{_line(level)}}}"

@@ -1,4 +1,4 @@
-"""HTTP for the REST API and the metrics: uvicorn in a thread of its own.
+"""HTTP for the REST API and the metrics: uvicorn in its own thread.
 
 Source: `http_server.cc` and util/net_http of tensorflow/serving.
 """
@@ -28,9 +28,9 @@ _CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 _JSON = "application/json"
-# Seconds beyond the grace until the thread is given up: uvicorn looks ten times a second.
+# Seconds beyond the grace to wait for the thread; uvicorn checks ten times a second.
 _MARGIN = 5.0
-# Seconds that a connection without a call is kept.
+# Seconds that an idle connection is kept.
 _KEEP_ALIVE = 60
 
 
@@ -38,10 +38,10 @@ class RestServer:
     """An HTTP server over the REST API.
 
     Args:
-        api: answers what begins with `/v1/`.
-        threads: calls answered at a time.
-        cors: lets pages of other origins call it.
-        metrics: the path of the metrics, and what writes their page.
+        api: answers paths that begin with `/v1/`.
+        threads: number of calls answered at a time.
+        cors: lets web pages of other origins call the server.
+        metrics: the path of the metrics, and the function that writes them.
     """
 
     def __init__(
@@ -73,48 +73,41 @@ class RestServer:
         self._end = 0.0
 
     def listen(self, host: str, port: int) -> int:
-        """Takes an address.
-
-        Args:
-            host: its host.
-            port: its port; 0 is a free one.
-
-        Returns:
-            The port.
+        """Listens on an address and returns its port; port 0 takes a free one.
 
         Raises:
-            ServingError: UNAVAILABLE, it cannot be listened on.
+            ServingError: UNAVAILABLE, the address cannot be used.
         """
         try:
             address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             self._socket = socket.create_server(address[4][:2], family=address[0])
         except OSError as error:
-            # The text of a socket that is taken names the address once more; a name that is not
-            # found has a text alone, and a number below zero.
+            # The text for an address in use repeats the address, so the number's text is taken. An
+            # unknown name has a negative number, which has no text.
             known = error.errno is not None and error.errno > 0
             reason = os.strerror(error.errno or 0) if known else error.strerror
             raise ServingError(
                 Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {reason}"
             ) from error
-        # Connections inherit it. Without it a reply, which goes out in two parts, takes 40 ms more.
+        # Connections inherit this. Without it a reply, sent in two parts, takes 40 ms longer.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Answers calls from now on."""
+        """Begins to answer calls."""
         self._thread.start()
 
     def begin_stop(self, grace: float) -> None:
-        """Takes no more calls. Those that are being answered have `grace` seconds."""
+        """Refuses new calls. Those in flight have `grace` seconds."""
         self._end = time.monotonic() + grace
         self._config.timeout_graceful_shutdown = max(1, round(grace))
         self._server.should_exit = True
 
     def stop(self) -> bool:
-        """Waits for the calls that were being answered when the stop began.
+        """Waits for the calls in flight.
 
         Returns:
-            Whether all were answered in their time.
+            Whether all were answered in time.
         """
         if self._thread.is_alive():
             self._thread.join(max(0.0, self._end - time.monotonic()) + _MARGIN)
@@ -155,8 +148,8 @@ class RestServer:
                 self._threads, self._api.answer, request.method, whole, body, compressed
             )
         except asyncio.CancelledError:
-            # By uvicorn, when the grace of a stop is over.
-            text = error_json("The server stops, and this call took too long")
+            # uvicorn cancels calls at the end of the grace.
+            text = error_json("The server stopped before this call was answered")
             reply = Reply(HTTP_STATUS[Code.UNAVAILABLE], text.encode())
         return Response(reply.body, reply.status, self._headers, _JSON)
 
@@ -170,7 +163,7 @@ class RestServer:
 
 
 async def _body(request: Request) -> bytes | None:
-    """The body; None if it is larger than a message could be."""
+    """The body; None if it is larger than any message."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)

@@ -1,4 +1,4 @@
-"""Single values of JSON: which of them a dtype takes, and what is said of the others.
+"""Single values of JSON: which of them a dtype accepts, and the errors for the others.
 
 Source: `AddValueToTensor` and `JsonDecodeBase64Object` in util/json_tensor.cc of
 tensorflow/serving.
@@ -20,7 +20,7 @@ from .document import Document, format_error, shown, to_bytes, type_name
 _BASE64 = "b64"
 FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
 _INT32 = (-(2**31), 2**31 - 1)
-# What is taken for the type; what is then too large for it loses its upper bits, as in C++.
+# The values that are accepted; those too large for the type lose their upper bits, as in C++.
 INTEGERS = {
     types_pb2.DT_INT8: _INT32,
     types_pb2.DT_INT16: _INT32,
@@ -33,21 +33,13 @@ INTEGERS = {
 _FLOAT_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 
 
-def _type_error(value: object, dtype: int) -> ServingError:
-    """The error for a value of another type."""
-    return invalid_argument(
-        f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: "
-        f"{_dtype_name(dtype)}"
-    )
-
-
 def is_base64(value: object) -> bool:
     """Whether a value is `{"b64": "..."}`, which stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_BASE64), str)
 
 
 def base64_bytes(value: Document) -> bytes:
-    """The bytes of `{"b64": "..."}`. Padding may be left out, and there may be white space.
+    """The bytes of `{"b64": "..."}`. Padding is optional and white space is ignored.
 
     Raises:
         ServingError: INVALID_ARGUMENT.
@@ -62,12 +54,10 @@ def base64_bytes(value: Document) -> bytes:
 
 
 def as_floats(numbers: Sequence[float], dtype: int) -> Array:
-    """Numbers as an array of a floating type, each rounded to the nearest of its values.
-
-    One that is too large for the type is infinite.
+    """Numbers as an array of a floating type; numbers too large for it become infinite.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, an integer is too large for every type.
+        ServingError: INVALID_ARGUMENT, an integer is too large for any floating type.
     """
     try:
         wide = np.array(numbers, np.float64)
@@ -78,34 +68,36 @@ def as_floats(numbers: Sequence[float], dtype: int) -> Array:
 
 
 def check_value(value: Any, dtype: int) -> None:
-    """Whether a value that is no list is one of a dtype.
+    """Checks a single value of a dtype.
 
     Raises:
-        ServingError: INVALID_ARGUMENT, it is not; UNIMPLEMENTED, no value in JSON is one.
+        ServingError: INVALID_ARGUMENT, the value has another type; UNIMPLEMENTED, JSON has no
+            values of the dtype.
     """
-    if isinstance(value, dict) and dtype == types_pb2.DT_STRING:
+    if dtype == types_pb2.DT_STRING and isinstance(value, str):
+        to_bytes(value)
+        return
+    if dtype == types_pb2.DT_STRING and isinstance(value, dict):
         base64_bytes(value)
         return
-    if isinstance(value, dict):
-        raise _type_error(value, dtype)
     if dtype in FLOATS:
-        if type(value) not in (int, float):
-            raise _type_error(value, dtype)
+        right = type(value) in (int, float)
     elif dtype in INTEGERS:
         least, most = INTEGERS[dtype]
-        if type(value) is not int or not least <= value <= most:
-            raise _type_error(value, dtype)
-    elif dtype == types_pb2.DT_STRING:
-        if not isinstance(value, str):
-            raise _type_error(value, dtype)
-        to_bytes(value)
+        right = type(value) is int and least <= value <= most
     elif dtype == types_pb2.DT_BOOL:
-        if not isinstance(value, bool):
-            raise _type_error(value, dtype)
+        right = isinstance(value, bool)
+    elif dtype == types_pb2.DT_STRING or isinstance(value, dict):
+        right = False
     else:
         raise ServingError(
             Code.UNIMPLEMENTED,
             f"Conversion of JSON Value: {shown(value)} to type: {_dtype_name(dtype)}",
+        )
+    if not right:
+        raise invalid_argument(
+            f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: "
+            f"{_dtype_name(dtype)}"
         )
 
 
