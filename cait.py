@@ -1,7 +1,7 @@
-"""The one front door of an installation: `cait COMMAND ...`.
+"""The command of an installation: `cait COMMAND ...`.
 
-A table of commands and nothing else. The module of a command is imported when that command is
-called, so `cait --help` takes a fraction of the seconds that TensorFlow and Beam take to load.
+A table of commands. A command's module is imported when the command is called, so `cait --help`
+does not wait for TensorFlow and Beam to load.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ class Command:
     """A command.
 
     Attributes:
-        module: has its `main(argv, prog)`.
-        summary: what it does, in one line.
-        first: arguments that the name stands for.
+        module: module with `main(argv, prog)`.
+        summary: what the command does, in one line.
+        first: arguments to put first.
     """
 
     module: str
@@ -39,10 +39,8 @@ COMMANDS = {
         "serving_configs.__main__", "write configs and pages; promote and roll back versions"
     ),
     "serve": Command("serving.model_server.__main__", "serve published models over gRPC and REST"),
-    "classify": Command(
-        "serving.client.command", "ask a server for the classes of photos", ("classify",)
-    ),
-    "client": Command("serving.client.command", "ask a server: classify, status, metadata"),
+    "classify": Command("serving.client.command", "classify photos with a server", ("classify",)),
+    "client": Command("serving.client.command", "call a server: classify, status, metadata"),
     "attention": Command("serving.attention.command", "draw where a model looks in a photo"),
     "page": Command("serving.page.command", "show where a model looks on a local page"),
 }
@@ -52,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        argv: the arguments; those of the process if there are none.
+        argv: arguments; by default those of the process.
 
     Returns:
-        The command's exit status; 2 for one that there is not.
+        The command's exit status; 2 for an unknown command.
     """
     name, *arguments = (sys.argv[1:] if argv is None else argv) or [""]
     if name in ("-h", "--help", ""):
@@ -68,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"cait: no command {name!r}; expected one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     command = COMMANDS[name]
-    # A command's parser adds the name of a subcommand itself.
+    # The parser of a command adds the name of its subcommand.
     prog = "cait" if command.first else f"cait {name}"
     module = importlib.import_module(command.module)
     status: int = module.main([*command.first, *arguments], prog)
@@ -81,7 +79,7 @@ def _help() -> str:
     return f"""\
 usage: cait COMMAND ...
 
-CaiT models from PyTorch weights to TensorFlow SavedModels that are served.
+Converts CaiT models from PyTorch weights to TensorFlow SavedModels, and serves them.
 
 {table}
 

@@ -2,7 +2,7 @@
 
 Imports `signatures` and `serving_configs`. The rooms: page -> attention -> client; attention and
 page start a model server; `command_line`, `errors`, `tensors` and `text_proto` are shared.
-Nothing that is imported from here loads TensorFlow.
+Importing this package does not load TensorFlow.
 """
 
 from .errors import Code, ServingError

@@ -1,4 +1,4 @@
-"""What a request can fail with: a gRPC status code and a message, as TF Serving gives them."""
+"""Errors of requests: a gRPC status code and a message, as TF Serving returns them."""
 
 import enum
 
@@ -7,7 +7,7 @@ MESSAGE_LIMIT = 1024
 
 
 class Code(enum.IntEnum):
-    """Status codes. gRPC, TensorFlow and `StatusProto` use the same numbers for them."""
+    """Status codes, with the numbers of gRPC, TensorFlow and `StatusProto`."""
 
     OK = 0
     CANCELLED = 1
@@ -29,11 +29,11 @@ class Code(enum.IntEnum):
 
 
 class ServingError(Exception):
-    """A failure with the code and the message that a client is to see.
+    """A failure with the code and the message for the client.
 
     Attributes:
-        code: its status code.
-        message: its text, not cut.
+        code: the status code.
+        message: the whole text; see `cut`.
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -42,17 +42,17 @@ class ServingError(Exception):
         self.message = message
 
     def __str__(self) -> str:
-        """As TensorFlow prints a status."""
+        """The status as TensorFlow prints it."""
         return f"{self.code.name}: {self.message}"
 
 
 def invalid_argument(message: str) -> ServingError:
-    """The error that a wrong request gets."""
+    """The error for a wrong request."""
     return ServingError(Code.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> ServingError:
-    """The error for what is not there."""
+    """The error for something that does not exist."""
     return ServingError(Code.NOT_FOUND, message)
 
 
@@ -62,21 +62,21 @@ def failed_precondition(message: str) -> ServingError:
 
 
 def not_serialisable() -> ServingError:
-    """The error of gRPC (`GenericSerialize` in grpcpp/impl/proto_utils.h) for too large a reply."""
+    """GRPC's error for too large a reply (`GenericSerialize` in grpcpp/impl/proto_utils.h)."""
     return ServingError(Code.INTERNAL, "Failed to serialize message")
 
 
 def error_from(error: Exception) -> ServingError:
-    """Any exception as a `ServingError`.
+    """Converts any exception.
 
-    An error of TensorFlow keeps its code and its message; a lack of memory is RESOURCE_EXHAUSTED;
-    anything else is UNKNOWN, as a status without a code is in TensorFlow.
+    An error of TensorFlow keeps its code and message, a MemoryError becomes RESOURCE_EXHAUSTED, and
+    any other error UNKNOWN.
     """
     if isinstance(error, ServingError):
         return error
     if isinstance(error, MemoryError):
         return ServingError(Code.RESOURCE_EXHAUSTED, f"out of memory: {error}")
-    # tf.errors.OpError, told by its shape, so that this module needs no TensorFlow.
+    # A tf.errors.OpError, recognised by its attributes, so that this module needs no TensorFlow.
     code, message = getattr(error, "error_code", None), getattr(error, "message", None)
     if isinstance(code, int) and isinstance(message, str):
         return ServingError(Code(code), message)
@@ -84,5 +84,5 @@ def error_from(error: Exception) -> ServingError:
 
 
 def cut(message: str) -> str:
-    """A message as it goes to a client: at most `MESSAGE_LIMIT` characters and a mark."""
+    """A message as clients receive it: at most `MESSAGE_LIMIT` characters and a mark."""
     return message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "...TRUNCATED"

@@ -1,4 +1,4 @@
-"""`TensorProto` to arrays and back, as `Tensor::FromProto` and `AsProtoField` do it.
+"""Converts `TensorProto` to arrays and back, like `Tensor::FromProto` and `AsProtoField`.
 
 Source: tensorflow/core/framework/tensor.cc.
 """
@@ -14,8 +14,8 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 Array = npt.NDArray[Any]
 
 MOST_BYTES = 2**31 - 1
-"""The most that a message holds. A tensor without content is read as zeros of its shape, and with
-this bound one cannot claim more memory than could have been sent."""
+"""The largest size of a message. A tensor without content is read as zeros of its shape; with this
+limit it cannot claim more memory than a message could have held."""
 
 # The field that holds a dtype's values, by the dtype's number.
 _FIELDS = {
@@ -37,8 +37,8 @@ _FIELDS = {
     types_pb2.DT_STRING: "string_val",
 }
 _NUMPY = {number: np.dtype(tf.as_dtype(number).as_numpy_dtype) for number in _FIELDS}
-# Fields whose packed bytes are the array's own bytes, with the number of the field. Reading and
-# writing them as a whole takes a copy; value by value it takes longer than a small model.
+# Fields whose packed bytes equal the array's bytes, with the number of the field. They are copied
+# as a whole, because copying value by value takes longer than running a small model.
 _PACKED = {
     "float_val": 5,
     "double_val": 6,
@@ -49,20 +49,19 @@ _PACKED = {
 
 
 class TensorError(ValueError):
-    """A `TensorProto` that is not a tensor."""
+    """A malformed `TensorProto`."""
 
 
 def to_array(proto: tensor_pb2.TensorProto) -> Array:
-    """The array that a message holds. Strings become an object array of bytes.
+    """The array of a message. Strings become an object array of bytes.
 
-    Content decides if there is any: it has to be exactly as long as the shape needs. Otherwise the
-    typed field does: none of its values are zeros, too few are continued with the last, what is
-    too much is not read. A mark that the rank is unknown counts for nothing, as
-    `TensorShape::IsValid` passes it over: the sizes that are there are the shape.
+    If the message has `tensor_content`, its length has to match the shape. Otherwise the values are
+    those of the typed field: an empty field means zeros, the last of too few values is repeated,
+    and surplus values are ignored. `unknown_rank` is ignored, as in `TensorShape::IsValid`.
 
     Raises:
-        TensorError: an unknown dtype, a shape with a negative or absurd size, or content of the
-            wrong length.
+        TensorError: the dtype is unknown, the shape is negative or too large, or the content has
+            the wrong length.
     """
     field = _FIELDS.get(proto.dtype)
     if field is None:
@@ -77,14 +76,14 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
             return _from_content(proto.tensor_content, dtype, count).reshape(shape)
         return _from_field(proto, field, dtype, count).reshape(shape)
     except (ValueError, OverflowError) as error:
-        # More dimensions than NumPy has, or values that do not fit the dtype.
+        # More dimensions than NumPy supports, or values outside the dtype's range.
         raise TensorError(str(error)) from error
 
 
 def to_proto(array: Array, proto: tensor_pb2.TensorProto) -> None:
     """Writes an array into an empty message, in the typed field of its dtype.
 
-    TF Serving answers in typed fields unless it is told otherwise, and clients read them.
+    TF Serving answers in typed fields by default, and clients read these.
     """
     proto.dtype = dtype_number(array)
     proto.tensor_shape.SetInParent()
@@ -122,44 +121,44 @@ def _from_field(
     proto: tensor_pb2.TensorProto, field: str, dtype: np.dtype[Any], count: int
 ) -> Array:
     values = getattr(proto, field)
-    given: Array
+    array: Array
     if not values:
         return np.full(count, b"" if dtype.kind == "O" else 0, dtype)
     if dtype.kind == "O":
-        given = _objects(list(values[:count]))
+        array = _objects(list(values[:count]))
     elif field in _PACKED:
-        given = _packed_values(proto, field, dtype)[:count]
+        array = _packed_values(proto, field, dtype)[:count]
     elif field == "half_val":
-        given = np.array(values[:count], np.uint16).view(dtype)
+        array = np.array(values[:count], np.uint16).view(dtype)
     else:
-        # C++ narrows without a check.
+        # C++ narrows without a check, and so does this.
         wide = np.uint64 if dtype.kind == "u" else np.int64
-        given = np.array(values[:count], wide).astype(dtype)
-    if len(given) == count:
-        return given
-    array = np.full(count, given[-1], dtype)
-    array[: len(given)] = given
-    return array
+        array = np.array(values[:count], wide).astype(dtype)
+    if len(array) == count:
+        return array
+    whole = np.full(count, array[-1], dtype)
+    whole[: len(array)] = array
+    return whole
 
 
 def _packed_values(
     proto: tensor_pb2.TensorProto, field: str, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
-    """All values of a field, out of the message's own bytes, which end with them."""
+    """All values of a field, from the end of the serialised message."""
     values = getattr(proto, field)
     per_element = 2 if dtype.kind == "c" else 1
     size = len(values) * dtype.itemsize // per_element
     data = proto.SerializeToString()
     header = _packed_header(field, size)
     if data[-size - len(header) : -size] != header:
-        # Another field comes after it, which only an odd client sends.
+        # Another field follows, which only an unusual client sends.
         parts = np.array(values, bool if dtype.kind == "b" else np.dtype(f"f{size // len(values)}"))
         return parts.view(dtype)
     return np.frombuffer(data, dtype, offset=len(data) - size)
 
 
 def _packed_header(field: str, size: int) -> bytes:
-    """What is before the bytes of a packed field."""
+    """The tag and the length before the bytes of a packed field."""
     return _varint(_PACKED[field] << 3 | 2) + _varint(size)
 
 
@@ -170,7 +169,7 @@ def _objects(strings: list[bytes]) -> npt.NDArray[np.object_]:
 
 
 def _strings(content: bytes, count: int) -> list[bytes]:
-    """Strings as `port::EncodeStringList` writes them: all lengths as varints, then all bytes."""
+    """Reads strings of `port::EncodeStringList`: all lengths as varints, then all bytes."""
     lengths, position = [], 0
     for _ in range(count):
         length = shift = 0

@@ -1,7 +1,7 @@
-"""What a published model answers: the contract, preprocessing in the graph, the signatures.
+"""The signatures of published models: the contract, preprocessing in the graph, the functions.
 
-Imported from here, the contract needs no TensorFlow; what does is in `signatures.functions` and
-`signatures.preprocessing`.
+Imports no other package of ours. Importing this package does not load TensorFlow; its modules
+`functions`, `preprocessing`, `inspection` and `warmup` do.
 """
 
 from .contract import (

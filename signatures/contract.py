@@ -1,7 +1,7 @@
-"""The contract: every signature of a published model, its tensors, and what they mean.
+"""The contract: every signature of a published model, its tensors, and their meaning.
 
-One table in code. The functions of the signatures are built from it, the gate runs all of it,
-and tests, documentation and the server read it.
+The functions of the signatures are built from this table, the gate runs all of it, and tests and
+documentation read it.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ class TensorContract:
     """A named tensor of a signature.
 
     Attributes:
-        name: its key in requests and replies.
-        dtype: TensorFlow's name of its type: "float32", "int32" or "string".
-        shape: letters of `Geometry` and numbers. The first is always "B", the batch: TF Serving
-            joins requests along dimension 0 of every input and output.
-        text: one line for a reader.
+        name: key in requests and replies.
+        dtype: TensorFlow's name of the dtype: "float32", "int32" or "string".
+        shape: letters of `Geometry` and numbers. The first is always "B", the batch, because TF
+            Serving joins requests along dimension 0 of every input and output.
+        text: description in one line.
     """
 
     name: str
@@ -41,7 +41,7 @@ class TensorContract:
     text: str
 
     def resolve(self, geometry: Geometry) -> tuple[int | None, ...]:
-        """The shape in numbers for one model; None is the batch."""
+        """The shape of one model in numbers; None is the batch."""
         sizes = {
             "B": None,
             "S": geometry.image_size,
@@ -50,7 +50,7 @@ class TensorContract:
             "H": geometry.heads,
             "D": geometry.embed_dim,
             "K": geometry.num_classes,
-            # A head of fewer classes than that has no five best.
+            # A classifier may have fewer than five classes.
             "top": min(TOP_K, geometry.num_classes),
         }
         return tuple(sizes[size] if isinstance(size, str) else size for size in self.shape)
@@ -61,11 +61,11 @@ class SignatureContract:
     """A named entry point of a model.
 
     Attributes:
-        name: its key in the SavedModel.
-        inputs: what a request holds.
-        outputs: what a reply holds.
-        text: one line for a reader.
-        method: TF Serving's name of the API that the signature is for.
+        name: key in the SavedModel.
+        inputs: tensors of a request.
+        outputs: tensors of a reply.
+        text: description in one line.
+        method: TF Serving's name of the API method.
     """
 
     name: str
@@ -106,7 +106,7 @@ def class_attention_output(block: int) -> TensorContract:
 
 
 def signatures_for(head: Head, geometry: Geometry) -> dict[str, SignatureContract]:
-    """Every signature that a model with this head has, by name, in the order of the table."""
+    """Every signature of a model with this head by name, in the order of the table."""
     main = (_LOGITS if head == "classifier" else _FEATURES,)
     attention = tuple(class_attention_output(block) for block in range(geometry.ca_blocks))
     images, encoded = (_IMAGES,), (_IMAGE_BYTES,)

@@ -1,7 +1,7 @@
 """The functions behind the signatures of the contract.
 
-Each checks its inputs inside the graph, because TF Serving checks no shapes: a violation is an
-INVALID_ARGUMENT that says what is wanted.
+TF Serving checks no shapes, so each function checks its inputs inside the graph: a wrong input is
+an INVALID_ARGUMENT that says what is expected.
 """
 
 import functools
@@ -14,13 +14,13 @@ from .contract import EXAMPLE_IMAGE_KEY, TOP_K, Head, SignatureContract, signatu
 from .geometry import Geometry
 from .preprocessing import decode_batch, normalize
 
-# By name; made where they are wanted, so that no graph holds what its signature does not answer.
+# Outputs by name. They are made on demand, so that a graph has only the outputs of its signature.
 Outputs = dict[str, Callable[[], tf.Tensor]]
 Body = Callable[..., Outputs]
 
 
 class ForwardOutputs(NamedTuple):
-    """What a model computes from images (B, S, S, 3), in the order of its blocks.
+    """The outputs of a model for images (B, S, S, 3), in the order of its blocks.
 
     Attributes:
         features: (B, D) float32.
@@ -32,9 +32,9 @@ class ForwardOutputs(NamedTuple):
 
 
 class BlockAttention(NamedTuple):
-    """The self-attention of a block is the sum of these, for the images that reached it.
+    """The self-attention of a block, for the images that reach it, as two summands.
 
-    The bias is apart so that it is added for the images only that ask for the block.
+    The bias is separate, so that it is added only for images whose `block` is this one.
 
     Attributes:
         without_bias: (B, H, N, N) float32, in parts along the queries.
@@ -46,25 +46,24 @@ class BlockAttention(NamedTuple):
 
 
 Forward = Callable[[tf.Tensor], ForwardOutputs]
-# Images, and for each block how many of them, the first ones, go on after it -> of each block the
-# attention of the images that reached it.
+# Images, and for each block the number of images, from the first, that go on to the next block ->
+# for each block the attention of the images that reach it.
 SelfAttention = Callable[[tf.Tensor, tf.Tensor], Sequence[BlockAttention]]
 
 
 class SignatureFunctions:
     """The functions behind the signatures of a classifier and of its feature extractor.
 
-    What is the same for several signatures, or for both models, is traced once.
+    Functions that are the same for several signatures, or for both models, are traced once.
 
     Args:
         forward: the model in inference. If it calls a `tf.function`, signatures share its graph.
         logits: the classifier's head, features (B, D) -> logits (B, K).
-        self_attention: the model's self-attention in inference, traced where this is called: a
-            call of a function holds all of its outputs until it returns, and every block's
-            attention together is up to 1.8 GiB for one image. Besides images it takes, for each
-            block, how many of them go on after it: the first ones.
+        self_attention: the model's self-attention in inference; see `SelfAttention`. Not a
+            `tf.function`, since a call of one holds all outputs until it returns, and the attention
+            of all blocks is up to 1.8 GiB for one image.
         geometry: the model's sizes.
-        labels: names of the classes, for `classify`; the classes' numbers when None.
+        labels: names of the classes for `classify`; by default their numbers.
 
     Raises:
         ValueError: the number of labels is not the number of classes.
@@ -87,7 +86,7 @@ class SignatureFunctions:
     def of(self, head: Head) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Concrete functions by signature name, for `signatures=` of a SavedModel writer."""
         signatures = signatures_for(head, self._geometry)
-        # What it is by default has a name of its own, which its function gets.
+        # The default is traced last, so that its function has the name of the equal signature.
         by_name = {
             name: self._trace(signatures[name])
             for name in sorted(signatures, key=lambda name: name == "serving_default")
@@ -113,7 +112,7 @@ def _trace(
         available = body(*inputs)
         return {tensor.name: available[tensor.name]() for tensor in signature.outputs}
 
-    # Named, because the name of a graph's function shows up in a server's profiles and errors.
+    # The name of the function is shown in profiles and errors of a server.
     run.__name__ = signature.name
     return tf.function(run, autograph=False).get_concrete_function(*specs)
 
@@ -125,8 +124,22 @@ def _bodies(
     geometry: Geometry,
     labels: Sequence[str] | None,
 ) -> dict[str, Body]:
-    size = geometry.image_size
+    from_images = _images_body(forward, logits, geometry.image_size)
+    from_bytes = _bytes_body(from_images, geometry.image_size)
+    return {
+        "serving_default": from_images,
+        "logits": from_images,
+        "features": from_images,
+        "class_attention": from_images,
+        "self_attention": _self_attention_body(self_attention, geometry),
+        "bytes_logits": from_bytes,
+        "bytes_features": from_bytes,
+        "bytes_class_attention": from_bytes,
+        "classify": _classify_body(from_bytes, geometry.num_classes, labels),
+    }
 
+
+def _images_body(forward: Forward, logits: Callable[[tf.Tensor], tf.Tensor], size: int) -> Body:
     def from_images(images: tf.Tensor) -> Outputs:
         features, class_attention = forward(tf.ensure_shape(images, (None, size, size, 3)))
         of_head = functools.cache(lambda: logits(features))
@@ -139,12 +152,22 @@ def _bodies(
             outputs[f"ca_ffn_block_{block}_att"] = functools.partial(tf.identity, attention)
         return outputs
 
+    return from_images
+
+
+def _bytes_body(from_images: Body, size: int) -> Body:
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     def preprocess(image_bytes: tf.Tensor) -> tf.Tensor:
         return normalize(decode_batch(image_bytes, size))
 
     def from_bytes(image_bytes: tf.Tensor) -> Outputs:
         return from_images(preprocess(tf.ensure_shape(image_bytes, (None,))))
+
+    return from_bytes
+
+
+def _self_attention_body(self_attention: SelfAttention, geometry: Geometry) -> Body:
+    size = geometry.image_size
 
     def of_blocks(images: tf.Tensor, block: tf.Tensor) -> Outputs:
         images = tf.ensure_shape(images, (None, size, size, 3))
@@ -158,38 +181,32 @@ def _bodies(
         )
         return {"attention": select}
 
+    return of_blocks
+
+
+def _classify_body(from_bytes: Body, classes: int, labels: Sequence[str] | None) -> Body:
     def classify(inputs: tf.Tensor) -> Outputs:
         inputs = tf.ensure_shape(inputs, (None,))
         features = {EXAMPLE_IMAGE_KEY: tf.io.FixedLenFeature((), tf.string)}
         encoded = tf.io.parse_example(inputs, features)[EXAMPLE_IMAGE_KEY]
         probabilities = from_bytes(encoded)["probabilities"]()
-        scores, indices = tf.math.top_k(probabilities, min(TOP_K, geometry.num_classes))
-        names = tf.constant(labels or [str(i) for i in range(geometry.num_classes)])
+        scores, indices = tf.math.top_k(probabilities, min(TOP_K, classes))
+        names = tf.constant(labels or [str(i) for i in range(classes)])
         return {"classes": lambda: tf.gather(names, indices), "scores": lambda: scores}
 
-    return {
-        "serving_default": from_images,
-        "logits": from_images,
-        "features": from_images,
-        "class_attention": from_images,
-        "self_attention": of_blocks,
-        "bytes_logits": from_bytes,
-        "bytes_features": from_bytes,
-        "bytes_class_attention": from_bytes,
-        "classify": classify,
-    }
+    return classify
 
 
 def _check_blocks(images: tf.Tensor, block: tf.Tensor, sa_blocks: int) -> list[tf.Operation]:
-    wanted = f"block must be 0 to {sa_blocks - 1}"
+    message = f"block must be 0 to {sa_blocks - 1}"
     return [
         tf.debugging.assert_equal(
             tf.shape(images)[0],
             tf.shape(block)[0],
             message="images and block must have the same batch size",
         ),
-        tf.debugging.assert_non_negative(block, message=wanted),
-        tf.debugging.assert_less(block, sa_blocks, message=wanted),
+        tf.debugging.assert_non_negative(block, message=message),
+        tf.debugging.assert_less(block, sa_blocks, message=message),
     ]
 
 
@@ -198,8 +215,8 @@ def _select_blocks(
 ) -> tf.Tensor:
     """The attention of block[i] for image i.
 
-    An image leaves the model after the block that it asks for. Those that ask for later blocks come
-    first, so that after each block a number of the first ones goes on.
+    An image leaves the model after its block. Images are sorted by block, the last one first, so
+    that the images that go on after a block are always the first ones.
     """
     # The number of images in a block depends on the values of `block`: XLA would compile once for
     # each number.
@@ -208,7 +225,7 @@ def _select_blocks(
         later = tf.cast(block > tf.range(sa_blocks)[:, tf.newaxis], tf.int32)
         going_on = tf.reduce_sum(later, 1)
         attention = self_attention(tf.gather(images, order), going_on)
-        # For all blocks at once, so that there are few nodes for each.
+        # Computed for all blocks at once, which needs fewer nodes.
         begins = tf.unstack(tf.pad(going_on[:, tf.newaxis], ((0, 0), (0, 3))), num=sa_blocks)
         to_the_end = functools.cache(lambda sizes: tf.constant((-1, *sizes)))
         of_leaving = [

@@ -1,4 +1,4 @@
-"""The sizes that the shapes of a model's signatures are made of."""
+"""The sizes in the shapes of a model's signatures."""
 
 import dataclasses
 

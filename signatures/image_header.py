@@ -1,20 +1,20 @@
-"""What the first bytes of an encoded image say: whether a model would begin to decode it.
+"""Checks the header of an encoded image: whether a model would begin to decode it.
 
-Without TensorFlow and without decoding, so that a client can refuse an image before it is sent.
-What is refused here, the graph of `signatures.preprocessing` refuses as well; what the graph takes
-is let through. Pillow's readers would not do: they refuse a PNG for its text, for a chunk that no
-decoder needs or for a profile that is too large, all of which the graph's libpng passes over.
+This needs neither TensorFlow nor decoding, so a client can refuse an image before it is sent. It
+accepts every image that the graph of `signatures.preprocessing` accepts. Pillow's readers do not:
+they refuse a PNG for its text, for an optional chunk or for a large profile, which the graph's
+libpng ignores.
 """
 
 import struct
 
 MAX_IMAGE_PIXELS: int = 50_000_000
-"""Most pixels (width times height) that an image header may claim and still be decoded."""
+"""The most pixels (width times height) that a header may claim."""
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
-# Formats that are taken for photographs elsewhere: the bytes, and where they are.
+# Other image formats, for messages: the offset of their magic bytes, and the bytes.
 _OTHERS = (
     ("a GIF", 0, b"GIF8"),
     ("a BMP", 0, b"BM"),
@@ -25,28 +25,28 @@ _OTHERS = (
     ("a JPEG XL", 0, b"\xff\x0a"),
 )
 
-# Frame headers; the three left out are tables.
+# Markers of frame headers; the three excluded ones are tables.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Markers of two bytes without a segment: TEM and the restart markers.
+# Markers without a segment: TEM and the restart markers.
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _END, _SCAN = 0xD9, 0xDA
 
 
 class ImageHeaderError(ValueError):
-    """An image that no model takes; the message is one line: what was found, what is expected."""
+    """An image that no model accepts. The message, one line, says what was found and expected."""
 
 
 def check_image_header(encoded: bytes) -> tuple[int, int]:
-    """Width and height in pixels that a JPEG or PNG claims to have.
+    """Width and height in pixels that the header of a JPEG or PNG claims.
 
-    That it can be decoded is not said: what comes after the header is not looked at.
+    Data after the header is not read, so the image may still fail to decode.
 
     Args:
-        encoded: a whole file.
+        encoded: content of the file.
 
     Raises:
-        ImageHeaderError: it is empty, is no JPEG or PNG, has no whole header, or claims no pixels
-            or more than `MAX_IMAGE_PIXELS`.
+        ImageHeaderError: the file is empty, is not a JPEG or PNG, has a truncated header, or claims
+            no pixels or more than `MAX_IMAGE_PIXELS`.
     """
     if encoded.startswith(JPEG_MAGIC):
         kind, size = "JPEG", _jpeg_size(encoded)
@@ -75,10 +75,10 @@ def _png_size(encoded: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
-    """From the first frame header, found as libjpeg's `next_marker` and `read_markers` find it."""
+    """The size in the first frame header, found like libjpeg's `next_marker` and `read_markers`."""
     place = 2
     while (place := encoded.find(b"\xff", place)) >= 0:
-        # Any number of 0xFF may stand before a marker; 0xFF00 is none, nor is what lies between.
+        # Any number of 0xFF may precede a marker; 0xFF00 and what is between segments are none.
         while encoded[place : place + 1] == b"\xff":
             place += 1
         marker = encoded[place] if place < len(encoded) else _END
@@ -96,7 +96,7 @@ def _jpeg_size(encoded: bytes) -> tuple[int, int] | None:
         if len(encoded) < place + 2:
             return None
         (length,) = struct.unpack_from(">H", encoded, place)
-        # Shorter than itself: libjpeg passes over that too.
+        # The length includes its own two bytes; libjpeg accepts less too.
         place += max(length, 2)
     return None
 

@@ -1,4 +1,4 @@
-"""Holding the signatures of a SavedModel to the contract."""
+"""Compares the signatures of a SavedModel with the contract."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -8,28 +8,28 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from .contract import Head, TensorContract, signatures_for
 from .geometry import Geometry
 
-# Written by the SavedModel writer itself, beside the signatures.
+# The SavedModel writer adds this entry to the signatures.
 _INITIALIZER = "__saved_model_init_op"
 
 
 def contract_problems(
     signature_defs: Mapping[str, meta_graph_pb2.SignatureDef], head: Head, geometry: Geometry
 ) -> list[str]:
-    """What in a meta graph's signatures is not as the contract says.
+    """Differences between a meta graph's signatures and the contract.
 
     Args:
-        signature_defs: `signature_def` of the meta graph, as it stands in `saved_model.pb`.
-        head: which model it is.
-        geometry: its sizes.
+        signature_defs: `signature_def` of the meta graph in `saved_model.pb`.
+        head: the model's head.
+        geometry: the model's sizes.
 
     Returns:
-        A line for each difference in names, dtypes, shapes and methods; none when there is none.
+        A line for each difference in names, dtypes, shapes and methods.
     """
-    wanted = signatures_for(head, geometry)
+    expected = signatures_for(head, geometry)
     found = set(signature_defs) - {_INITIALIZER}
-    problems = [f"{name}: missing" for name in wanted if name not in found]
-    problems += [f"{name}: not in the contract" for name in sorted(found - set(wanted))]
-    for name, signature in wanted.items():
+    problems = [f"{name}: missing" for name in expected if name not in found]
+    problems += [f"{name}: not in the contract" for name in sorted(found - set(expected))]
+    for name, signature in expected.items():
         if name not in found:
             continue
         definition = signature_defs[name]
@@ -48,7 +48,9 @@ def _differ(
     infos: Mapping[str, meta_graph_pb2.TensorInfo],
     geometry: Geometry,
 ) -> Iterator[str]:
-    wanted = {tensor.name: _describe(tensor.dtype, tensor.resolve(geometry)) for tensor in tensors}
+    expected = {
+        tensor.name: _describe(tensor.dtype, tensor.resolve(geometry)) for tensor in tensors
+    }
     found = {
         name: _describe(
             tf.as_dtype(info.dtype).name,
@@ -56,9 +58,9 @@ def _differ(
         )
         for name, info in infos.items()
     }
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            yield f"{name}: {found.get(name, 'missing')}; expected {wanted.get(name, 'none')}"
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            yield f"{name}: {found.get(name, 'missing')}; expected {expected.get(name, 'none')}"
 
 
 def _describe(dtype: str, shape: tuple[int | None, ...]) -> str:

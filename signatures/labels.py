@@ -15,7 +15,7 @@ def imagenet_labels() -> tuple[str, ...]:
 
 
 def default_labels(num_classes: int) -> tuple[str, ...]:
-    """ImageNet's labels for as many classes as it has, the classes' numbers for any other count."""
+    """ImageNet's labels for 1000 classes, else the numbers of the classes."""
     labels = imagenet_labels()
     if num_classes == len(labels):
         return labels

@@ -9,14 +9,14 @@ The graph imitates the evaluation transform that timm 1.0.31 builds for CaiT (bi
 4. scale to [0, 1] and normalise with the ImageNet mean and standard deviation.
 
 The resize repeats the integer arithmetic of Pillow's ``src/libImaging/Resample.c``, so the pixels
-are equal to Pillow's, not merely near. Only operations of a stock TensorFlow Serving are used.
+equal Pillow's exactly. All operations are in a stock TensorFlow Serving.
 
-Known to differ from Pillow:
+Known differences from Pillow:
 
 * A CMYK JPEG with ink in its black channel. TensorFlow's decoder converts to RGB by itself and
   rounds down where Pillow rounds to nearest, so a decoded value may be 1 lower than Pillow's.
 * A PNG without its closing IEND chunk, with a wrong checksum in its pixel data, or with a side of
-  more than 1,000,000 pixels is an error here. Pillow accepts it.
+  more than 1,000,000 pixels is an error here, but not in Pillow.
 
 EXIF orientation is ignored and alpha is dropped, both as Pillow does.
 """
@@ -44,13 +44,13 @@ _ADOBE_SEGMENT = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 _PRECISION_BITS = 22
 _BICUBIC_SUPPORT = 2.0
 
-# Image rows that one step of the horizontal pass takes. It bounds the memory (a step holds 12
-# bytes per image column and row). On large images TensorFlow's sparse product is also two to three
-# times faster on less than 32 columns, and a row makes three (its channels).
+# Image rows in one step of the horizontal pass. A step needs 12 bytes for each image column and
+# row. On large images TensorFlow's sparse product is also two to three times faster with less than
+# 32 columns, of which a row makes three (its channels).
 _ROWS_PER_STEP = 8
 _PARALLEL_STEPS = 4
 
-# Images of a batch that are decoded at once. Each may hold 150 MB (50 million RGB pixels).
+# Images of a batch that are decoded at once. Each may need 150 MB (50 million RGB pixels).
 _PARALLEL_IMAGES = 4
 
 
@@ -79,7 +79,7 @@ def decode_batch(image_bytes: tf.Tensor, size: int) -> tf.Tensor:
 def decode_and_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
     """Decode one image, resize its short side to ``size`` and cut the central square.
 
-    The pixels equal those of Pillow and torchvision, but for the cases that the module lists.
+    The pixels equal those of Pillow and torchvision, except in the cases that the module lists.
 
     Args:
         encoded: scalar string tensor, a whole JPEG or PNG file.
@@ -96,7 +96,7 @@ def decode_and_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
-    # On a GPU server the many small steps would each pay for a launch and a copy.
+    # On a GPU each of the many small steps would need a launch and a copy.
     with tf.device("/CPU:0"):
         return _resize_and_crop(_decode_rgb(encoded), size)
 
@@ -104,8 +104,8 @@ def decode_and_crop(encoded: tf.Tensor, size: int) -> tf.Tensor:
 def normalize(pixels: tf.Tensor) -> tf.Tensor:
     """Scale pixels to [0, 1], then subtract the ImageNet mean and divide by the deviation.
 
-    The result equals, bit for bit, what NumPy and PyTorch make in float32 of the steps of
-    torchvision's ``ToTensor`` and ``Normalize``: ``(pixels / 255 - mean) / std``.
+    The result equals, bit for bit, torchvision's ``ToTensor`` and ``Normalize`` in float32:
+    ``(pixels / 255 - mean) / std``.
 
     Args:
         pixels: uint8 tensor of shape (B, S, S, 3) (or any other that ends in 3), RGB.
@@ -114,7 +114,7 @@ def normalize(pixels: tf.Tensor) -> tf.Tensor:
         float32 tensor of the same shape, about -2.12 to 2.64.
     """
     # A table, because TensorFlow's graph optimiser replaces a division by a constant with a
-    # multiplication by its reciprocal, which rounds otherwise.
+    # multiplication by its reciprocal, which rounds differently.
     values = np.arange(256, dtype=np.float32).reshape(256, 1)
     mean = np.array(IMAGENET_MEAN, np.float32)
     std = np.array(IMAGENET_STD, np.float32)
@@ -124,16 +124,16 @@ def normalize(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode a JPEG or PNG (scalar string) to uint8 (height, width, 3), or fail clearly."""
-    # Padded, so that taking bytes out of a short string is not an error of another kind.
+    """Decode a JPEG or PNG (scalar string) to uint8 (height, width, 3)."""
+    # Padded, so that reading bytes of a short string is not an error of another kind.
     header = tf.strings.substr(encoded, 0, _PNG_HEADER_BYTES) + b"\0" * _PNG_HEADER_BYTES
     is_jpeg = tf.equal(tf.strings.substr(header, 0, len(JPEG_MAGIC)), JPEG_MAGIC)
     is_png = tf.equal(tf.strings.substr(header, 0, len(PNG_MAGIC)), PNG_MAGIC)
     found = tf.where(
         tf.equal(tf.strings.length(encoded), 0), "Input is empty.", "Unknown image file format."
     )
-    wanted = tf.strings.join([found, " One of JPEG, PNG required."])
-    with tf.control_dependencies([_require(is_jpeg | is_png, wanted)]):
+    message = tf.strings.join([found, " One of JPEG, PNG required."])
+    with tf.control_dependencies([_require(is_jpeg | is_png, message)]):
         pixels = tf.cond(
             is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_png(encoded, header)
         )
@@ -143,16 +143,16 @@ def _decode_rgb(encoded: tf.Tensor) -> tf.Tensor:
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     shape = tf.cast(tf.io.extract_jpeg_shape(encoded), tf.int64)
     with tf.control_dependencies([_require_decodable_size(shape[1], shape[0])]):
-        # Pillow takes every four-channel JPEG for inverted, as Adobe writes them. TensorFlow does
-        # so only when it sees Adobe's segment. One put first has no effect if the file has its
-        # own, because the later one counts.
+        # Pillow reads every four-channel JPEG as inverted, as Adobe writes them; TensorFlow does so
+        # only with Adobe's segment. So that segment is put first. It has no effect on a file with
+        # its own, because the last one counts.
         rest = tf.strings.length(encoded) - 2
         encoded = tf.cond(
             tf.equal(shape[2], 4),
             lambda: _JPEG_START + _ADOBE_SEGMENT + tf.strings.substr(encoded, 2, rest),
             lambda: tf.identity(encoded),
         )
-    # The accurate DCT and the smooth chroma upsampling are libjpeg's defaults, which Pillow uses.
+    # Pillow uses libjpeg's defaults: the accurate DCT and the smooth chroma upsampling.
     return tf.io.decode_jpeg(
         encoded,
         channels=3,
@@ -238,7 +238,7 @@ def _resize_and_crop(image: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _taps(length: tf.Tensor, short: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which inputs, at which weights, make each output along one dimension of the square.
+    """The inputs and weights of each output along one dimension of the square.
 
     Args:
         length: scalar int64, the image's extent in this dimension.
@@ -273,7 +273,7 @@ def _taps(length: tf.Tensor, short: tf.Tensor, size: int) -> tuple[tf.Tensor, tf
     # normalize_coeffs_8bpc: round half away from zero. A cast to integer truncates, as in C.
     weight = weight * float(1 << _PRECISION_BITS)
     fixed = tf.cast(tf.where(weight < 0.0, weight - 0.5, weight + 0.5), tf.int32)
-    # Positions past the end have weight 0; they only have to be valid.
+    # Positions past the end have weight 0, but have to be valid.
     return tf.minimum(position, length - 1), fixed
 
 

@@ -1,22 +1,18 @@
-"""The mark of models whose weights were not trained, where clients of a server can see it.
+"""The mark of models with random (seeded) weights, which clients of a server can see.
 
-A server tells the names of the graph's tensors with the signatures: those of the inputs begin with
-the mark. Names and shapes of the signatures' own inputs and outputs stay those of the contract.
+A server's metadata has the names of the graph's tensors. Those of the inputs begin with the mark;
+the names and shapes in the signatures stay those of the contract.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 MARK = "untrained/"
-"""How the names of the graph's inputs begin, where the weights were made by rule."""
+"""Prefix of the graph's inputs where the weights are random (seeded)."""
 
 
 def mark_untrained(meta_graph: Any) -> None:
-    """Marks a meta graph.
-
-    Args:
-        meta_graph: a `MetaGraphDef`; is changed.
-    """
+    """Marks a `MetaGraphDef`, in place."""
     names = {
         info.name.partition(":")[0]
         for signature in meta_graph.signature_def.values()
@@ -29,14 +25,14 @@ def mark_untrained(meta_graph: Any) -> None:
         if node.name in names:
             node.name = MARK + node.name
         for i, name in enumerate(node.input):
-            # `name`, `name:1`, or `^name` for order alone.
+            # `name`, `name:1`, or `^name` for a control dependency.
             base = name.removeprefix("^")
             if base.partition(":")[0] in names:
                 node.input[i] = f"{'^' if name != base else ''}{MARK}{base}"
 
 
 def is_marked_untrained(signature_defs: Mapping[str, Any]) -> bool:
-    """Whether the model of these signatures, as a server tells them, is marked."""
+    """Whether a model is marked, by the signatures in its metadata."""
     return any(
         info.name.startswith(MARK)
         for signature in signature_defs.values()

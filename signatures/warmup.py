@@ -1,11 +1,11 @@
 """Warm-up requests: what a server runs before a version is available.
 
-The first request of a signature, and with XLA the first of each size of batch, pays for optimising
-or compiling the graph. The requests here do that while the version loads.
+The first request of a signature, and with XLA the first of each batch size, waits until the graph
+is optimised or compiled. Warm-up requests cause that while the version loads.
 
 Source of the format: `saved_model_warmup_util.cc` of tensorflow/serving's servables. A tensor is
-sent as its shape and one value: `Tensor::FromProto` of tensorflow/core/framework/tensor.cc
-continues too few values with the last one. So a record for 32 images is no larger than for one.
+written as its shape and one value, because `Tensor::FromProto` repeats the last of too few values.
+So a record for 32 images is no larger than for one.
 """
 
 import pathlib
@@ -26,12 +26,12 @@ from .contract import (
 from .geometry import Geometry
 
 REQUESTS = pathlib.PurePosixPath("assets.extra/tf_serving_warmup_requests")
-"""The file inside a version: a TFRecord of `PredictionLog`."""
+"""Path inside a version: a TFRecord file of `PredictionLog`."""
 
 MOST_RECORDS = 1000
-"""A server refuses a file of more."""
+"""The most records that a server accepts."""
 
-# A small JPEG of colour gradients, the same bytes always.
+# A small JPEG of colour gradients.
 _IMAGE = pathlib.Path(__file__).with_name("warmup.jpg")
 
 
@@ -41,10 +41,10 @@ def warmup_requests(
     """A request for each signature and batch size.
 
     Args:
-        model: the model's name, for the requests.
-        head: which model it is.
-        geometry: its sizes.
-        batch_sizes: the sizes that the server's batches are filled up to.
+        model: name of the model.
+        head: the model's head.
+        geometry: the model's sizes.
+        batch_sizes: sizes to which the server pads batches.
     """
     for name, signature in signatures_for(head, geometry).items():
         for size in batch_sizes:
@@ -57,20 +57,17 @@ def warmup_requests(
 def write_warmup(
     path: pathlib.Path, model: str, head: Head, geometry: Geometry, batch_sizes: Sequence[int]
 ) -> int:
-    """Writes the requests; the same bytes for the same arguments.
+    """Writes `warmup_requests` and returns their number; equal arguments give equal bytes.
 
     Args:
-        path: of the file; its directory has to be there.
-        model: the model's name.
-        head: which model it is.
-        geometry: its sizes.
-        batch_sizes: as for `warmup_requests`.
-
-    Returns:
-        The number of records.
+        path: path of the file, in an existing directory.
+        model: name of the model.
+        head: the model's head.
+        geometry: the model's sizes.
+        batch_sizes: sizes to which the server pads batches.
 
     Raises:
-        ValueError: they are more than a server takes.
+        ValueError: there are more than `MOST_RECORDS`.
     """
     records = [
         log.SerializeToString(deterministic=True)
@@ -109,14 +106,14 @@ def _classify(model: str, name: str, size: int) -> prediction_log_pb2.Prediction
 
 
 def _tensor(contract: TensorContract, geometry: Geometry, size: int) -> tensor_pb2.TensorProto:
-    """A tensor of one value: pixels of ImageNet's mean, the last block, or the image."""
+    """A tensor with one value: pixels of ImageNet's mean, the last block, or the image."""
     proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(contract.dtype).as_datatype_enum)
     for length in contract.resolve(geometry):
         proto.tensor_shape.dim.add(size=size if length is None else length)
     if contract.dtype == "float32":
         proto.float_val.append(0.0)
     elif contract.dtype == "int32":
-        # Images leave the model after their block: with the last one all of it is warmed up.
+        # Images leave the model after their block, so the last block warms up all of it.
         proto.int_val.append(geometry.sa_blocks - 1)
     else:
         proto.string_val.append(_IMAGE.read_bytes())

@@ -1,5 +1,5 @@
-"""Where a model looks: numbers, pictures, and the command `python -m serving.attention`.
+"""Where a model looks: maps, pictures, and the command `python -m serving.attention`.
 
-Imports `serving.client`, and the session of `serving.model_server` for a SavedModel that no server
-has loaded.
+Imports `serving.client`, and from `serving.model_server` the session that runs a SavedModel
+without a server.
 """

@@ -1,4 +1,4 @@
-"""The picture of where a model looks: photograph, saliency, labels, and every head's maps."""
+"""The picture: photograph, saliency, labels and the maps of every head."""
 
 import dataclasses
 import io
@@ -15,12 +15,12 @@ from .models import AttentionResult
 from .photograph import Photograph
 
 COLOURS = "cividis"
-"""The colour map: even to the eye in lightness, and the same to people who see fewer colours.
+"""The colour map. It is perceptually uniform and suits colour-blind readers.
 Source: Nunez et al., "Optimizing colormaps with consideration for color vision deficiency" (2018).
 """
 
 MOST_COLUMNS = 8
-"""Heads side by side; 16 are two rows."""
+"""The most heads in a row."""
 
 _WIDTH = 11.0
 _TOP = 3.7
@@ -34,8 +34,8 @@ class PatchAttention:
 
     Attributes:
         block: number of the self-attention block.
-        row: of the patch.
-        column: of the patch.
+        row: row of the patch.
+        column: column of the patch.
         maps: (H, G, G) float32; see `patch_attention_maps`.
     """
 
@@ -51,15 +51,15 @@ def draw(
     """The whole picture.
 
     Args:
-        title: above it.
-        photograph: as the model saw it.
-        result: what the model made of it.
-        patch: adds where a patch looks.
+        title: title of the picture.
+        photograph: the photograph.
+        result: the model's result for it.
+        patch: adds where this patch looks.
     """
     heads = len(result.maps[0])
     columns = min(heads, MOST_COLUMNS)
     rows = math.ceil(heads / columns)
-    # Few heads stand in the middle, not enlarged to the width.
+    # Few heads are centred instead of enlarged to the width.
     tile = min(_WIDTH / columns, 2.3)
     band = _TITLE + rows * (tile + 0.1)
     bands = [(f"Class attention, block {block}", maps) for block, maps in enumerate(result.maps)]
@@ -78,7 +78,7 @@ def draw(
 
 
 def render(figure: Figure, form: Literal["png", "svg"]) -> bytes:
-    """The picture as a file. The same picture gives the same bytes; an SVG's text is text."""
+    """The picture as a file: the same bytes for the same picture, and text in an SVG as text."""
     file = io.BytesIO()
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[form]
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "attention"}):
@@ -144,11 +144,11 @@ def _draw_heads(
 
 
 def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
-    # White in black is seen on any colour of the map and the photograph.
+    # White within black is visible on any colour.
     for colour, width in (("black", 3.0), ("white", 1.2)):
         axes.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=colour, lw=width))
 
 
 def percent(probability: float) -> str:
-    """A probability for a reader: `31.2 %`, and `< 0.1 %` for next to nothing."""
+    """A probability as text: `31.2 %`, or `< 0.1 %`."""
     return f"{probability:.1%}".replace("%", " %") if probability >= 0.001 else "< 0.1 %"

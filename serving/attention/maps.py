@@ -1,7 +1,7 @@
-"""The numbers behind attention pictures: maps over an image's patches, from attention tensors.
+"""Maps over an image's patches, computed from attention tensors.
 
 The maps are those of figures 6 and 7 of Touvron et al., "Going deeper with Image Transformers"
-(2021): what the class token of a class-attention block attends to, head by head.
+(2021): how much the class token of a class-attention block attends to each patch, by head.
 """
 
 import math
@@ -18,14 +18,14 @@ def class_attention_maps(attention: Array) -> Array:
 
     Args:
         attention: (H, 1, N+1) or (1, H, 1, N+1) float32, `ca_ffn_block_<i>_att` of one image. Its
-            first column is what the class token gives to itself; it is no patch and is left out.
+            first column is the attention of the class token to itself, and is left out.
 
     Returns:
-        (H, sqrt(N), sqrt(N)) float32, rows from the top. A head's sum is below 1 by what the class
-        token gives to itself.
+        (H, sqrt(N), sqrt(N)) float32, rows from the top. A head's sum is 1 minus the attention of
+        the class token to itself.
 
     Raises:
-        ValueError: the shape is another, or N is no square.
+        ValueError: the shape is wrong, or N is not a square.
     """
     heads = _of_one_image(attention)
     if heads.shape[1] != 1:
@@ -38,16 +38,16 @@ def patch_attention_maps(attention: Array, row: int, column: int) -> Array:
 
     Args:
         attention: (H, N, N) or (1, H, N, N) float32, `attention` of the signature `self_attention`
-            for one image. It is taken after the talking heads, so it may be negative and its rows
-            need not sum to 1.
-        row: of the patch, from the top.
-        column: of the patch, from the left.
+            for one image. After the talking heads it may be negative, and its rows need not sum
+            to 1.
+        row: row of the patch, from the top.
+        column: column of the patch, from the left.
 
     Returns:
         (H, sqrt(N), sqrt(N)) float32, rows from the top.
 
     Raises:
-        ValueError: the shape is another, N is no square, or there is no such patch.
+        ValueError: the shape is wrong, N is not a square, or there is no such patch.
     """
     heads = _of_one_image(attention)
     side = _side(heads.shape[2])
@@ -59,16 +59,16 @@ def patch_attention_maps(attention: Array, row: int, column: int) -> Array:
 
 
 def saliency_map(maps: Array, size: int) -> Array:
-    """One map over the whole image: the heads' mean, scaled to 0..1, bicubic to the image's size.
+    """One map over the whole image: the mean of the heads, scaled to 0 to 1 and resized.
 
     Args:
-        maps: (H, G, G) float32, the maps of the first class-attention block.
+        maps: (H, G, G) float32, maps of the first class-attention block.
         size: side of the image in pixels.
 
     Returns:
-        (size, size) float32. The bicubic filter (a = -0.5, pixel centres at halves, as
-        `tf.image.resize` has it) may go a little beyond 0 and 1 beside a steep edge. All zeros
-        when the mean is the same everywhere.
+        (size, size) float32. The bicubic filter (a = -0.5 and half-pixel centres, as in
+        `tf.image.resize`) may exceed 0 and 1 a little beside a steep edge. All zeros when the mean
+        is constant.
     """
     small = Image.fromarray(scaled(maps.mean(axis=0)))
     large = small.resize((size, size), Image.Resampling.BICUBIC)
@@ -76,7 +76,7 @@ def saliency_map(maps: Array, size: int) -> Array:
 
 
 def scaled(values: Array) -> Array:
-    """Values from their least to their greatest, as 0 to 1; zeros when all are the same."""
+    """Values scaled from their range to 0 to 1; zeros when all are equal."""
     least, greatest = values.min(), values.max()
     if least == greatest:
         return np.zeros_like(values)
@@ -89,7 +89,7 @@ def best_classes(logits: Array, count: int) -> list[tuple[int, float]]:
 
     Args:
         logits: (K,) float32.
-        count: how many; all K when there are fewer.
+        count: number of classes to return; K if that is less.
     """
     powers = np.exp(logits.astype(np.float64) - logits.max())
     probabilities = powers / powers.sum()
@@ -109,7 +109,7 @@ def _of_one_image(attention: Array) -> Array:
 def _side(patches: int) -> int:
     side = math.isqrt(patches)
     if side * side != patches:
-        raise ValueError(f"attention over {patches} patches, which make no square")
+        raise ValueError(f"attention over {patches} patches, which are not a square")
     return side
 
 

@@ -1,4 +1,4 @@
-"""A model to ask where it looks: one that a server has, or a SavedModel read from a directory."""
+"""Models that explain where they look: one of a server, or a SavedModel in a directory."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ _WAITING = ("START", "LOADING", "UNKNOWN")
 _CLASS_ATTENTION = "bytes_class_attention"
 _SELF_ATTENTION = "self_attention"
 _OUTPUT = re.compile(r"ca_ffn_block_(\d+)_att")
-# The contract's message; see `signatures.functions`.
+# The message of `signatures.functions`.
 _BLOCKS = re.compile(r"block must be 0 to (\d+)")
 
 Shapes = Mapping[str, tuple[int | None, ...] | None]
@@ -35,11 +35,11 @@ Run = Callable[[str, Mapping[str, Any]], Mapping[str, Array]]
 
 
 class AttentionError(Exception):
-    """Why a model cannot be asked; the message is one line.
+    """Why a model cannot answer; the message is one line.
 
     Attributes:
-        kind: "away", no server answers; "loading", the model is not there yet; "missing", there is
-            no such model; "input", it takes no such input; "failed", it answered with an error.
+        kind: "away", no server answers; "loading", the model is still loading; "missing", there is
+            no such model; "input", the input is wrong; "failed", the model failed.
     """
 
     def __init__(self, kind: Kind, message: str) -> None:
@@ -49,7 +49,7 @@ class AttentionError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class AttentionResult:
-    """What a model made of one photograph.
+    """Where a model looks in one photograph, and its best classes.
 
     Attributes:
         maps: (H, G, G) float32 for each class-attention block; see `class_attention_maps`.
@@ -63,20 +63,20 @@ class AttentionResult:
 
 
 class AttentionModel:
-    """A model by its signatures.
+    """A model, called by its signatures.
 
     Args:
-        name: what to call it.
+        name: name of the model in messages.
         version: its version; None for a directory.
-        images: shapes of the inputs of its signature `self_attention`, by name.
+        shapes: name -> shape of the inputs of its signature `self_attention`.
         run: runs a signature on inputs and returns its outputs.
 
     Raises:
-        AttentionError: it has no such signature.
+        AttentionError: the model has no such signature.
     """
 
-    def __init__(self, name: str, version: int | None, images: Shapes | None, run: Run) -> None:
-        shape = (images or {}).get("images")
+    def __init__(self, name: str, version: int | None, shapes: Shapes | None, run: Run) -> None:
+        shape = (shapes or {}).get("images")
         if shape is None or len(shape) != 4 or shape[1] is None:
             raise AttentionError(
                 "missing",
@@ -92,7 +92,7 @@ class AttentionModel:
         """Runs the model on a photograph.
 
         Raises:
-            AttentionError: it failed.
+            AttentionError: the model failed.
         """
         outputs = self._run(_CLASS_ATTENTION, {"image_bytes": [photograph.encoded]})
         blocks = sorted(
@@ -123,20 +123,20 @@ class AttentionModel:
                 return attention
             except AttentionError as error:
                 match = _BLOCKS.search(str(error))
-                # A server that batches refuses a good block beside somebody else's wrong one.
-                others = match is not None and 0 <= block <= int(match[1])
-                if not others or tries == TRIES:
+                # A server that batches refuses a valid block with an invalid one of another client.
+                valid = match is not None and 0 <= block <= int(match[1])
+                if not valid or tries == TRIES:
                     raise
         raise AssertionError("the last try returns or raises")
 
     def self_attention_blocks(self) -> int:
-        """How many self-attention blocks there are.
+        """The number of self-attention blocks.
 
-        No signature tells; but the refusal of one that cannot be does, before anything is run. A
-        server that batches refuses with it what is in the same batch, so ask once and keep it.
+        No signature has this number, but the error for an invalid block does. A server that batches
+        fails the other requests of the batch too, so call this once and keep the result.
 
         Raises:
-            AttentionError: the model failed otherwise.
+            AttentionError: the model failed for another reason.
         """
         size = self.image_size
         images = {
@@ -149,35 +149,35 @@ class AttentionModel:
             if match := _BLOCKS.search(str(error)):
                 return int(match[1]) + 1
             raise
-        raise AttentionError("failed", f"{self.name}: it answers for block -1")
+        raise AttentionError("failed", f"{self.name}: it accepted block -1")
 
 
 @contextlib.contextmanager
 def served_model(
     server: str, model: str, version: int | None = None, timeout: float = 300.0
 ) -> Iterator[AttentionModel]:
-    """A model of a server, by its own address; the version is held to what answers first.
+    """A model of a server. All calls go to the version that answers the first call.
 
     Raises:
-        AttentionError: the server is away, or the model is not there or not one of ours.
+        AttentionError: the server is away, or the model is missing or has other signatures.
     """
     with Client(server, model, version=version, timeout=timeout, retries=False) as client:
         try:
             metadata = client.metadata()
         except ClientError as error:
-            raise _explained(error, client, version) from error
+            raise _attention_error(error, client, version) from error
     with Client(server, model, version=metadata.version, timeout=timeout) as client:
 
         def run(signature: str, inputs: Mapping[str, Any]) -> Mapping[str, Array]:
             try:
                 return client.predict(inputs, signature)
             except ClientError as error:
-                raise _explained(error, client, metadata.version) from error
+                raise _attention_error(error, client, metadata.version) from error
 
         signature = metadata.signatures.get(_SELF_ATTENTION)
         shapes = (
             {name: tensor.shape for name, tensor in signature.inputs.items()}
-            if (signature is not None)
+            if signature is not None
             else None
         )
         yield AttentionModel(model, metadata.version, shapes, run)
@@ -185,10 +185,10 @@ def served_model(
 
 @contextlib.contextmanager
 def loaded_model(directory: pathlib.Path) -> Iterator[AttentionModel]:
-    """A SavedModel from a version's directory, run in this process as a server runs it.
+    """A SavedModel in a version's directory, run in this process.
 
     Raises:
-        AttentionError: it cannot be loaded, or is not one of ours.
+        AttentionError: it cannot be loaded, or has other signatures.
     """
     from ..model_server.servables.servable import SessionSettings, load_servable
 
@@ -231,8 +231,8 @@ def _shapes(servable: "SessionServable") -> Shapes | None:
     }
 
 
-def _explained(error: ClientError, client: Client, version: int | None) -> AttentionError:
-    """What a failed call means for who looks at pictures."""
+def _attention_error(error: ClientError, client: Client, version: int | None) -> AttentionError:
+    """The error of a failed call as an AttentionError."""
     named = error.model if version is None else f"{error.model} version {version}"
     if error.code == Code.UNAVAILABLE:
         return AttentionError(
@@ -246,13 +246,12 @@ def _explained(error: ClientError, client: Client, version: int | None) -> Atten
         states = {entry.version: entry.state for entry in client.status()}
     except ClientError:
         states = {}
-    wanted = [state for number, state in states.items() if version in (None, number)]
-    if any(state in _WAITING for state in wanted):
+    if any(state in _WAITING for number, state in states.items() if version in (None, number)):
         return AttentionError("loading", f"{error.server} is still loading {named}; try again soon")
     return AttentionError("missing", f"{error.server} serves no {named}: {error.message}")
 
 
 def _label(number: int, classes: int) -> str:
     labels = imagenet_labels()
-    # The first of a class's names is enough in a picture.
+    # A picture has room for the first name of a class.
     return labels[number].split(",")[0] if classes == len(labels) else f"class {number}"

@@ -1,7 +1,7 @@
-"""A photograph as a model sees it, and the rest of it that the centre crop cuts away.
+"""A photograph as a model sees it, and the surroundings that the centre crop cuts away.
 
-The pixels of the crop come from `signatures.preprocessing`, which every published model has in its
-graph. What lies around them is for the eye alone, and is resized by Pillow.
+`signatures.preprocessing`, which is in the graph of every published model, computes the pixels of
+the crop. Pillow resizes the surroundings, which are only shown.
 """
 
 import dataclasses
@@ -20,26 +20,26 @@ from signatures.image_header import ImageHeaderError, check_image_header
 Pixels = npt.NDArray[np.uint8]
 
 MOST_AROUND = 1.0
-"""How much of what was cut away is shown at either end, in sides of the crop. Beyond that is the
-far end of a panorama, which would only make the picture small."""
+"""How much of the surroundings is shown at either end, in sides of the crop. A whole panorama would
+make the picture small."""
 
 DIMMED = 0.35
-"""Brightness of what was cut away."""
+"""Brightness of the surroundings."""
 
 
 class UnreadableImageError(ValueError):
-    """An image that a model does not take; the message is one line and says why."""
+    """An image that no model accepts; the message is one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CropGeometry:
-    """The centre crop of a resized photograph, in pixels of it.
+    """The centre crop of a resized photograph, in its pixels.
 
     Attributes:
-        width: of the resized photograph; the shorter of the two is `size`.
-        height: of the resized photograph.
-        left: where the crop begins.
-        top: where the crop begins.
+        width: width of the resized photograph; the shorter side is `size`.
+        height: height of the resized photograph.
+        left: left edge of the crop.
+        top: top edge of the crop.
         size: side of the crop.
     """
 
@@ -52,14 +52,14 @@ class CropGeometry:
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
-    """A photograph made ready for a model.
+    """A photograph prepared for a model.
 
     Attributes:
-        encoded: the file, JPEG or PNG.
-        pixels: (S, S, 3) uint8 RGB, exactly what the model sees before it normalises.
-        shown: (height, width, 3) uint8 RGB, the crop with what lies around it dimmed.
-        left: where the crop begins in `shown`.
-        top: where the crop begins in `shown`.
+        encoded: content of the JPEG or PNG file.
+        pixels: (S, S, 3) uint8 RGB, the model's input before normalisation.
+        shown: (height, width, 3) uint8 RGB, the crop amid its dimmed surroundings.
+        left: left edge of the crop in `shown`.
+        top: top edge of the crop in `shown`.
     """
 
     encoded: bytes
@@ -82,9 +82,9 @@ class Photograph:
 
 
 def crop_geometry(width: int, height: int, size: int) -> CropGeometry:
-    """Where the crop lies: short side to `size`, then the central square.
+    """The crop: the short side is resized to `size`, and the central square is cut.
 
-    As `signatures.preprocessing` has it, from torchvision's `Resize` and `CenterCrop`.
+    The same as in `signatures.preprocessing`: torchvision's `Resize` and `CenterCrop`.
     """
     short = min(width, height)
     resized = (int(size * width / short), int(size * height / short))
@@ -93,14 +93,14 @@ def crop_geometry(width: int, height: int, size: int) -> CropGeometry:
 
 
 def read_photograph(encoded: bytes, size: int) -> Photograph:
-    """Decodes a photograph, crops it for a model, and dims what the crop cuts away.
+    """Decodes a photograph, crops it for a model, and dims its surroundings.
 
     Args:
         encoded: a whole JPEG or PNG file.
         size: S, side of the model's input in pixels.
 
     Raises:
-        UnreadableImageError: it is no JPEG or PNG, is damaged, or claims too many pixels.
+        UnreadableImageError: it is not a JPEG or PNG, is damaged, or claims too many pixels.
     """
     import tensorflow as tf
 
@@ -111,13 +111,13 @@ def read_photograph(encoded: bytes, size: int) -> Photograph:
         raise UnreadableImageError(str(error)) from error
     except tf.errors.InvalidArgumentError as error:
         raise UnreadableImageError(reason(error.message)) from error
-    shown, left, top = _with_surroundings(encoded, pixels)
+    shown, left, top = _surround(encoded, pixels)
     return Photograph(encoded, pixels, shown, left, top)
 
 
 @functools.cache
 def _preprocessing(size: int) -> Callable[[Any], Any]:
-    """The models' own preprocessing, as a graph: it is quicker, and its errors are the models'."""
+    """The preprocessing of the models as a graph: it is fast and has the models' errors."""
     import tensorflow as tf
 
     from signatures.preprocessing import decode_and_crop
@@ -130,20 +130,20 @@ def _preprocessing(size: int) -> Callable[[Any], Any]:
     return graph
 
 
-def _with_surroundings(encoded: bytes, pixels: Pixels) -> tuple[Pixels, int, int]:
-    """The crop amid what was cut away, dimmed, and where it begins there."""
+def _surround(encoded: bytes, pixels: Pixels) -> tuple[Pixels, int, int]:
+    """The crop amid its dimmed surroundings, and its left and top edge there."""
     size = len(pixels)
     try:
         image = Image.open(io.BytesIO(encoded), formats=("JPEG", "PNG")).convert("RGB")
     except (OSError, SyntaxError, ValueError):
-        # Pillow is stricter here and there; the crop, which is what counts, is there.
+        # Pillow refuses some images that the model accepts; these are shown without surroundings.
         return pixels, 0, 0
     crop = crop_geometry(image.width, image.height, size)
     margin = int(MOST_AROUND * size)
     left, top = min(crop.left, margin), min(crop.top, margin)
     width = min(crop.width, left + size + margin)
     height = min(crop.height, top + size + margin)
-    # In the photograph's own pixels, so that the resized whole of a panorama is never made.
+    # A box in the photograph's own pixels, so that a panorama is never resized as a whole.
     across, down = image.width / crop.width, image.height / crop.height
     x, y = (crop.left - left) * across, (crop.top - top) * down
     box = (x, y, min(x + width * across, image.width), min(y + height * down, image.height))

@@ -1,7 +1,7 @@
-"""The page's side of HTTP: what `static/page.js` asks for, answered from a model server.
+"""The HTTP server of the page: answers `static/page.js` with results of a model server.
 
-Maps go to the browser as bytes, one for each patch or pixel: the self-attention of one block, which
-is up to 38 MB of float32, is there as one byte for each pair of patches.
+Maps are sent to the browser with one byte for each patch or pixel, because the self-attention of
+one block has up to 38 MB as float32.
 """
 
 import base64
@@ -34,16 +34,16 @@ from .models import list_models
 STATIC = pathlib.Path(__file__).with_name("static")
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
-"""The names of this machine to itself."""
+"""Names of this machine."""
 
 MOST_BYTES = 64 * 1024 * 1024
-"""The largest photograph's file that is taken."""
+"""The largest file of a photograph."""
 
 _KEPT = 2
-"""Blocks whose self-attention is kept, so that another head of it needs no other run."""
+"""Number of blocks whose self-attention is kept, so that another head needs no second run."""
 
 _HEADERS = {
-    # Nothing comes from elsewhere, and nothing goes there.
+    # The page loads nothing from other hosts and sends nothing to them.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'",
     "Cache-Control": "no-store",
@@ -68,11 +68,11 @@ def create_app(
     """The page as an application.
 
     Args:
-        address: of the model server; it may raise an AttentionError while there is none.
-        names: of the models to ask it about.
-        timeout: seconds that a model has for one run.
-        hosts: names by which a browser may call this page. Without that, a page elsewhere whose
-            name is made to mean this machine could read what this one answers.
+        address: returns the address of the model server, or raises an AttentionError.
+        names: names of the models to offer.
+        timeout: seconds for a run of a model.
+        hosts: host names that a browser may use for this page. They stop DNS rebinding, by which
+            another site could read the answers.
     """
     page = _Page(address, names, timeout)
     return Starlette(
@@ -167,12 +167,12 @@ class _Page:
             if head >= len(attention):
                 raise AttentionError("input", f"head {head}: 0 to {len(attention) - 1}")
             values = attention[head]
-        # Each patch's map is scaled by itself: what is asked is where this one looks most.
+        # Each patch's map is scaled by itself, to show where that patch looks most.
         return {"map": _encoded(np.stack([_quantised(row) for row in values]))}
 
 
 async def _body(request: Request) -> bytes | None:
-    """The photograph's file; None when it is too large."""
+    """The file of the photograph; None if it is too large."""
     parts: list[bytes] = []
     total = 0
     async for part in request.stream():
@@ -183,7 +183,7 @@ async def _body(request: Request) -> bytes | None:
 
 
 async def _answered(answer: Callable[[], Mapping[str, Any]]) -> Response:
-    """The answer, or what is wrong as `{"error": {"kind": ..., "message": ...}}`."""
+    """The answer, or an error as `{"error": {"kind": ..., "message": ...}}`."""
     try:
         return JSONResponse(await run_in_threadpool(answer), headers=_HEADERS)
     except AttentionError as error:

@@ -1,6 +1,6 @@
-"""Which models the page offers: their names, and the versions that a server has of them.
+"""The models that the page offers, and their versions on a server.
 
-TF Serving's API tells the versions of a model whose name is given, and no names.
+TF Serving's API lists the versions of a model, but not the models.
 """
 
 import pathlib
@@ -14,20 +14,20 @@ from ..errors import Code, ServingError
 from ..model_server.servables.storage import version_number
 
 STATUS_TIMEOUT = 5.0
-"""Seconds that a server has to tell the state of a model; it does not wait for a run."""
+"""Seconds for a status call."""
 
 _GONE = ("UNLOADING", "END")
 
 
 def names_from(path: pathlib.Path) -> list[str]:
-    """The models that a place names, sorted.
+    """The names of models, sorted.
 
     Args:
-        path: a directory of base paths, such as `build/published/serving`: every directory in it
-            that has a version; or a file that is a models config.
+        path: a directory of base paths, such as `build/published/serving`, where every directory
+            with a version counts; or a models config.
 
     Raises:
-        ValueError: there is no such place, or it names no model; one line.
+        ValueError: the path does not exist or names no model; one line.
     """
     if path.is_dir():
         names = [entry.name for entry in path.iterdir() if _has_versions(entry)]
@@ -44,14 +44,14 @@ def names_from(path: pathlib.Path) -> list[str]:
 
 
 def list_models(server: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The models that a server has, of those named, and their versions, the latest first.
+    """Those of the named models that a server has, with their versions, the latest first.
 
     Returns:
-        `{"name": ..., "versions": [{"version": ..., "state": ..., "error": ...}, ...]}` of each;
-        versions that have been unloaded are left out, unless they failed.
+        `{"name": ..., "versions": [{"version": ..., "state": ..., "error": ...}, ...]}` for each;
+        unloaded versions are left out, unless they failed.
 
     Raises:
-        AttentionError: the server is away, or has none of them.
+        AttentionError: the server is away, or has none of the models.
     """
     models = []
     for name in names:
