@@ -79,35 +79,22 @@ class Client(Connection):
             The outputs by name; strings are bytes in an object array.
 
         Raises:
-            FailedImagesError: the server refused encoded images; has the outputs for the others.
+            FailedImagesError: the server refused encoded images; has the answers for the others.
             ClientError: the call failed.
             InvalidImagesError: no model takes some encoded images; nothing was sent.
-            ValueError: an input cannot be made a tensor.
+            ValueError: an input cannot be made a tensor, or images have the wrong form.
             OSError: an image's file cannot be read.
         """
         return self._run(self._calls.predict(inputs, signature, outputs), timeout)
 
     def classify(self, images: Images, timeout: float | None = None) -> list[tuple[Label, ...]]:
-        """The best classes of encoded images, best first.
-
-        Raises:
-            FailedImagesError: the server refused images; has the classes of the others.
-            ClientError: the call failed.
-            InvalidImagesError: no model takes some images; nothing was sent.
-            ValueError: the images are not encoded.
-            OSError: an image's file cannot be read.
-        """
+        """The best classes of encoded images, best first. Raises the errors of `predict`."""
         return self._run(self._calls.classify(images), timeout)
 
     def class_attention(self, images: Images, timeout: float | None = None) -> "dict[int, Array]":
         """Class attention of every block, float32 (B, H, 1, N+1), by the block's number.
 
-        Raises:
-            FailedImagesError: the server refused encoded images; has the attention of the others.
-            ClientError: the call failed.
-            InvalidImagesError: no model takes some encoded images; nothing was sent.
-            ValueError: the argument is neither normalised nor encoded images.
-            OSError: an image's file cannot be read.
+        Raises the errors of `predict`.
         """
         return self._run(self._calls.class_attention(images), timeout)
 
@@ -130,19 +117,11 @@ class Client(Connection):
         return self._run(self._calls.self_attention(images, block), timeout)
 
     def metadata(self, timeout: float | None = None) -> Metadata:
-        """The signatures of the version that answers.
-
-        Raises:
-            ClientError: the call failed.
-        """
+        """The signatures of the version that answers. Raises a ClientError if the call fails."""
         return self._run(self._calls.metadata(), timeout)
 
     def status(self, timeout: float | None = None) -> list[VersionStatus]:
-        """Every version that the server has had of the model, the latest first.
-
-        Raises:
-            ClientError: the call failed.
-        """
+        """Every version that the server has had, the latest first. Raises a ClientError."""
         return self._run(self._calls.status(), timeout)
 
     def close(self) -> None:

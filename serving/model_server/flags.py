@@ -8,6 +8,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from ..command_line import CommandParser, UsageError
 from .flag_help import DESCRIPTION, EXAMPLE, GROUPS
@@ -188,39 +189,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 def _add_flag(group: "argparse._ArgumentGroup", name: str, default: object, text: str) -> None:
     """Adds a flag with the type of its default."""
+    shown = str(default or "none")
+    kind: dict[str, Any] = {"metavar": "NAME"}
     if isinstance(default, tuple):
-        group.add_argument(
-            f"--{name}",
-            type=_channel_arguments,
-            default=default,
-            metavar="NAME=VALUE,...",
-            help=f"{text} (default: none)",
-        )
+        kind = {"type": _channel_arguments, "metavar": "NAME=VALUE,..."}
     elif isinstance(default, bool):
-        group.add_argument(
-            f"--{name}",
-            type=_boolean,
-            nargs="?",
-            const=True,
-            default=default,
-            metavar="true|false",
-            help=f"{text} (default: {str(default).lower()})",
-        )
+        shown = str(default).lower()
+        kind = {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
     elif isinstance(default, int):
-        group.add_argument(
-            f"--{name}",
-            type=_integer,
-            default=default,
-            metavar="N",
-            help=f"{text} (default: %(default)s)",
-        )
-    else:
-        group.add_argument(
-            f"--{name}",
-            default=default,
-            metavar="NAME",
-            help=f"{text} (default: {default or 'none'})",
-        )
+        shown = str(default)
+        kind = {"type": _integer, "metavar": "N"}
+    group.add_argument(f"--{name}", default=default, help=f"{text} (default: {shown})", **kind)
 
 
 def _integer(text: str) -> int:

@@ -7,7 +7,6 @@ Source: `prometheus_exporter.cc`, `servables/tensorflow/util.cc` and `saved_mode
 of tensorflow/serving, tensorflow/cc/saved_model/loader.cc.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import prometheus_client
@@ -109,6 +108,16 @@ class Metrics:
         if code == Code.OK:
             self._latency.labels(model, api, entrypoint).observe(seconds * 1e6)
 
+    def grpc_call(self, name: str, request: Any, code: Code, seconds: float) -> None:
+        """Counts a gRPC call, if it is one of the three that the real server counts."""
+        if name in _COUNTED:
+            model = request.model_spec.name if request is not None else ""
+            self.request(model, name, "GRPC", code, seconds)
+
+    def rest_call(self, model: str, api: str, code: Code, seconds: float) -> None:
+        """Counts a REST call."""
+        self.request(model, api, "REST", code, seconds)
+
     def load(self, directory: str, error: Exception | None, seconds: float) -> None:
         """Counts a load of a SavedModel."""
         self._load_attempts.labels(directory, "fail" if error else "success").inc()
@@ -140,26 +149,6 @@ class Metrics:
                         )
                         lines.append(f"{name}{{{labels}}} {sample.value:.16g}")
         return "\n".join(lines) + "\n"
-
-
-def grpc_observer(metrics: Metrics) -> Callable[[str, Any, Code, float], None]:
-    """An observer of gRPC calls, which counts the three that the real server counts."""
-
-    def observe(name: str, request: Any, code: Code, seconds: float) -> None:
-        if name in _COUNTED:
-            model = request.model_spec.name if request is not None else ""
-            metrics.request(model, name, "GRPC", code, seconds)
-
-    return observe
-
-
-def rest_observer(metrics: Metrics) -> Callable[[str, str, Code, float], None]:
-    """An observer of REST calls, which counts all of them."""
-
-    def observe(model: str, api: str, code: Code, seconds: float) -> None:
-        metrics.request(model, api, "REST", code, seconds)
-
-    return observe
 
 
 def _escaped(label: str, value: str) -> str:

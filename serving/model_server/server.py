@@ -37,7 +37,7 @@ class ModelServer:
         # These load TensorFlow, and the flags have to be checked before.
         from .grpc_server import GrpcServer
         from .loading import version_loader
-        from .monitoring import Metrics, grpc_observer
+        from .monitoring import Metrics
         from .servables.core import CoreSettings, ServerCore
         from .servables.servable import SessionSettings
         from .servables.versions import Retries
@@ -65,7 +65,7 @@ class ModelServer:
             self.core,
             options.grpc_max_threads,
             options.grpc_channel_arguments,
-            grpc_observer(metrics),
+            metrics.grpc_call,
         )
         self._rest = _rest(options, self.core, metrics)
         self._stopping = threading.Event()
@@ -149,14 +149,14 @@ def _batching(options: Options) -> "Batching | None":
 def _rest(options: Options, core: "ServerCore", metrics: "Metrics") -> "RestServer | None":
     if not options.rest_api_port:
         return None
-    from .monitoring import metrics_path, rest_observer
+    from .monitoring import metrics_path
     from .rest.api import RestApi
     from .rest.server import RestServer
 
     seconds = options.rest_api_timeout_in_ms / 1000
     path = metrics_path(options.monitoring_config_file)
     return RestServer(
-        RestApi(core, seconds if seconds > 0 else None, rest_observer(metrics)),
+        RestApi(core, seconds if seconds > 0 else None, metrics.rest_call),
         options.rest_api_num_threads,
         options.rest_api_enable_cors_support,
         (path, metrics.page) if path is not None else None,

@@ -80,7 +80,7 @@ def create_app(
             Route("/", lambda _: FileResponse(STATIC / "page.html", headers=_HEADERS)),
             Route("/colours", _colours),
             Route("/models", page.models),
-            Route("/look", page.look, methods=["POST"]),
+            Route("/explain", page.explain, methods=["POST"]),
             Route("/self_attention", page.self_attention, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
@@ -104,15 +104,15 @@ class _Page:
 
         return await _answered(answer)
 
-    async def look(self, request: Request) -> Response:
+    async def explain(self, request: Request) -> Response:
         encoded = await _body(request)
-        return await _answered(lambda: self._look(request.query_params, encoded))
+        return await _answered(lambda: self._explain(request.query_params, encoded))
 
     async def self_attention(self, request: Request) -> Response:
         encoded = await _body(request)
         return await _answered(lambda: self._self_attention(request.query_params, encoded))
 
-    def _look(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
+    def _explain(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
         name, version = _model(query)
         address = self._address()
         with served_model(address, name, version, self._timeout) as model:

@@ -1,6 +1,6 @@
-// Maps as the server sends them, one byte a value, onto canvases.
+// Draws maps, sent by the server with one byte for each value, on canvases.
 
-let colours = null; // 256 times red, green, blue
+let colours = null; // 256 colours of three bytes
 
 export function setColours(table) {
   colours = table;

@@ -1,43 +1,43 @@
 // The server's models, the photograph, and the labels; the maps are in stage.js.
 
-import { ask, clearProblem, run, tell } from "./ask.js";
+import { clearProblem, request, run, showProblem } from "./requests.js";
 import { paint, setColours } from "./maps.js";
-import { forget, show, shows } from "./stage.js";
+import { clearResult, hasResult, showResult } from "./stage.js";
 
 const element = (id) => document.getElementById(id);
-const ASK_EVERY = 2000; // milliseconds
+const POLL_MILLISECONDS = 2000;
 
-let models = "";    // as last told, to see what changed
+let models = "";    // the last list of models as JSON, to notice changes
 let file = null;    // the photograph
-let again = false;  // whether it is to be looked at when the server is back
-let asked = 0;      // counts looks: an answer to an earlier one is late
+let again = false;  // whether to explain the photograph when the server is back
+let latest = 0;     // number of the latest explanation; answers to earlier ones are dropped
 
 // The server and its models.
 
 async function watch() {
   try {
-    if (showModels(await ask("/models"))) {
+    if (showModels(await request("/models"))) {
       clearProblem(["away", "loading", "page"]);
-      if (again) lookAtIt();
+      if (again) explainPhoto();
     } else {
-      tell({ kind: "loading", message: "No version is ready: all are loading or have failed." });
+      showProblem({ kind: "loading", message: "No version is ready: all are loading or have failed." });
     }
   } catch (error) {
-    element("server").textContent = "No model can be asked now.";
+    element("server").textContent = "No model is available now.";
     element("model").disabled = true;
     models = "";
-    tell(error);
-    again ||= file !== null && !shows();
+    showProblem(error);
+    again ||= file !== null && !hasResult();
   }
-  setTimeout(watch, ASK_EVERY);
+  setTimeout(watch, POLL_MILLISECONDS);
 }
 
-// Returns whether there is one to choose.
+// Returns whether a version is available.
 function showModels(answer) {
-  const told = JSON.stringify(answer);
+  const current = JSON.stringify(answer);
   const select = element("model");
-  if (told === models) return !select.disabled;
-  models = told;
+  if (current === models) return !select.disabled;
+  models = current;
   const chosen = select.value;
   select.replaceChildren(...answer.models.map((model) => {
     const group = document.createElement("optgroup");
@@ -59,8 +59,8 @@ function showModels(answer) {
   element("server").textContent =
     `Model server ${answer.server}: ${answer.models.length} ` +
     (answer.models.length === 1 ? "model" : "models");
-  // The version that was looked at is gone.
-  if (file && chosen && select.value !== chosen) lookAtIt();
+  // The version of the shown result is gone.
+  if (file && chosen && select.value !== chosen) explainPhoto();
   return free.length > 0;
 }
 
@@ -71,11 +71,11 @@ function chosenModel() {
 
 // One photograph.
 
-async function lookAtIt() {
+async function explainPhoto() {
   if (!file) return;
-  const mine = ++asked;
+  const mine = ++latest;
   again = false;
-  forget();
+  clearResult();
   element("results").hidden = true;
   if (!element("model").value) {
     again = true;
@@ -87,16 +87,16 @@ async function lookAtIt() {
   const pathOf = (more) => `/self_attention?${new URLSearchParams({ ...model, ...more })}`;
   const photo = file;
   try {
-    const path = `/look?${new URLSearchParams(model)}`;
+    const path = `/explain?${new URLSearchParams(model)}`;
     const answer = await run(`Running ${named} on ${photo.name}`, path, photo);
-    if (mine !== asked) return;
+    if (mine !== latest) return;
     again = false;
-    await show(answer, pathOf, photo);
+    await showResult(answer, pathOf, photo);
     showBest(answer.best);
     element("results").hidden = false;
   } catch (error) {
-    if (mine !== asked) return;
-    tell(error);
+    if (mine !== latest) return;
+    showProblem(error);
     again = ["away", "loading"].includes(error.kind);
   }
 }
@@ -122,12 +122,12 @@ function showBest(best) {
 function take(files) {
   if (!files.length) return;
   file = files[0];
-  lookAtIt();
+  explainPhoto();
 }
 
 element("choices").addEventListener("submit", (event) => event.preventDefault());
 element("photo").addEventListener("change", (event) => take(event.target.files));
-element("model").addEventListener("change", lookAtIt);
+element("model").addEventListener("change", explainPhoto);
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dropping");
@@ -140,9 +140,9 @@ document.addEventListener("drop", (event) => {
 });
 
 try {
-  setColours(Uint8Array.from(await ask("/colours")));
+  setColours(Uint8Array.from(await request("/colours")));
   paint(element("scale"), Uint8Array.from({ length: 256 }, (_, value) => value), 256);
 } catch (error) {
-  tell(error);
+  showProblem(error);
 }
 watch();

@@ -1,18 +1,18 @@
 // The photograph with a map over it: the saliency, one head's, or where one patch looks.
 
-import { clearProblem, run, tell } from "./ask.js";
+import { clearProblem, run, showProblem } from "./requests.js";
 import { bytes, largest, paint } from "./maps.js";
 
 const element = (id) => document.getElementById(id);
 
-let look = null;     // what the model made of a photograph; see show
-let pressed = null;  // the head whose map is laid over it, as {button, values, block, head}
-let patch = null;    // the patch that is pointed at, as {row, column}
-let pinned = null;   // the patch that was clicked or walked to; it stays
-let pairs = null;    // self-attention of a block, as {key, values}; values is null on the way
+let result = null;   // the result for a photograph; see showResult
+let pressed = null;  // the head whose map is over the photograph, as {button, values, block, head}
+let patch = null;    // the patch under the pointer, as {row, column}
+let pinned = null;   // the patch that was clicked or reached by keys; it stays
+let pairs = null;    // self-attention of a block, as {key, values}; values is null while loading
 
-// `answer` is that of /look for a file; `pathOf` gives where to ask for a block and a head of it.
-export async function show(answer, pathOf, file) {
+// `answer` is that of /explain for a file; `pathOf` makes the path for a block and a head of it.
+export async function showResult(answer, pathOf, file) {
   const { png, width, height, left, top, size } = answer.photograph;
   const image = new Image();
   image.src = png;
@@ -22,7 +22,7 @@ export async function show(answer, pathOf, file) {
   picture.height = height;
   picture.getContext("2d").drawImage(image, 0, 0);
   place(element("overlay"), { left, top, width: size, height: size }, { width, height });
-  look = { ...answer, saliency: bytes(answer.saliency), pathOf, file };
+  result = { ...answer, saliency: bytes(answer.saliency), pathOf, file };
   pressed = patch = pinned = pairs = null;
   showHeads(answer.blocks, answer.grid);
   choose("block", answer.self_attention_blocks, (number) => [`block ${number}`, number]);
@@ -31,11 +31,11 @@ export async function show(answer, pathOf, file) {
   draw();
 }
 
-export function forget() {
-  look = pressed = patch = pinned = pairs = null;
+export function clearResult() {
+  result = pressed = patch = pinned = pairs = null;
 }
 
-export const shows = () => look !== null;
+export const hasResult = () => result !== null;
 
 function place(part, { left, top, width, height }, whole) {
   Object.assign(part.style, {
@@ -86,7 +86,7 @@ function press(head) {
 
 function draw() {
   const overlay = element("overlay");
-  const { grid, photograph } = look;
+  const { grid, photograph } = result;
   overlay.style.opacity = element("opacity").value / 100;
   drawPatch(grid, photograph);
   const values = patch && pairs?.values;
@@ -102,7 +102,7 @@ function draw() {
     paint(overlay, pressed.values, grid);
     say(`Class attention of block ${pressed.block}, head ${pressed.head}.`);
   } else {
-    paint(overlay, look.saliency, photograph.size);
+    paint(overlay, result.saliency, photograph.size);
     say("Saliency: the mean of the heads of the first class-attention block.");
   }
 }
@@ -122,7 +122,7 @@ function say(text) {
 }
 
 function pointAt(next) {
-  if (!look || (patch?.row === next?.row && patch?.column === next?.column)) return;
+  if (!result || (patch?.row === next?.row && patch?.column === next?.column)) return;
   patch = next;
   draw();
   if (patch) loadPairs();
@@ -135,8 +135,8 @@ async function loadPairs() {
   if (pairs?.key === key) return;
   const mine = (pairs = { key, values: null });
   try {
-    const path = look.pathOf({ block, head });
-    const answer = await run(`Running self-attention block ${block}`, path, look.file);
+    const path = result.pathOf({ block, head });
+    const answer = await run(`Running self-attention block ${block}`, path, result.file);
     mine.values = bytes(answer.map);
     if (pairs !== mine) return;
     clearProblem();
@@ -144,30 +144,30 @@ async function loadPairs() {
   } catch (error) {
     if (pairs !== mine) return;
     pairs = null;
-    tell(error);
+    showProblem(error);
   }
 }
 
 function patchUnder(event) {
   const box = element("overlay").getBoundingClientRect();
-  const place = (from, length) => Math.floor((from / length) * look.grid);
+  const place = (from, length) => Math.floor((from / length) * result.grid);
   const row = place(event.clientY - box.top, box.height);
   const column = place(event.clientX - box.left, box.width);
-  const inside = [row, column].every((number) => number >= 0 && number < look.grid);
+  const inside = [row, column].every((number) => number >= 0 && number < result.grid);
   return inside ? { row, column } : null;
 }
 
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 function walk(event) {
-  if (!look) return;
+  if (!result) return;
   const step = STEPS[event.key];
   if (event.key === "Escape") {
     pinned = null;
   } else if (step) {
     event.preventDefault();
-    const middle = Math.floor(look.grid / 2);
-    const within = (number) => Math.min(Math.max(number, 0), look.grid - 1);
+    const middle = Math.floor(result.grid / 2);
+    const within = (number) => Math.min(Math.max(number, 0), result.grid - 1);
     const from = pinned ?? patch;
     pinned = from
       ? { row: within(from.row + step[0]), column: within(from.column + step[1]) }
@@ -180,12 +180,12 @@ function walk(event) {
 
 const stage = element("stage");
 stage.addEventListener("keydown", walk);
-stage.addEventListener("pointermove", (event) => look && pointAt(patchUnder(event)));
+stage.addEventListener("pointermove", (event) => result && pointAt(patchUnder(event)));
 stage.addEventListener("pointerleave", () => pointAt(pinned));
 stage.addEventListener("pointerdown", (event) => {
-  if (look) pointAt((pinned = patchUnder(event)));
+  if (result) pointAt((pinned = patchUnder(event)));
 });
-element("opacity").addEventListener("input", () => look && draw());
+element("opacity").addEventListener("input", () => result && draw());
 for (const id of ["block", "head"]) {
   element(id).addEventListener("change", () => {
     if (!patch) return;

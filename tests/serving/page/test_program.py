@@ -41,15 +41,15 @@ def test_requests_that_the_page_does_not_send(
     assert answer(f"{url}/models", Host="localhost:1")[0] == 200
     assert answer(f"{url}/models", Host="[::1]:1")[0] == 200
     assert answer(f"{url}/static/../page.py")[0] == 404
-    large = answer(f"{url}/look?model=cait&version=1", bytes(64 * 1024 * 1024 + 1))
+    large = answer(f"{url}/explain?model=cait&version=1", bytes(64 * 1024 * 1024 + 1))
     assert large[0] == 422
     assert "larger than 64 MiB" in large[1]
     whole = photo.read_bytes()
     for path, status, message in (
-        ("look", 400, "model: missing"),
-        ("look?model=cait&version=x", 400, "version: 'x'; expected a number"),
-        ("look?model=cait&version=7", 404, "serves no cait version 7"),
-        ("look?model=nobody&version=1", 404, "serves no nobody version 1"),
+        ("explain", 400, "model: missing"),
+        ("explain?model=cait&version=x", 400, "version: 'x'; expected a number"),
+        ("explain?model=cait&version=7", 404, "serves no cait version 7"),
+        ("explain?model=nobody&version=1", 404, "serves no nobody version 1"),
         ("self_attention?model=cait&version=1&block=-1", 400, "block: '-1'; expected a number"),
         ("self_attention?model=cait&version=1&block=2", 502, "block must be 0 to 1"),
         ("self_attention?model=cait&version=1&block=1&head=2", 400, "head 2: 0 to 1"),
@@ -64,7 +64,7 @@ def test_a_tall_photograph_keeps_its_surroundings(
 ) -> None:
     file = io.BytesIO()
     Image.new("RGB", (40, 100), "red").save(file, "PNG")
-    status, text = answer(f"{url}/look?model=cait&version=1", file.getvalue())
+    status, text = answer(f"{url}/explain?model=cait&version=1", file.getvalue())
     assert status == 200
     assert '"width":32,"height":80,"left":0,"top":24,"size":32' in text
 
@@ -95,10 +95,16 @@ def test_a_bad_image_beside_good_ones(
         running(port=port, model_config_file=str(config), **flags) as server,
         futures.ThreadPoolExecutor(8) as pool,
     ):
-        look = f"{url}/look?model=cait&version=1"
+        explain = f"{url}/explain?model=cait&version=1"
         # Another one each time, as the page keeps those that it was asked for.
         block = f"{url}/self_attention?model=cait&version=1&block={int(batching)}"
-        posts = [(look, good), (block, good), (look, short), (look, b"no image"), (look, good)]
+        posts = [
+            (explain, good),
+            (block, good),
+            (explain, short),
+            (explain, b"no image"),
+            (explain, good),
+        ]
         found = [pool.submit(answer, *post) for post in posts]
         # Of somebody else, who sends whatever there is.
         inputs = {"image_bytes": np.array([short], object)}
@@ -107,7 +113,7 @@ def test_a_bad_image_beside_good_ones(
         assert "Invalid JPEG data" in other.exception().details()
         one, of_block, cut, text, two = [each.result(120) for each in found]
         assert one[0] == of_block[0] == two[0] == 200, (one, of_block, two)
-        first, second = (json.loads(look[1]) for look in (one, two))
+        first, second = (json.loads(reply[1]) for reply in (one, two))
         assert first["photograph"] == second["photograph"]
         assert [entry["label"] for entry in first["best"]] == [
             entry["label"] for entry in second["best"]
@@ -137,7 +143,7 @@ def test_a_published_tree_is_served_by_a_server_of_its_own(
             status, text = answer(f"{url}/models")
         assert status == 200
         assert '"models":[{"name":"cait","versions":[{"version":1,"state":"AVAILABLE"' in text
-        assert answer(f"{url}/look?model=cait&version=1", photo.read_bytes())[0] == 200
+        assert answer(f"{url}/explain?model=cait&version=1", photo.read_bytes())[0] == 200
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         (child,) = children.split()
         while not (tmp_path / "seen").exists():

@@ -1,30 +1,30 @@
-// Asking this page's own server, and saying what is going on meanwhile.
+// Requests to the server of this page, with their progress and their errors.
 
 const element = (id) => document.getElementById(id);
 
-export class Refused extends Error {
+export class RequestError extends Error {
   constructor(kind, message) {
     super(message);
     this.kind = kind;
   }
 }
 
-export async function ask(path, options = {}) {
+export async function request(path, options = {}) {
   let reply;
   try {
     reply = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused("page", "The program behind this page has ended; start it again.");
+    throw new RequestError("page", "The program behind this page has ended; start it again.");
   }
   const answer = await reply.json().catch(() => ({}));
-  if (answer.error) throw new Refused(answer.error.kind, answer.error.message);
-  if (!reply.ok) throw new Refused("page", `The program behind this page failed (${reply.status}).`);
+  if (answer.error) throw new RequestError(answer.error.kind, answer.error.message);
+  if (!reply.ok) throw new RequestError("page", `The program behind this page failed (${reply.status}).`);
   return answer;
 }
 
-// What is wrong, in the one place for it; its kind tells when it is over.
-export function tell(error) {
+// The kind of a problem is kept, so that a later success can clear problems of its kind.
+export function showProblem(error) {
   if (error.name === "AbortError") return;
   const place = element("problem");
   const text = error.kind ? error.message : `The page failed: ${error.message}`;
@@ -40,7 +40,7 @@ export function clearProblem(kinds = null) {
   place.hidden = true;
 }
 
-// One thing runs at a time: what is asked for later takes the place of what runs.
+// One model runs at a time: a later request cancels the running one.
 let running = null;
 
 export async function run(text, path, body) {
@@ -56,7 +56,7 @@ export async function run(text, path, body) {
   seconds();
   const timer = setInterval(seconds, 1000);
   try {
-    return await ask(path, { method: "POST", body, signal: mine.signal });
+    return await request(path, { method: "POST", body, signal: mine.signal });
   } finally {
     clearInterval(timer);
     if (running === mine) {
