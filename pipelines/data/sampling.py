@@ -10,11 +10,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from export.errors import UserError
-from export.reference.preprocessing import UndecodableImageError, load_pixels
 
 from .image_folder import read_image_folder
 from .labelled import LabelledImage
-from .shards import LABEL_KEY, read_shard
+from .shards import LABEL_KEY, can_decode, read_shard
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -134,7 +133,7 @@ def sample(source: ImageSource, count: int, seed: int) -> list[LabelledImage]:
         chosen = choose(left, count, seed)
         new = source.fetch({candidate for candidate in chosen if candidate not in images})
         images |= new
-        bad = {candidate for candidate, image in new.items() if not _decodes(image.encoded)}
+        bad = {candidate for candidate, image in new.items() if not can_decode(image.encoded)}
         if not bad:
             return [images[candidate] for candidate in chosen]
         left -= bad
@@ -179,12 +178,3 @@ def choose(candidates: Iterable[Candidate], count: int, seed: int) -> list[Candi
 
 def _place(path: str, number: int) -> str:
     return f"{os.path.basename(path)}#{number}"
-
-
-def _decodes(encoded: bytes) -> bool:
-    try:
-        # Whether it decodes does not depend on the size that it is brought to.
-        load_pixels(encoded, 16)
-    except UndecodableImageError:
-        return False
-    return True

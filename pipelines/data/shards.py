@@ -140,7 +140,7 @@ def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
         for image in read_shard(file.address, stamp=file.stamp):
             count += 1
             labelled += image.label is not None
-            if missing and _decodes(image.encoded):
+            if missing and can_decode(image.encoded):
                 chosen.append(image.number)
                 missing -= 1
         shards.append(Shard(file.address, count, tuple(chosen), labelled, stamp=file.stamp))
@@ -152,9 +152,9 @@ def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
     return tuple(shards)
 
 
-def _decodes(encoded: bytes) -> bool:
+def can_decode(encoded: bytes) -> bool:
+    """Whether an image can be decoded, which does not depend on the size that it is resized to."""
     try:
-        # Whether it decodes does not depend on the size that it is brought to.
         load_pixels(encoded, 16)
     except UndecodableImageError:
         return False

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import difflib
 import pathlib
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from export.errors import UserError
 from export.variants import get_variant
 
+from ..runtime.flag_values import refuse_unknown, split_names, whole_number
 from ..store.base import is_remote
 
 # Runs in this process and its children. Beam's default would look for another runner first.
@@ -76,8 +76,8 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
         output=_address(flags.output or f"{models.rsplit('/', 1)[0]}/evaluation"),
         variants=_variants(flags.variants),
         versions=_versions(flags.versions),
-        first_label=_number("first_label", flags.first_label, 0),
-        batch_size=_number("batch_size", flags.batch_size, 1),
+        first_label=whole_number("--first_label", flags.first_label, 0),
+        batch_size=whole_number("--batch_size", flags.batch_size, 1),
         table=flags.table,
     ), beam_options
 
@@ -141,44 +141,25 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _refuse_unknown(options: PipelineOptions, own: dict[str, object]) -> None:
-    # Beam drops flags that it does not know, so a typing error would go unnoticed.
     known = {*own, "help"}
     for cls in PipelineOptions.__subclasses__():
         if cls.__module__.startswith("apache_beam."):
             known |= set(cls([]).get_all_options(current_only=True))
     # What other jobs' flags are called does not count, wherever their modules have been loaded.
-    found = options.get_all_options(drop_default=True, retain_unknown_options=True)
-    for name in found:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?" if near else "see --help"
-            raise UserError(f"unknown flag --{name}; {hint}")
+    refuse_unknown(options.get_all_options(drop_default=True, retain_unknown_options=True), known)
 
 
 def _variants(value: str) -> tuple[str, ...] | None:
     if value == "all":
         return None
-    return tuple(get_variant(name).name for name in _split("variants", value))
+    return tuple(get_variant(name).name for name in split_names("--variants", value))
 
 
 def _versions(value: str) -> tuple[int, ...] | str:
     if value in ("latest", "all"):
         return value
-    names = _split("versions", value)
+    names = split_names("--versions", value)
     for name in names:
         if not name.isdecimal():
             raise UserError(f"--versions: {name!r}; expected 'latest', 'all' or numbers")
     return tuple(int(name) for name in names)
-
-
-def _split(flag: str, value: str) -> list[str]:
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"--{flag} names nothing; expected names separated by commas")
-    return list(dict.fromkeys(names))
-
-
-def _number(flag: str, value: str, least: int) -> int:
-    if not value.isdecimal() or int(value) < least:
-        raise UserError(f"--{flag} {value}; expected {least} or more")
-    return int(value)

@@ -1,12 +1,12 @@
 """What a count of right answers says of a model's accuracy."""
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 import scipy.stats
 
 from export.errors import UserError
+from serving_configs.tree.evaluation import Proportion
 
 from ..elements import ConvertTask, Shard, StagedModel
 
@@ -20,21 +20,6 @@ INTERVAL = "Clopper-Pearson"
 
 CONSISTENT_P = 0.001
 """A count that is less probable than this, under the published accuracy, contradicts it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Proportion:
-    """Right answers out of all, in percent, with the interval of confidence.
-
-    Attributes:
-        percent: the share of right answers.
-        low: the interval's lower end.
-        high: its upper end.
-    """
-
-    percent: float
-    low: float
-    high: float
 
 
 def proportion(correct: int, images: int) -> Proportion | None:

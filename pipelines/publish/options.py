@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import difflib
 import math
 import pathlib
 import re
@@ -17,6 +16,7 @@ from export.variants import VARIANTS, get_variant
 from signatures import BOTH, Head
 
 from ..gate.accuracy import AccuracyGate, accuracy_gate
+from ..runtime.flag_values import refuse_unknown, split_names, whole_number
 from ..store.base import is_remote
 from .flags import PROG, PublishPipelineOptions, add_labels, help_parser
 
@@ -86,8 +86,6 @@ class PublishOptions:
                 f"--hub_publisher {flags.hub_publisher!r}; expected lower-case letters, digits "
                 "and hyphens"
             )
-        if not flags.max_bad_images.isdecimal():
-            raise UserError(f"--max_bad_images {flags.max_bad_images}; expected 0 or more")
         publish_to = (
             flags.publish_to.rstrip("/")
             if is_remote(flags.publish_to)
@@ -102,15 +100,17 @@ class PublishOptions:
             sample_shard=tuple(flags.sample_shard),
             publish_to=publish_to,
             hub_publisher=flags.hub_publisher,
-            max_bad_images=int(flags.max_bad_images),
+            max_bad_images=whole_number("--max_bad_images", flags.max_bad_images, 0),
             accuracy_gate=accuracy_gate(flags.accuracy_gate),
             compute_dtype=_compute_dtype(flags.compute_dtype),
-            version=None if flags.version == "auto" else _number(flags.version, "--version"),
-            keep_versions=_number(flags.keep_versions, "--keep_versions")
+            version=None
+            if flags.version == "auto"
+            else whole_number("--version", flags.version, 1),
+            keep_versions=whole_number("--keep_versions", flags.keep_versions, 1)
             if flags.keep_versions is not None
             else None,
             allow_untrained=flags.allow_untrained,
-            staging_ttl=_seconds(flags.staging_ttl, "--staging_ttl"),
+            staging_ttl=_seconds("--staging_ttl", flags.staging_ttl),
             staging_dir=_staging_dir(publish_to, flags.staging_dir),
         )
 
@@ -118,12 +118,12 @@ class PublishOptions:
 def _variants(value: str) -> tuple[str, ...]:
     if value == "all":
         return tuple(VARIANTS)
-    names = _split(value, "--variants")
+    names = split_names("--variants", value)
     return tuple(get_variant(name).name for name in names)
 
 
 def _heads(value: str) -> tuple[Head, ...]:
-    names = _split(value, "--heads")
+    names = split_names("--heads", value)
     for name in names:
         if name not in BOTH:
             raise UserError(f"--heads: unknown head {name!r}; expected {' or '.join(BOTH)}")
@@ -137,14 +137,7 @@ def _compute_dtype(value: str) -> ComputeDtype:
     raise UserError(f"--compute_dtype {value}; expected {' or '.join(COMPUTE_DTYPES)}")
 
 
-def _number(value: str, flag: str) -> int:
-    # TensorFlow Serving's versions are 64-bit; 0 is one, but is taken for "none" by many readers.
-    if not (value.isascii() and value.isdecimal()) or not 1 <= int(value) < 2**63:
-        raise UserError(f"{flag} {value}; expected a number from 1")
-    return int(value)
-
-
-def _seconds(value: str, flag: str) -> float:
+def _seconds(flag: str, value: str) -> float:
     try:
         seconds = float(value)
     except ValueError:
@@ -165,21 +158,9 @@ def _staging_dir(publish_to: str, staging_dir: str | None) -> str | None:
     return str(pathlib.Path(staging_dir).absolute())
 
 
-def _split(value: str, flag: str) -> list[str]:
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    if not names:
-        raise UserError(f"{flag} names nothing; expected names separated by commas")
-    return list(dict.fromkeys(names))
-
-
 def _refuse_unknown(options: PipelineOptions) -> None:
-    # Beam drops flags that it does not know, so a typing error would go unnoticed.
     known = PipelineOptions([]).get_all_options()
-    for name in options.get_all_options(retain_unknown_options=True):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?" if near else "see --help"
-            raise UserError(f"unknown flag --{name}; {hint}")
+    refuse_unknown(options.get_all_options(retain_unknown_options=True), known)
 
 
 def parse(argv: Sequence[str], prog: str = PROG) -> tuple[PublishOptions, PipelineOptions]:

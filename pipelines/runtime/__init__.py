@@ -1,1 +1,1 @@
-"""Starting TensorFlow and Beam, threads, workers and progress. Imports nothing else of ours."""
+"""Starting TensorFlow and Beam, threads, workers, progress and flags. Imports no other room."""

@@ -10,8 +10,14 @@ from ..errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """Right answers in percent, with the interval of confidence."""
+class Proportion:
+    """Right answers out of all, in percent, with the interval of confidence.
+
+    Attributes:
+        percent: the proportion of right answers.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
 
     percent: float
     low: float
@@ -29,8 +35,8 @@ class Evaluation:
     """
 
     images: int
-    top1: Share
-    top5: Share
+    top1: Proportion
+    top5: Proportion
 
 
 def evaluation_path(publish_to: str) -> pathlib.Path:
@@ -49,7 +55,7 @@ def read_evaluations(publish_to: str) -> dict[tuple[str, int], Evaluation]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
             (entry["model"], entry["version"]): Evaluation(
-                entry["images"], _share(entry["top1"]), _share(entry["top5"])
+                entry["images"], _proportion(entry["top1"]), _proportion(entry["top5"])
             )
             for entry in content["models"]
             if entry["top1"]["percent"] is not None
@@ -62,5 +68,5 @@ def read_evaluations(publish_to: str) -> dict[tuple[str, int], Evaluation]:
         ) from None
 
 
-def _share(figures: Mapping[str, Any]) -> Share:
-    return Share(figures["percent"], figures["low"], figures["high"])
+def _proportion(figures: Mapping[str, Any]) -> Proportion:
+    return Proportion(figures["percent"], figures["low"], figures["high"])

@@ -1,0 +1,46 @@
+"""Checks of the values of flags."""
+
+import difflib
+from collections.abc import Iterable
+
+from export.errors import UserError
+
+# TensorFlow Serving's versions are 64-bit.
+_LARGEST = 2**63 - 1
+
+
+def whole_number(flag: str, value: str, least: int) -> int:
+    """The number in a flag's value.
+
+    Raises:
+        UserError: the value is not a number, or is below `least` or above 64 bits.
+    """
+    if not (value.isascii() and value.isdecimal()) or not least <= int(value) <= _LARGEST:
+        raise UserError(f"{flag} {value}; expected {least} or more")
+    return int(value)
+
+
+def split_names(flag: str, value: str) -> list[str]:
+    """The names in a flag's value, which commas separate, without duplicates.
+
+    Raises:
+        UserError: the value has no names.
+    """
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"{flag} names nothing; expected names separated by commas")
+    return list(dict.fromkeys(names))
+
+
+def refuse_unknown(flags: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses flags that are not known. Beam would drop them, and typing errors go unnoticed.
+
+    Raises:
+        UserError: the first unknown flag, and known flags with similar names.
+    """
+    known = set(known)
+    for name in flags:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(f'--{n}' for n in near)}?" if near else "see --help"
+            raise UserError(f"unknown flag --{name}; {hint}")
