@@ -32,11 +32,11 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def add_server_flags(parser: argparse.ArgumentParser, server: str, timed: str) -> None:
-    """Adds `--server` and `--timeout`, for commands that also run without a given server.
+    """Adds `--timeout`, and `--server` with the default None, which tells that it is not set.
 
     Args:
-        parser: the command's.
-        server: the address that the command takes where `--server` is left out.
+        parser: the command's parser.
+        server: the address that the command uses without `--server`.
         timed: what the timeout limits.
     """
     parser.add_argument(
@@ -44,17 +44,21 @@ def add_server_flags(parser: argparse.ArgumentParser, server: str, timed: str) -
         metavar="HOST:PORT",
         help=f"address of a model server's gRPC port (default: {server})",
     )
+    add_timeout_flag(parser, timed, 300.0)
+
+
+def add_timeout_flag(parser: argparse.ArgumentParser, timed: str, default: float) -> None:
+    """Adds `--timeout`, which limits what `timed` names."""
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=positive_seconds,
-        default=300.0,
+        type=_positive_seconds,
+        default=default,
         help=f"seconds for {timed} (default: %(default)s)",
     )
 
 
-def positive_seconds(text: str) -> float:
-    """The type of a flag in seconds."""
+def _positive_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:

@@ -141,12 +141,11 @@ def attempts(call: Call[T]) -> Generator[Attempt, Outcome, T]:
             raise first from other
         answered = {place for places in parts for place in places}
         failures |= dict.fromkeys(sorted(set(everything) - answered - set(failures)), other)
-    answers = None
-    if parts:
-        try:
-            answers = images.join([(len(places), part) for places, part in parts.items()])
-        except ValueError:
-            raise first from None
+    try:
+        joined = [(len(places), part) for places, part in parts.items()]
+        answers = images.join(joined) if parts else None
+    except ValueError:
+        raise first from None
     if failures:
         places = [place for part in parts for place in part]
         raise FailedImagesError(failures, answers, places, images.paths)

@@ -10,7 +10,7 @@ from typing import Any
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 
-from ..command_line import CommandParser, fail, positive_seconds
+from ..command_line import CommandParser, add_timeout_flag, fail
 from ..errors import Code
 from .blocking import Client
 from .calls import FailedImagesError, blames_inputs
@@ -188,33 +188,30 @@ def _tls(options: argparse.Namespace) -> Tls | None:
     return None
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def _common_flags() -> CommandParser:
     common = CommandParser(add_help=False)
     common.add_argument(
-        "--server", metavar="HOST:PORT", default=SERVER, help="its gRPC port (default: %(default)s)"
+        "--server",
+        metavar="HOST:PORT",
+        default=SERVER,
+        help="address of the server's gRPC port (default: %(default)s)",
     )
     common.add_argument("--model", metavar="NAME", required=True, help="name of the model (needed)")
     which = common.add_mutually_exclusive_group()
     which.add_argument(
-        "--version", metavar="N", type=int, help="of the model (default: the latest)"
+        "--version", metavar="N", type=int, help="number of the version (default: the latest)"
     )
     which.add_argument(
-        "--label", metavar="NAME", help="of the version, in place of its number (default: none)"
+        "--label", metavar="NAME", help="label of the version, instead (default: none)"
     )
-    common.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=positive_seconds,
-        default=TIMEOUT,
-        help="seconds for a call (default: %(default)s)",
-    )
+    add_timeout_flag(common, "a call", TIMEOUT)
     common.add_argument("--json", action="store_true", help="print JSON, for programs")
-    tls = common.add_argument_group("TLS", "Without --tls none of these is used.")
+    tls = common.add_argument_group("TLS", "The other flags need --tls.")
     tls.add_argument("--tls", action="store_true", help="the server has TLS")
     tls.add_argument(
         "--ca",
         metavar="FILE",
-        help="PEM file that the server's certificate is signed by (default: the system's)",
+        help="PEM file of the authority of the server's certificate (default: the system's)",
     )
     tls.add_argument(
         "--cert", metavar="FILE", help="PEM file of this client's certificate (default: none)"
@@ -223,8 +220,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     tls.add_argument(
         "--tls_server_name",
         metavar="NAME",
-        help="name that the server's certificate is for (default: of --server)",
+        help="name in the server's certificate (default: that of --server)",
     )
+    return common
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog,
         description="Calls a model server: classifies photos, or describes a model of the server.",
@@ -240,7 +241,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     ):
         added = commands.add_parser(
             name,
-            parents=[common],
+            parents=[_common_flags()],
             help=text,
             description=f"Prints {text}.",
             epilog=f"example:\n  %(prog)s --model cait_xxs24_224{photo}",
