@@ -109,9 +109,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
         # Native decoders log what is wrong with an image; this command prints it.
         load_tensorflow(log_level=3)
         picture = _picture(flags, encoded)
-        write_atomically(flags.output, picture)
     except UsageError as error:
         return fail("attention", error)
+    try:
+        write_atomically(flags.output, picture)
     except OSError as error:
         return fail("attention", f"--output={flags.output}: {error.strerror}")
     print(f"attention: {flags.output}")

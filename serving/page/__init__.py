@@ -1,3 +1,4 @@
-"""The local page, `python -m serving.page`. Imports `serving.attention` and `serving.client`, and
-starts a `serving.model_server` of its own.
+"""The local page, `python -m serving.page`.
+
+Imports `serving.attention`, `serving.client`, and `serving.model_server`, which it may start.
 """
