@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 
 .PHONY: export test lint docs lock clean
 
-# The main job on what the repository holds: one variant, weights made by rule.
+# Publishes one variant with random (seeded) weights, from what is in the repository.
 export: $(VENV)/installed
 	$(RUN) -m pipelines.publish --variants cait_xxs24_224 --checkpoints random \
 		--sample_shard 'tests/data/sample-shard-*' --publish_to build/published
@@ -40,7 +40,7 @@ $(VENV)/installed: requirements.lock
 	$(INSTALL)
 	touch $@
 
-# Holds all that the other stamp stands for, in the same versions.
+# The tools for tests and checks, and all of requirements.lock in the same versions.
 $(VENV)/dev: requirements-dev.lock requirements.lock
 	$(INSTALL)
 	touch $(VENV)/installed $@

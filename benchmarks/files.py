@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from export import get_variant
 
-from .models import by_rule, converted, made_apart
+from .models import converted, made_apart, random_checkpoint
 from .table import Result
 
 # Seconds that writing a classifier may take.
@@ -62,7 +62,7 @@ def measure_files(variants: Sequence[str], work: pathlib.Path, repeats: int) -> 
 
 
 def _conversion(variant: str, work: pathlib.Path, repeats: int) -> list[Result]:
-    checkpoint = pathlib.Path(by_rule(work, variant).path)
+    checkpoint = pathlib.Path(random_checkpoint(work, variant).path)
     one: list[dict[str, float]] = []
     both: list[dict[str, float]] = []
     # In turn: what disturbs one kind disturbs the other.

@@ -1,6 +1,6 @@
 """What a model costs to run, and to write and load: `python -m benchmarks.inference`.
 
-Three parts, on weights by rule:
+Three parts, on random (seeded) weights:
 
 - speed: milliseconds a batch, and their ratios to what other ways of running CaiT take;
 - attention: the same of the signatures that answer with attention, in ratios to `logits`;

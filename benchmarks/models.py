@@ -1,4 +1,4 @@
-"""The models that the benchmarks measure: weights by rule, converted once and kept."""
+"""The models that the benchmarks measure: random (seeded) weights, converted once and kept."""
 
 import hashlib
 import multiprocessing
@@ -31,7 +31,7 @@ def converted(work: pathlib.Path, variant: str, dtype: ComputeDtype = "float32")
         for _ in convert(
             variant,
             get_variant(variant).config,
-            by_rule(work, variant).tensors(),
+            random_checkpoint(work, variant).tensors(),
             {"classifier": directory},
             imagenet_labels(),
             dtype=dtype,
@@ -48,13 +48,15 @@ def plain_port(work: pathlib.Path, variant: str) -> pathlib.Path:
     def make(directory: pathlib.Path) -> None:
         from .plain_port import write_plain_port
 
-        write_plain_port(get_variant(variant).config, by_rule(work, variant).tensors(), directory)
+        write_plain_port(
+            get_variant(variant).config, random_checkpoint(work, variant).tensors(), directory
+        )
 
     return _kept(work.resolve() / "plain_port" / variant, ("benchmarks/plain_port.py",), make)
 
 
-def by_rule(work: pathlib.Path, variant: str) -> Checkpoint:
-    """A checkpoint of weights by rule; written if it is not there."""
+def random_checkpoint(work: pathlib.Path, variant: str) -> Checkpoint:
+    """A checkpoint of random weights; written if it is missing."""
     directory = work.resolve() / "checkpoints"
     there = (directory / f"{variant}.safetensors").exists()
     source = checkpoint_source(str(directory) if there else "random")

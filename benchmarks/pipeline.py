@@ -27,7 +27,7 @@ from typing import Any
 
 from export import VARIANTS, UserError, get_variant
 
-from .models import by_rule
+from .models import random_checkpoint
 from .process_tree import Ended, run
 from .table import Result, as_markdown, machine, results_table
 
@@ -145,7 +145,9 @@ def publish(wanted: Run, work: pathlib.Path) -> tuple[Ended, dict[str, Any]]:
     Returns:
         How it ended, and its report; without models if there is none.
     """
-    checkpoints = {pathlib.Path(by_rule(work, name).path).parent for name in wanted.variants}
+    checkpoints = {
+        pathlib.Path(random_checkpoint(work, name).path).parent for name in wanted.variants
+    }
     (directory,) = checkpoints
     with tempfile.TemporaryDirectory(dir=work) as name:
         top = pathlib.Path(name)

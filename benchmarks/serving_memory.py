@@ -28,7 +28,7 @@ from serving.model_server.launch import find_binary, server_process
 from serving_configs import base_path, published_versions
 from serving_configs.server.deployment import ONE_THREAD_AN_OPERATION
 from serving_configs.server.memory import server_memory
-from serving_configs.server.models_config import as_text, set_versions, with_published
+from serving_configs.server.models_config import add_published, as_text, set_versions
 from serving_configs.tree.atomic import write_atomically
 from serving_configs.tree.published import PublishedModel, read_published
 
@@ -92,7 +92,7 @@ def _measured(model: PublishedModel, binary: str | None) -> Iterator[int]:
         (root / model.model).mkdir()
         for version in (1, 2, 3):
             (root / model.model / str(version)).symlink_to(model.directory.resolve())
-        config = with_published(ModelServerConfig(), {model.model: [1]}, str(root))
+        config = add_published(ModelServerConfig(), {model.model: [1]}, str(root))
         config.model_config_list.config[0].version_labels.clear()
         path = root / "models.config"
         write_atomically(path, as_text(_nothing()))

@@ -1,7 +1,7 @@
-"""From a checkpoint to a SavedModel, and the reference that it is compared with.
+"""From a checkpoint to a SavedModel, and the reference for it. Imports `signatures`.
 
-Imported from here, nothing needs TensorFlow but `create_cait`, which imports it when it is looked
-up; the rest of what does is in `export.model`, `export.saved_model` and `export.convert`.
+`import export` does not load TensorFlow. Looking up `export.create_cait` does, and
+so does importing `export.model`, `export.convert` or `export.saved_model.writer`.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,12 +1,10 @@
-"""One checkpoint to the SavedModels of its heads."""
+"""Converting a checkpoint to a SavedModel for each head."""
 
 import dataclasses
 import pathlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 import tf_keras
 
 from signatures import Head
@@ -16,20 +14,19 @@ from .memory import garbage_collector_paused, release_memory
 from .model import build_classifier, features_of
 from .saved_model.writer import SavedModelWriter
 from .variants import CaiTConfig
-from .weights import assign_weights
-
-Array = npt.NDArray[np.float32]
+from .weights import Array, assign_weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A SavedModel that was written.
+    """A SavedModel on the disk.
 
     Attributes:
-        head: which model it is.
-        directory: where it is.
-        parameters: number of its parameters.
-        seconds: by step. `build` and `assign` are shared by the heads, and counted at the first.
+        head: the model's head.
+        directory: its path.
+        parameters: number of parameters.
+        seconds: step -> its duration. The first head has those of `build` and `assign`, which the
+            heads share.
     """
 
     head: Head
@@ -51,23 +48,23 @@ def convert(
 
     Args:
         name: the classifier's name; the feature extractor's is `<name>_fe`.
-        config: what to build.
+        config: the model's sizes.
         tensors: timm's keys -> arrays in timm's layout.
-        directories: which heads to write, and the new directory of each.
+        directories: the heads to write -> the new directory of each.
         labels: names of the classes, for the `classify` signature.
-        trained: False for weights made by rule, so that the models say so.
-        dtype: what the signatures' products are computed in.
+        trained: False marks the models as untrained, for random weights.
+        dtype: the type in which the signatures compute products.
 
     Raises:
         CheckpointError: the tensors do not fit the configuration. Nothing is written.
     """
-    # Keras numbers layers by a count that goes on within a process: without this, a layer's name
-    # would depend on what was converted before.
+    # Keras numbers layers with a counter of the process: without this, a layer's name would depend
+    # on earlier conversions.
     tf_keras.backend.clear_session()
     try:
         yield from _convert(name, config, tensors, directories, labels, trained, dtype)
     finally:
-        # Keras keeps the last model built, in cycles: up to 1.4 GB that the next step has need of.
+        # Keras keeps the last model, in reference cycles: up to 1.4 GB that the next step needs.
         tf_keras.backend.clear_session()
         release_memory()
 

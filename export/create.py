@@ -1,4 +1,4 @@
-"""Models to be trained further, or from the start: any number of classes, any size of images."""
+"""Models for training: any number of classes, any image size, with or without a checkpoint."""
 
 import dataclasses
 import pathlib
@@ -6,17 +6,13 @@ import tempfile
 from collections import ChainMap
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
 import tf_keras
 
 from .checkpoints.sources import checkpoint_source, open_checkpoint
 from .model import build_classifier
 from .positions import resample_positions
 from .variants import CaiTConfig, get_variant
-from .weights import assign_weights, read_weights
-
-Array = npt.NDArray[np.float32]
+from .weights import Array, assign_weights, read_weights
 
 _HEAD = ("head.weight", "head.bias")
 
@@ -31,16 +27,16 @@ def create_cait(
     dropout_rate: float = 0.0,
     drop_path_rate: float = 0.0,
 ) -> tf_keras.Model:
-    """A classifier of a variant's architecture, with timm's initial weights or those of a file.
+    """Builds a classifier of a variant, with timm's initial weights or those of a checkpoint.
 
     Args:
         name: the variant's name.
-        num_classes: outputs of the head; the checkpoint's when None, or 1000 without one. The head
-            keeps its initial weights when the checkpoint's has another number.
+        num_classes: outputs of the head. None: as many as the checkpoint has, or 1000 without a
+            checkpoint. Where the checkpoint has another number, the head keeps its initial weights.
         image_size: side of the square input in pixels, a multiple of 16; the variant's when None.
-            The checkpoint's positions are resampled to another size as timm does it.
-        checkpoints: where the weights are: `hf`, a directory or a glob, as the flag of this name.
-            None for initial weights.
+            For another size the checkpoint's positions are resampled, as timm does it.
+        checkpoints: `hf`, a directory or a glob, as for the flag `--checkpoints`; None for initial
+            weights.
         revision: branch, tag or commit of the hub's repository.
         dropout_rate: as in `CaiTConfig`.
         drop_path_rate: as in `CaiTConfig`.
@@ -49,8 +45,8 @@ def create_cait(
         A trainable functional model, as `export.model.build_classifier` describes it.
 
     Raises:
-        UserError: there is no such variant, no such file, or it does not fit the variant.
-        ValueError: a number is not possible.
+        UserError: there is no such variant or file, or the file does not fit the variant.
+        ValueError: a number is out of its range.
     """
     variant = get_variant(name)
     config = dataclasses.replace(
@@ -76,11 +72,11 @@ def create_cait(
 def _fitted(
     tensors: Mapping[str, Array], classifier: tf_keras.Model, config: CaiTConfig, found_classes: int
 ) -> Mapping[str, Array]:
-    """A checkpoint's tensors with positions for the model's size, and a head for its classes."""
+    """A checkpoint's tensors with positions and a head that fit the model."""
     side = config.image_size // config.patch_size
     fitted = {"pos_embed": resample_positions(tensors["pos_embed"], side)}
     if found_classes != config.num_classes:
         initial = read_weights(classifier, config)
         fitted |= {key: initial[key] for key in _HEAD}
-    # Not a copy of all: the largest checkpoint has 1.4 GB.
+    # Not a copy: the largest checkpoint has 1.4 GB.
     return ChainMap(fitted, tensors)  # type: ignore[arg-type]

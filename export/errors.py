@@ -1,8 +1,8 @@
-"""Errors that a user can cause and mend."""
+"""Errors that a user can cause and correct."""
 
 
 class UserError(Exception):
-    """An input is wrong. The message is one line: what, what was found, what was expected.
+    """An input is wrong. The message is one line: the input, what was found, what was expected.
 
     Commands print it without a traceback and exit with status 2.
     """
@@ -13,6 +13,6 @@ class CheckpointError(UserError):
 
 
 def one_line(error: Exception) -> str:
-    """An error in one line: its type and message, or the message alone where it was worded so."""
+    """An error as one line: its message, after its type unless it is a `UserError`."""
     text = " ".join(str(error).split())
     return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""Memory between models: giving it back, and what Python does of itself."""
+"""Returning memory between models, and pausing the garbage collector."""
 
 import contextlib
 import ctypes
@@ -7,19 +7,18 @@ from collections.abc import Iterator
 
 
 def release_memory() -> None:
-    """Frees what nothing refers to, and returns what is free to the operating system.
+    """Collects garbage and returns free memory to the operating system.
 
-    Models are full of cycles, which Python collects late.
+    Models are full of reference cycles, which Python collects late.
     """
     gc.collect()
     trim_memory()
 
 
 def trim_memory() -> None:
-    """Returns what is free to the operating system.
+    """Returns free memory to the operating system.
 
-    Where the C library is glibc it would stay with the process, in pieces that the next model's
-    tensors do not fit.
+    glibc would keep it in the process, in pieces too small for the next model's tensors.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -30,8 +29,9 @@ def trim_memory() -> None:
 
 @contextlib.contextmanager
 def garbage_collector_paused() -> Iterator[None]:
-    """Tracing and loading make millions of objects that stay: collection would be a fifth of the
-    time.
+    """Pauses the garbage collector, for tracing and loading.
+
+    These make millions of objects that stay, and collection would take a fifth of the time.
     """
     enabled = gc.isenabled()
     gc.disable()

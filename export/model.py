@@ -1,13 +1,13 @@
 """CaiT as a functional `tf_keras` model of stock layers.
 
-Stock layers only, so that a SavedModel of it loads with `tf_keras.models.load_model` where this
-project is not installed. Two things follow:
+All layers are stock layers, so that `tf_keras.models.load_model` reads a SavedModel of it where
+this project is not installed. Therefore a weight that no stock layer has (class token, positions,
+LayerScale, talking heads) is an `Embedding` of which all rows are looked up. The indices are
+computed from a tensor of the graph: Keras stores a constant argument of an op as a list, which does
+not load back.
 
-- A weight that no stock layer has (class token, positions, LayerScale, talking heads) is an
-  `Embedding` that is looked up whole. The indices are computed from a tensor of the graph,
-  because Keras stores a constant argument of an op as a list, which does not load back.
-- Attention stays (B, H, N, N) all the way: heads are mixed by an (H, H) x (H, N*N) product,
-  which needs no transposition of the largest tensor in the model.
+Attention is (B, H, N, N) throughout: heads are mixed by an (H, H) x (H, N*N) product, which needs
+no transposition of the largest tensor in the model.
 
 Source: Touvron et al., "Going deeper with Image Transformers" (2021); the arithmetic is timm's.
 """
@@ -24,7 +24,7 @@ from .variants import LAYER_NORM_EPSILON, MLP_RATIO, CaiTConfig
 # A symbolic tensor: tf_keras has no types.
 KerasTensor: TypeAlias = Any
 
-# timm's initial weights: a normal distribution cut at two units, which are far outside of 0.02.
+# timm's initial weights: a normal distribution, truncated at two, which is 100 deviations away.
 _WEIGHT_STDDEV = 0.02
 
 
@@ -48,7 +48,7 @@ def build_classifier(config: CaiTConfig, name: str) -> tf_keras.Model:
 
 
 def features_of(classifier: tf_keras.Model, name: str) -> tf_keras.Model:
-    """The feature extractor that shares every layer, and so every variable, of a classifier.
+    """The feature extractor that shares all layers and variables of a classifier.
 
     Returns:
         A functional model as `build_classifier` returns it, with features (B, D), the normalised
@@ -67,7 +67,7 @@ def _backbone(
         config.embed_dim,
         config.patch_size,
         config.patch_size,
-        # timm leaves this one to PyTorch: uniform, up to one over the root of the inputs' number.
+        # timm leaves these to PyTorch: uniform, up to one over the root of the number of inputs.
         kernel_initializer=tf_keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
         bias_initializer=tf_keras.initializers.RandomUniform(-bound, bound),
         name="patch_embed",
@@ -80,7 +80,7 @@ def _backbone(
     tokens = _dropout(tokens, config.dropout_rate, "pos_drop")
     tokens = tf.reshape(tokens, (-1, config.embed_dim))
 
-    # Made once, for the weights that every block looks up; from the graph, as said above.
+    # Computed once, for the weights that every block looks up; from the graph, as said above.
     head = tf.range(patches * 0 + config.heads)
     self_attention = {}
     for i in range(config.sa_blocks):
@@ -91,7 +91,7 @@ def _backbone(
         self_attention[attention_name(name)] = attention
 
     tokens = tf.reshape(tokens, (-1, config.patches, config.embed_dim))
-    # (B,) zeros: one look-up of the only class token for every image.
+    # (B,) zeros: the only class token is looked up for every image.
     index = tf.zeros_like(tokens[:, 0, 0], dtype="int32")
     class_token = _lookup(index, 1, config.embed_dim, _initializer(), "cls_token")
     class_attention = {}
@@ -101,14 +101,14 @@ def _backbone(
             block = _class_attention_block(config, name)
         class_token, attention = block([class_token, tokens, head])
         class_attention[attention_name(name)] = attention
-    # timm normalises all tokens and then takes the class token; the others are not used.
+    # timm normalises all tokens and uses the class token alone.
     return _layer_norm(class_token, "norm"), self_attention, class_attention
 
 
 def _self_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
     """[tokens (B*N, D), numbers of the heads (H,)] -> [tokens (B*N, D), attention (B, H, N, N)].
 
-    Tokens are two-dimensional: a `Dense` of them is one product with its bias fused.
+    Tokens are two-dimensional, so that a `Dense` layer is one product with a fused bias.
     """
     tokens = layers.Input((config.embed_dim,), name="tokens")
     head = layers.Input((), dtype="int32", name="head")
@@ -123,7 +123,7 @@ def _self_attention_block(config: CaiTConfig, name: str) -> tf_keras.Model:
 
 
 def _drop_path(config: CaiTConfig, y: KerasTensor, name: str) -> KerasTensor:
-    """Stochastic depth of a residual branch (B*N, D): an image keeps the whole of it or none."""
+    """Stochastic depth of a residual branch (B*N, D): an image keeps all of it or none."""
     if not config.drop_path_rate:
         return y
     y = tf.reshape(y, (-1, config.patches, config.embed_dim))
@@ -223,7 +223,7 @@ def _layer_norm(x: KerasTensor, name: str) -> KerasTensor:
 
 
 def _lookup(
-    rows_wanted: KerasTensor,
+    indices: KerasTensor,
     rows: int,
     columns: int,
     initializer: tf_keras.initializers.Initializer | str,
@@ -231,14 +231,14 @@ def _lookup(
 ) -> KerasTensor:
     """Rows of a weight (rows, columns)."""
     layer = layers.Embedding(rows, columns, embeddings_initializer=initializer, name=name)
-    return _apply(layer, rows_wanted)
+    return _apply(layer, indices)
 
 
 def _apply(layer: layers.Layer, x: KerasTensor) -> KerasTensor:
-    """Calls a layer whose weights have the block's name in theirs.
+    """Calls a layer after building it in a name scope, so that its weights have the block's name.
 
-    Keras makes weights at the first call, outside of any scope, and so with the same names in every
-    block. Of those with the same name a `hub.KerasLayer` keeps track of one only.
+    Keras builds at the first call, outside of any scope: weights would have the same names in every
+    block, and `hub.KerasLayer` tracks only one weight of each name.
     """
     with tf.name_scope(layer.name):
         layer.build(x.shape)
@@ -246,5 +246,5 @@ def _apply(layer: layers.Layer, x: KerasTensor) -> KerasTensor:
 
 
 def _dropout(x: KerasTensor, rate: float, name: str) -> KerasTensor:
-    # No layer without a rate: it would cost time in building and loading, block by block.
+    # No layer without a rate: each would take time when the model is built and loaded.
     return layers.Dropout(rate, name=name)(x) if rate else x

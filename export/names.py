@@ -1,4 +1,4 @@
-"""Names of a model's parts, as its users read them in summaries and outputs."""
+"""Names of a model's blocks and of their attention, in summaries and outputs."""
 
 
 def sa_block_name(block: int) -> str:

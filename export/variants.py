@@ -1,4 +1,4 @@
-"""The ten CaiT variants, and the configuration that one is built from.
+"""The ten CaiT variants and their configurations.
 
 Architecture and names: Touvron et al., "Going deeper with Image Transformers" (2021), and timm's
 `cait.py`. Published accuracies are the ImageNet-1k validation figures of timm's weights.
@@ -11,7 +11,7 @@ from signatures import Geometry, Head
 
 from .errors import UserError
 
-# Part of the architecture, not a choice: another value gives other outputs for the same weights.
+# Part of the architecture: with other values the same weights give other outputs.
 LAYER_NORM_EPSILON = 1e-6
 MLP_RATIO = 4
 
@@ -29,13 +29,13 @@ class CaiTConfig:
         ca_blocks: class-attention blocks, over the class token and the patches.
         layer_scale_init: initial value of every LayerScale gamma.
         num_classes: outputs of the classification head.
-        dropout_rate: dropout after the positions, the talking heads, the projections and in the
-            MLPs of the self-attention blocks, in training; 0 to below 1.
+        dropout_rate: dropout in training, after the positions, and in the self-attention blocks
+            after the talking heads, the projections and in the MLPs; 0 to below 1.
         drop_path_rate: stochastic depth of the self-attention blocks, in training; 0 to below 1.
 
     Raises:
-        ValueError: a size is not positive, a rate is outside its range, or one size does not
-            divide another as said above.
+        ValueError: a size is not positive, not the multiple that it should be, or a rate is
+            outside its range.
     """
 
     image_size: int
@@ -50,20 +50,12 @@ class CaiTConfig:
     drop_path_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        for field in (
-            "image_size",
-            "patch_size",
-            "embed_dim",
-            "heads",
-            "sa_blocks",
-            "ca_blocks",
-            "num_classes",
-        ):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} is {getattr(self, field)}; it has to be at least 1")
-        for field in ("dropout_rate", "drop_path_rate"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise ValueError(f"{field} is {getattr(self, field)}; it has to be in [0, 1)")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and value < 1:
+                raise ValueError(f"{field.name} is {value}; it has to be at least 1")
+            if field.name.endswith("_rate") and not 0.0 <= value < 1.0:
+                raise ValueError(f"{field.name} is {value}; it has to be in [0, 1)")
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
@@ -83,7 +75,7 @@ class CaiTConfig:
 
     @property
     def geometry(self) -> Geometry:
-        """The sizes that the signatures' shapes are written in."""
+        """The sizes in the shapes of the signatures."""
         return Geometry(
             image_size=self.image_size,
             patches=self.patches,
@@ -97,11 +89,11 @@ class CaiTConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A published set of weights and the configuration that they fit.
+    """Published weights and the configuration that they fit.
 
     Attributes:
         name: timm's name of the architecture.
-        config: what the model is built from.
+        config: the model's configuration.
         parameters: trainable parameters of the classifier with 1000 classes.
         flops_g: multiply-adds of one image in units of 1e9, as in the paper.
         top1: published top-1 accuracy on ImageNet-1k's validation set, in percent.
@@ -165,7 +157,7 @@ def get_variant(name: str) -> Variant:
     """Looks a variant up by its name.
 
     Raises:
-        UserError: there is none of this name; the message has the nearest names.
+        UserError: no variant has this name; the message has similar names.
     """
     if name in VARIANTS:
         return VARIANTS[name]

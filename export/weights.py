@@ -1,7 +1,7 @@
 """The one mapping between timm's keys and the model's variables.
 
-It reads as a table: a row is a key, the layer and the attribute that hold its variable, and how
-the two layouts differ. Everything else here checks the table against a checkpoint, or applies it.
+It is a table of `WeightMapping`. The rest of this module checks a checkpoint against the table, or
+applies it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ from .names import ca_block_name, sa_block_name
 from .variants import MLP_RATIO, CaiTConfig
 
 if TYPE_CHECKING:
-    # Checking a checkpoint needs no TensorFlow, which takes seconds to import.
+    # Importing TensorFlow takes seconds, and checking a checkpoint does not need it.
     import tf_keras
 
 Array = npt.NDArray[np.float32]
@@ -27,7 +27,7 @@ def _same(tensor: Array) -> Array:
 
 
 def _transpose(tensor: Array) -> Array:
-    """PyTorch's linear layers hold (outputs, inputs), Keras's (inputs, outputs)."""
+    """PyTorch: (outputs, inputs). Keras: (inputs, outputs)."""
     return tensor.T
 
 
@@ -37,7 +37,7 @@ def _convolution(tensor: Array) -> Array:
 
 
 def _row(tensor: Array) -> Array:
-    """A vector (or a vector below dimensions of size 1) as the only row of an embedding."""
+    """A vector, with or without leading dimensions of size 1, as the only row of an embedding."""
     return tensor.reshape(1, -1)
 
 
@@ -51,15 +51,15 @@ def _rows(tensor: Array) -> Array:
     return tensor.reshape(tensor.shape[1:])
 
 
-class Row(NamedTuple):
-    """A tensor of the checkpoint and the variable that it goes to.
+class WeightMapping(NamedTuple):
+    """A tensor of a checkpoint and the variable for it.
 
     Attributes:
         key: timm's key, within its block.
         shape: timm's shape, in letters: D embedding size, H heads, K classes, M hidden units of
             an MLP, N patches, P patch size, Q three times D.
         layer: name of the Keras layer, within its block.
-        attribute: the layer's attribute that holds the variable.
+        attribute: the layer's attribute with the variable.
         convert: from timm's layout to Keras's.
     """
 
@@ -70,69 +70,69 @@ class Row(NamedTuple):
     convert: Callable[[Array], Array]
 
 
-def _linear(key: str, layer: str, outputs: str, inputs: str) -> tuple[Row, Row]:
+def _linear(key: str, layer: str, outputs: str, inputs: str) -> tuple[WeightMapping, WeightMapping]:
     return (
-        Row(f"{key}.weight", outputs + inputs, layer, "kernel", _transpose),
-        Row(f"{key}.bias", outputs, layer, "bias", _same),
+        WeightMapping(f"{key}.weight", outputs + inputs, layer, "kernel", _transpose),
+        WeightMapping(f"{key}.bias", outputs, layer, "bias", _same),
     )
 
 
-def _norm(key: str) -> tuple[Row, Row]:
+def _norm(key: str) -> tuple[WeightMapping, WeightMapping]:
     return (
-        Row(f"{key}.weight", "D", key, "gamma", _same),
-        Row(f"{key}.bias", "D", key, "beta", _same),
+        WeightMapping(f"{key}.weight", "D", key, "gamma", _same),
+        WeightMapping(f"{key}.bias", "D", key, "beta", _same),
     )
 
 
-def _talking_heads(key: str, layer: str) -> tuple[Row, Row]:
-    # Not transposed: the model multiplies (H, H) from the left, as the weight is written.
+def _talking_heads(key: str, layer: str) -> tuple[WeightMapping, WeightMapping]:
+    # Not transposed: the model multiplies by (H, H) from the left, as PyTorch's layout has it.
     return (
-        Row(f"{key}.weight", "HH", layer, "embeddings", _same),
-        Row(f"{key}.bias", "H", f"{layer}_bias", "embeddings", _column),
+        WeightMapping(f"{key}.weight", "HH", layer, "embeddings", _same),
+        WeightMapping(f"{key}.bias", "H", f"{layer}_bias", "embeddings", _column),
     )
 
 
-_MODEL_ROWS = (
-    Row("patch_embed.proj.weight", "D3PP", "patch_embed", "kernel", _convolution),
-    Row("patch_embed.proj.bias", "D", "patch_embed", "bias", _same),
-    Row("pos_embed", "1ND", "pos_embed", "embeddings", _rows),
-    Row("cls_token", "11D", "cls_token", "embeddings", _row),
+_OUTSIDE_BLOCKS = (
+    WeightMapping("patch_embed.proj.weight", "D3PP", "patch_embed", "kernel", _convolution),
+    WeightMapping("patch_embed.proj.bias", "D", "patch_embed", "bias", _same),
+    WeightMapping("pos_embed", "1ND", "pos_embed", "embeddings", _rows),
+    WeightMapping("cls_token", "11D", "cls_token", "embeddings", _row),
     *_norm("norm"),
 )
-_HEAD_ROWS = _linear("head", "head", "K", "D")
-_COMMON_BLOCK_ROWS = (
+_HEAD = _linear("head", "head", "K", "D")
+_BLOCK = (
     *_norm("norm1"),
     *_linear("attn.proj", "attn_proj", "D", "D"),
-    Row("gamma_1", "D", "gamma_1", "embeddings", _row),
+    WeightMapping("gamma_1", "D", "gamma_1", "embeddings", _row),
     *_norm("norm2"),
     *_linear("mlp.fc1", "mlp_fc1", "M", "D"),
     *_linear("mlp.fc2", "mlp_fc2", "D", "M"),
-    Row("gamma_2", "D", "gamma_2", "embeddings", _row),
+    WeightMapping("gamma_2", "D", "gamma_2", "embeddings", _row),
 )
-_SELF_ATTENTION_ROWS = (
-    *_COMMON_BLOCK_ROWS,
+_SELF_ATTENTION_BLOCK = (
+    *_BLOCK,
     *_linear("attn.qkv", "attn_qkv", "Q", "D"),
     *_talking_heads("attn.proj_l", "attn_proj_l"),
     *_talking_heads("attn.proj_w", "attn_proj_w"),
 )
-_CLASS_ATTENTION_ROWS = (
-    *_COMMON_BLOCK_ROWS,
+_CLASS_ATTENTION_BLOCK = (
+    *_BLOCK,
     *_linear("attn.q", "attn_q", "D", "D"),
     *_linear("attn.k", "attn_k", "D", "D"),
     *_linear("attn.v", "attn_v", "D", "D"),
 )
 
 
-def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, Row]]:
-    """Every row of a model: its whole key, the sub-model that it is in (None: itself), the row."""
-    for row in _MODEL_ROWS + _HEAD_ROWS:
-        yield row.key, None, row
+def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, WeightMapping]]:
+    """The whole key of each tensor, its block (None: outside of the blocks), and its mapping."""
+    for mapping in _OUTSIDE_BLOCKS + _HEAD:
+        yield mapping.key, None, mapping
     for block in range(config.sa_blocks):
-        for row in _SELF_ATTENTION_ROWS:
-            yield f"blocks.{block}.{row.key}", sa_block_name(block), row
+        for mapping in _SELF_ATTENTION_BLOCK:
+            yield f"blocks.{block}.{mapping.key}", sa_block_name(block), mapping
     for block in range(config.ca_blocks):
-        for row in _CLASS_ATTENTION_ROWS:
-            yield f"blocks_token_only.{block}.{row.key}", ca_block_name(block), row
+        for mapping in _CLASS_ATTENTION_BLOCK:
+            yield f"blocks_token_only.{block}.{mapping.key}", ca_block_name(block), mapping
 
 
 def expected_shapes(config: CaiTConfig) -> dict[str, Shape]:
@@ -148,34 +148,37 @@ def expected_shapes(config: CaiTConfig) -> dict[str, Shape]:
         "P": config.patch_size,
         "Q": 3 * config.embed_dim,
     }
-    return {key: tuple(sizes[letter] for letter in row.shape) for key, _, row in _table(config)}
+    return {
+        key: tuple(sizes[letter] for letter in mapping.shape) for key, _, mapping in _table(config)
+    }
 
 
 def check_shapes(found: Mapping[str, Shape], config: CaiTConfig, subject: str) -> None:
-    """Holds a checkpoint's keys and shapes to a configuration's.
+    """Checks that a checkpoint has the keys and shapes that a configuration needs.
 
     Args:
         found: key -> shape.
-        config: what they have to fit.
-        subject: what is checked, as the error's first words.
+        config: the configuration.
+        subject: the checkpoint, as the error's first words.
 
     Raises:
-        CheckpointError: a key is missing or unknown, or a shape is another. It names the first.
+        CheckpointError: a key is missing or unknown, or a shape is wrong. It names the first
+            problem.
     """
-    wanted = expected_shapes(config)
+    expected = expected_shapes(config)
     problems = [
         f"missing tensor {key!r}; expected shape {shape}"
-        for key, shape in wanted.items()
+        for key, shape in expected.items()
         if key not in found
     ]
     problems += [
         f"unknown tensor {key!r} of shape {shape}; expected no such key"
         for key, shape in found.items()
-        if key not in wanted
+        if key not in expected
     ]
     problems += [
         f"tensor {key!r} has shape {found[key]}; expected {shape}"
-        for key, shape in wanted.items()
+        for key, shape in expected.items()
         if key in found and found[key] != shape
     ]
     if problems:
@@ -186,7 +189,7 @@ def check_shapes(found: Mapping[str, Shape], config: CaiTConfig, subject: str) -
 def assign_weights(
     classifier: "tf_keras.Model", config: CaiTConfig, tensors: Mapping[str, Array]
 ) -> None:
-    """Puts a checkpoint into a classifier, one tensor at a time.
+    """Assigns a checkpoint's tensors to a classifier's variables, one at a time.
 
     Args:
         classifier: what `build_classifier` returned for `config`.
@@ -194,32 +197,34 @@ def assign_weights(
         tensors: timm's keys -> arrays in timm's layout.
 
     Raises:
-        CheckpointError: a key is missing or unknown, or a shape is another. Nothing is assigned.
+        CheckpointError: a key is missing or unknown, or a shape is wrong. Nothing is assigned.
     """
     shapes = getattr(tensors, "shapes", None) or {key: tensors[key].shape for key in tensors}
     check_shapes(shapes, config, f"weights for {classifier.name}")
     unset = {id(variable) for variable in classifier.variables}
-    for key, block, row in _table(config):
-        variable = _variable(classifier, block, row)
-        variable.assign(row.convert(tensors[key]))
+    for key, block, mapping in _table(config):
+        variable = _variable(classifier, block, mapping)
+        variable.assign(mapping.convert(tensors[key]))
         unset.remove(id(variable))
-    assert not unset, f"{len(unset)} variables of the model are in no row of the table"
+    assert not unset, f"{len(unset)} variables of the model are in no mapping"
 
 
 def read_weights(classifier: "tf_keras.Model", config: CaiTConfig) -> dict[str, Array]:
-    """A classifier's variables under timm's keys, in timm's layout: the inverse of assigning."""
-    wanted = expected_shapes(config)
+    """A classifier's weights by timm's keys, in timm's layout: the inverse of `assign_weights`."""
+    expected = expected_shapes(config)
     result = {}
-    for key, block, row in _table(config):
-        value = _variable(classifier, block, row).numpy()
-        if row.convert is _transpose:
+    for key, block, mapping in _table(config):
+        value = _variable(classifier, block, mapping).numpy()
+        if mapping.convert is _transpose:
             value = value.T
-        elif row.convert is _convolution:
+        elif mapping.convert is _convolution:
             value = value.transpose(3, 2, 0, 1)
-        result[key] = np.ascontiguousarray(value.reshape(wanted[key]))
+        result[key] = np.ascontiguousarray(value.reshape(expected[key]))
     return result
 
 
-def _variable(classifier: "tf_keras.Model", block: str | None, row: Row) -> "tf_keras.Variable":
+def _variable(
+    classifier: "tf_keras.Model", block: str | None, mapping: WeightMapping
+) -> "tf_keras.Variable":
     owner = classifier if block is None else classifier.get_layer(block)
-    return getattr(owner.get_layer(row.layer), row.attribute)
+    return getattr(owner.get_layer(mapping.layer), mapping.attribute)

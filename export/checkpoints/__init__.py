@@ -1,7 +1,4 @@
-"""Weights by timm's keys from every source: files, the model hub, or random ones.
-
-Imports nothing that needs TensorFlow.
-"""
+"""Checkpoints in timm's layout, from files, the model hub or a seed. Imports no TensorFlow."""
 
 from .sources import Checkpoint, RandomSource, checkpoint_source, open_checkpoint
 

@@ -1,8 +1,8 @@
 """timm's weights from the model hub.
 
 All of the downloading is `huggingface_hub`'s: its cache, resuming, progress bar and environment
-(`HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`) are as its users know them. It reads the
-environment when it is imported, which is why that happens at the first use.
+(`HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`) work as always. It reads the environment
+when it is imported, so it is imported at the first use.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from ..variants import Variant
 _FILE = "model.safetensors"
 _DEFAULT_REVISION = "main"
 
-# The hub's entity tag of a large file is the SHA-256 of its content; of a small one Git's hash.
+# The hub's entity tag is the content's SHA-256 for a large file, and Git's hash for a small one.
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,12 +38,13 @@ class HubSource:
             The file, and `hf://<repository>@<commit>/<file>`.
 
         Raises:
-            CheckpointError: it is not to be had, or its content is not what the hub says it is.
+            CheckpointError: the file is not available, or its content has another digest than the
+                hub states.
         """
         revision = self.revision or _DEFAULT_REVISION
         subject = f"--checkpoints hf: {variant.hub_repository} at revision {revision!r}"
         path = _download(variant.hub_repository, revision, subject)
-        # .../snapshots/<commit>/<file>, a link to .../blobs/<entity tag>
+        # .../snapshots/<commit>/<file> is a link to .../blobs/<entity tag>.
         commit, blob = path.parent.name, path.resolve()
         if _SHA256.fullmatch(blob.name):
             with open(blob, "rb") as file:
@@ -68,27 +69,27 @@ def _download(repository: str, revision: str, subject: str) -> pathlib.Path:
     try:
         return pathlib.Path(hf_hub_download(repository, _FILE, revision=revision))
     except errors.GatedRepoError:
-        problem = "access has to be asked for on its page; then give a token in HF_TOKEN"
+        problem = "access is restricted; request it on its page, then set a token in HF_TOKEN"
     except errors.RepositoryNotFoundError:
-        problem = "no such repository, or not for this HF_TOKEN; check HF_ENDPOINT and HF_TOKEN"
+        problem = "no such repository, or no access to it; check HF_ENDPOINT and HF_TOKEN"
     except errors.RevisionNotFoundError:
         problem = "no such revision; name a branch, a tag or a commit with --revision"
     except errors.LocalEntryNotFoundError as error:
         cause = error.__cause__ or error
         problem = (
-            f"not in the local cache, and the hub cannot be asked ({_words(cause)}); check the "
-            "connection, HF_ENDPOINT and HF_HUB_OFFLINE"
+            f"not in the local cache, and the hub cannot be reached ({_first_line(cause)}); check "
+            "the connection, HF_ENDPOINT and HF_HUB_OFFLINE"
         )
     except errors.EntryNotFoundError:
         problem = f"no file {_FILE} there; name another with --revision"
     except (errors.HfHubHTTPError, httpx2.HTTPError) as error:
-        problem = f"the hub does not give {_FILE} ({_words(error)}); try again later"
+        problem = f"the hub does not deliver {_FILE} ({_first_line(error)}); try again later"
     except (OSError, ValueError) as error:
-        problem = f"{_FILE} cannot be downloaded ({_words(error)})"
+        problem = f"{_FILE} cannot be downloaded ({_first_line(error)})"
     raise CheckpointError(f"{subject}: {problem}")
 
 
-def _words(error: BaseException) -> str:
-    """An error in one line, without the advice that follows in the library's messages."""
+def _first_line(error: BaseException) -> str:
+    """The first line of a message, without the library's advice after it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

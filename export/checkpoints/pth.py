@@ -1,10 +1,9 @@
-"""Reading PyTorch's checkpoints without PyTorch, and without running what they ask for.
+"""Reading PyTorch's checkpoints without PyTorch, and without running code from them.
 
 A `.pth` file is a zip archive with a pickle of the structure (`data.pkl`) and a member for each
-storage. A pickle may name any function of any module and have it called. Here it may name three
-kinds of thing: ordered dictionaries, the function that makes a tensor of a storage, and the types
-of storages; the last two stand for records that do nothing. Format: PyTorch's
-`torch/serialization.py` and `torch/_utils.py`.
+storage. A pickle can call any function of any module. Here it can name only ordered dictionaries,
+the types of storages, and the function that makes a tensor of a storage; for the last two it gets
+plain records. Format: PyTorch's `torch/serialization.py` and `torch/_utils.py`.
 """
 
 import collections
@@ -17,38 +16,36 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import CheckpointError
+from ..weights import Array
 
-Array = npt.NDArray[np.float32]
-
-# Types of storages that hold trained weights; all are widened to float32.
+# Types of storages with trained weights; all are converted to float32.
 _FLOAT_STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2"}
 
-# A checkpoint's structure is some hundred kilobytes; this bounds what is read at once.
+# A checkpoint's structure takes some hundred kilobytes; this limits what is read at once.
 _LARGEST_PICKLE = 64 << 20
 
-# What training with several processes puts before every key.
+# Training with several processes puts this before every key.
 _PREFIX = "module."
 
-# Of PyTorch's formats before the zip archive: a pickle of a magic number, and a tar archive.
+# PyTorch's formats before the zip archive begin so: a pickle of a magic number, a tar archive.
 _OLD_FORMATS = (b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"././@LongLink")
 
 
 class PthTensors(Mapping[str, Array]):
     """Tensors of a `.pth` file by key, float32, each read from the file when it is looked up.
 
-    The file holds a dictionary of tensors, or a dictionary with one of them as `model`, as DeiT's
-    checkpoints do. A prefix `module.` is taken off the beginning of the keys.
+    The file contains a dictionary of tensors, or, as DeiT's checkpoints, a dictionary with such a
+    dictionary as `model`. A prefix `module.` is removed from the keys.
 
     Attributes:
         shapes: key -> shape.
-        metadata: empty; these files say nothing of themselves.
+        metadata: empty; the format has none.
 
     Raises:
-        CheckpointError: the file is no such archive or not complete, asks for anything but
-            tensors, or a tensor in it is not of a floating type.
+        CheckpointError: the file is no such archive or not complete, contains anything but tensors,
+            or a tensor is not of a floating type.
     """
 
     def __init__(self, path: str) -> None:
@@ -74,7 +71,7 @@ class PthTensors(Mapping[str, Array]):
             [stride * dtype.itemsize for stride in tensor.strides],
             writeable=False,
         )
-        # A copy: the mapping, and the pages read through it, go when this returns.
+        # A copy, so that the mapping and its pages are released when this returns.
         return np.array(view, np.float32, order="C")
 
     def __iter__(self) -> Iterator[str]:
@@ -103,7 +100,7 @@ class PthTensors(Mapping[str, Array]):
         )
 
     def _read_archive(self) -> tuple[bytes, dict[str, tuple[int, int]], str]:
-        """The pickle, where each storage begins in the file and its bytes, and the byte order."""
+        """The pickle, the offset and size of each storage in the file, and the byte order."""
         members: dict[str, tuple[int, int]] = {}
         order = "<"
         with zipfile.ZipFile(self._path) as archive, open(self._path, "rb") as file:
@@ -123,7 +120,7 @@ class PthTensors(Mapping[str, Array]):
                     continue
                 if info.compress_type != zipfile.ZIP_STORED:
                     raise KeyError(f"{info.filename} is compressed; torch.save compresses nothing")
-                # The header before a member may have other extra fields than the directory says.
+                # The header of a member may have other extra fields than the central directory.
                 file.seek(info.header_offset)
                 header = file.read(30)
                 names = int.from_bytes(header[26:28], "little")
@@ -138,11 +135,9 @@ class PthTensors(Mapping[str, Array]):
         try:
             return _Unpickler(io.BytesIO(content)).load()
         except _ForbiddenError as error:
-            self._refuse(
-                f"its pickle asks for {error}; expected tensors alone. Nothing of it was run"
-            )
+            self._refuse(f"its pickle uses {error}; expected tensors only. Nothing in it was run")
         except Exception as error:
-            # A pickle is a program: what a wrong one ends in is anything.
+            # A pickle is a program: a wrong one may raise anything.
             self._refuse(
                 f"its pickle cannot be read ({type(error).__name__}: "
                 f"{' '.join(str(error).split())}); download or write it again"
@@ -203,19 +198,19 @@ class _Tensor(NamedTuple):
 
 
 class _ForbiddenError(Exception):
-    """A name that a pickle may not ask for."""
+    """A name that a pickle may not use."""
 
 
 class _StorageType(str):
-    """The name of a type of storages. It cannot be called, and has nothing to be set."""
+    """The name of a type of storages. It cannot be called and has no attributes to set."""
 
     __slots__ = ()
 
 
 class _RebuildTensor:
-    """What stands for `torch._utils._rebuild_tensor_v2`.
+    """The replacement of `torch._utils._rebuild_tensor_v2`.
 
-    An object without attributes, and not a function: a pickle can set attributes of what it names.
+    An object without attributes, not a function: a pickle can set attributes of what it names.
     """
 
     __slots__ = ()
@@ -225,7 +220,7 @@ class _RebuildTensor:
     ) -> _Tensor:
         sizes = [offset, *_tuple(shape), *_tuple(strides)]
         if not isinstance(storage, _Storage) or len(_tuple(shape)) != len(_tuple(strides)):
-            raise ValueError("a tensor's description is not one")
+            raise ValueError("a tensor's description is malformed")
         if not all(type(size) is int and 0 <= size < 2**48 for size in sizes):
             raise ValueError(f"a tensor's sizes are {sizes}")
         return _Tensor(storage, sizes[0], _tuple(shape), _tuple(strides))
@@ -252,5 +247,5 @@ class _Unpickler(pickle.Unpickler):
         if kind != "storage" or not isinstance(storage_type, _StorageType):
             raise ValueError(f"a reference of the kind {kind!r}")
         if type(key) is not str or type(numel) is not int or numel < 0:
-            raise ValueError("a storage's description is not one")
+            raise ValueError("a storage's description is malformed")
         return _Storage(str(storage_type), key, numel)

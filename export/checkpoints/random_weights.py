@@ -1,25 +1,24 @@
-"""Weights by rule, for runs and tests without the trained ones.
+"""Random (seeded) weights, for runs and tests without trained ones.
 
-A variant's own initial weights would not do: LayerScale starts at 1e-5 or 1e-6, so that every
-block adds next to nothing and a wrong block passes any comparison. Here every tensor counts. The
-rule is that of the stored reference outputs in `tests/data/golden`.
+Initial weights would not do: their LayerScale of 1e-5 or 1e-6 makes a block add almost nothing, so
+a wrong block would pass any comparison. With these weights every tensor has an effect. The stored
+reference outputs in `tests/data/golden` were computed with the same ones.
 """
 
 import zlib
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from ..weights import Array
 
 
 def random_tensor(variant: str, key: str, shape: tuple[int, ...]) -> Array:
-    """One tensor of a variant: float32, the same on every machine.
+    """A random tensor of a variant: float32, the same on every machine.
 
     Args:
-        variant: seeds the tensor, together with the key.
-        key: timm's name of the tensor, which decides its distribution.
-        shape: its shape in timm's layout.
+        variant: the seed, together with the key.
+        key: timm's key, which determines the distribution.
+        shape: in timm's layout.
     """
     z = seeded_normal(f"{variant}:{key}", shape)
     last = key.rsplit(".", 1)[-1]
@@ -40,6 +39,6 @@ def random_tensor(variant: str, key: str, shape: tuple[int, ...]) -> Array:
 
 
 def seeded_normal(seed: str, shape: tuple[int, ...]) -> Array:
-    """Standard normal numbers that depend on a text alone: float32 of the given shape."""
+    """Standard normal numbers, float32, that depend on the seed alone."""
     generator = np.random.default_rng(zlib.crc32(seed.encode()))
     return generator.standard_normal(shape, dtype=np.float32)

@@ -1,8 +1,7 @@
-"""Checkpoints: where a variant's weights come from, and reading them.
+"""Checkpoints: finding, checking and reading a variant's weights.
 
-There is one way in: a file in timm's key layout, safetensors or PyTorch's `.pth`, checked whole
-before anything is built from it. A source (`CheckpointSource`) only has to put such a file on the
-local disk.
+Every source (`CheckpointSource`) puts a file in timm's key layout, safetensors or PyTorch's `.pth`,
+on the local disk. `open_checkpoint` checks the whole file before anything is built from it.
 """
 
 import dataclasses
@@ -15,36 +14,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
 from ..errors import CheckpointError, UserError
 from ..variants import Variant
-from ..weights import check_shapes, expected_shapes
+from ..weights import Array, check_shapes, expected_shapes
 from .hub import HubSource
 from .pth import PthTensors
 from .random_weights import random_tensor
 
-Array = npt.NDArray[np.float32]
-
-# safetensors' names of the types that hold trained weights; all are widened to float32.
+# safetensors' names of the types of trained weights; all are converted to float32.
 _FLOAT_TYPES = ("F32", "F16")
 
-# In the header of a file of weights made by rule, so that it is known for one wherever it goes.
+# Marks a file of random weights in its header, wherever it is copied.
 _TRAINED = "trained"
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checked file of weights. Small: it carries no tensors.
+    """A checked file of weights. It is small: it has no tensors.
 
     Attributes:
         path: the file.
         source: where it came from, for people.
         sha256: of the file, in hexadecimal.
-        trained: False for weights made by rule, also where a file of them is read.
-        num_classes: outputs of its head.
+        trained: False for random weights, also when they are read from a file.
+        num_classes: outputs of the head.
     """
 
     path: str
@@ -54,15 +50,15 @@ class Checkpoint:
     num_classes: int = 1000
 
     def tensors(self) -> "LazyTensors | PthTensors":
-        """The tensors, each read when it is asked for."""
+        """The tensors; each is read at its look-up."""
         return _read(pathlib.Path(self.path))
 
 
 class LazyTensors(Mapping[str, Array]):
     """Tensors of a safetensors file by key, float32, read from the file at each look-up.
 
-    The file is opened for each look-up: what was read then leaves memory with the array, where a
-    mapping that stays open would keep the whole file resident.
+    The file is opened for each look-up, so that its pages leave memory with the array. A mapping
+    that stayed open would keep the whole file resident.
 
     Raises:
         CheckpointError: the file is not a safetensors file or not complete, or a tensor in it is
@@ -104,37 +100,37 @@ class LazyTensors(Mapping[str, Array]):
 
 
 class CheckpointSource(Protocol):
-    """A place that weights come from."""
+    """A place from which weights come."""
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
         """Puts a variant's file on the local disk.
 
         Args:
-            variant: whose weights.
-            cache: a directory to write into, if the file has to be made.
+            variant: the variant.
+            cache: a directory for a file that the source writes.
 
         Returns:
-            The file, and its source in words.
+            The file, and a description of its source.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: there is no such file.
         """
 
     @property
     def trained(self) -> bool:
-        """Whether weights from here were trained."""
+        """Whether the weights of this source are trained."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomSource:
-    """Weights by the rule of `random_weights`, written as a file first."""
+    """The weights of `random_weights`, written to a file first."""
 
     trained: bool = False
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
         path = cache / f"{variant.name}.safetensors"
         if not path.is_file():
-            # Another worker of the host may make it at the same time.
+            # Another worker of the host may write it at the same time.
             temporary = path.with_name(f".{uuid.uuid4().hex}")
             write_random_checkpoint(variant, temporary)
             temporary.rename(path)
@@ -145,7 +141,7 @@ class RandomSource:
 class FileSource:
     """A directory, or a glob, with `<variant>.safetensors` or DeiT's file, such as `S24_224.pth`.
 
-    Where both are, the safetensors file is taken.
+    Of the two, the safetensors file is preferred.
 
     Attributes:
         pattern: the directory or the glob.
@@ -167,20 +163,20 @@ class FileSource:
 
 
 def file_names(variant: Variant) -> list[str]:
-    """Names of a file with a variant's weights, the preferred one first."""
+    """The possible names of a file with a variant's weights, the preferred one first."""
     return [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
 
 
 def only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> str:
-    """The address of the file with the first of the names that there is.
+    """The address of the only file with the first of the names that any file has.
 
     Args:
         pattern: the value of `--checkpoints`, for messages.
-        addresses: of all files there.
+        addresses: the addresses of all files.
         names: the names, the preferred one first.
 
     Raises:
-        CheckpointError: there is none, or there are several of a name.
+        CheckpointError: no file has one of the names, or several have the same.
     """
     for name in names:
         found = [address for address in addresses if address.rsplit("/", 1)[-1] == name]
@@ -193,7 +189,7 @@ def only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> s
             return found[0]
     raise CheckpointError(
         f"--checkpoints {pattern}: no file {' or '.join(names)} there; "
-        "expected a directory or a glob that holds it, 'hf' or 'random'"
+        "expected a directory or a glob that contains it, 'hf' or 'random'"
     )
 
 
@@ -205,7 +201,7 @@ def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSour
         revision: branch, tag or commit of the hub's repositories.
 
     Raises:
-        UserError: there is a revision, and the weights are not the hub's.
+        UserError: there is a revision, and the source is not the hub.
     """
     if value == "hf":
         return HubSource(revision)
@@ -222,21 +218,21 @@ def _read(path: pathlib.Path) -> LazyTensors | PthTensors:
 
 
 def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.Path) -> Checkpoint:
-    """Gets a variant's weights and checks all of them.
+    """Locates a variant's checkpoint and checks all of its tensors.
 
     Args:
-        source: where from.
-        variant: what the weights have to fit, but for the number of classes: that is the head's.
-        cache: a directory for files that the source makes.
+        source: where the checkpoint comes from.
+        variant: the variant that it has to fit, with any number of classes.
+        cache: a directory for a file that the source writes.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, a tensor is missing, unknown or of
             a wrong shape, or a number in it is not finite.
     """
-    path, words = source.locate(variant, cache)
+    path, description = source.locate(variant, cache)
     tensors = _read(path)
     head = tensors.shapes.get("head.weight", ())
-    # Anything but a matrix with rows is left to the check, which names what it finds.
+    # Anything but a matrix with rows fails the check below, which names it.
     num_classes = head[0] if len(head) == 2 and head[0] else variant.config.num_classes
     config = dataclasses.replace(variant.config, num_classes=num_classes)
     check_shapes(tensors.shapes, config, f"checkpoint {path} for {variant.name}")
@@ -250,11 +246,11 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     trained = source.trained and tensors.metadata.get(_TRAINED) != "false"
-    return Checkpoint(str(path), words, digest, trained, num_classes)
+    return Checkpoint(str(path), description, digest, trained, num_classes)
 
 
 def write_random_checkpoint(variant: Variant, path: pathlib.Path) -> None:
-    """Writes a variant's weights by rule as a safetensors file, marked as not trained."""
+    """Writes a variant's random weights as a safetensors file, marked as not trained."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {
         key: random_tensor(variant.name, key, shape)

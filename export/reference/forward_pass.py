@@ -1,7 +1,7 @@
 """CaiT's forward pass in NumPy, straight from a checkpoint's arrays.
 
-This is what a converted model is compared with, so it shares nothing with the TensorFlow model:
-no code, no table, no weight mapping. It reads timm's keys and takes every size from the arrays.
+Converted models are compared with it, so it shares no code, table or weight mapping with them. It
+reads timm's keys and takes every size from the arrays.
 Source of the formulas: Touvron et al., "Going deeper with Image Transformers" (2021), sections 3
 and 4, and Shazeer et al., "Talking-Heads Attention" (2020); key names and layouts are timm's.
 """
@@ -20,7 +20,7 @@ AttentionSink = Callable[[int, Array], None]
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceOutputs:
-    """What one pass computes, float32.
+    """The outputs of one pass, float32.
 
     Attributes:
         logits: (B, K), or None when the checkpoint has no head.
@@ -39,12 +39,12 @@ def forward(
     """Runs the model on normalised images.
 
     Args:
-        tensors: timm's keys -> float32 arrays in PyTorch's layout. Looked up when needed, so a
-            lazily read file works.
+        tensors: timm's keys -> float32 arrays in PyTorch's layout, looked up when needed, so that
+            a file may be read lazily.
         images: (B, S, S, 3) float32, RGB, normalised.
         on_self_attention: called with each self-attention block's number and its attention
-            (B, H, N, N) after the talking heads. A sink, because all blocks of the largest
-            variant are 1.8 GiB for one image.
+            (B, H, N, N) after the talking heads. It is not an output, because all blocks of the
+            largest variant are 1.8 GiB for one image.
 
     Raises:
         KeyError: a tensor is missing.

@@ -1,7 +1,7 @@
-"""Image preprocessing with Pillow and NumPy alone: what the exported graph is checked against.
+"""Image preprocessing with Pillow and NumPy, as the reference for the exported graph.
 
-This follows the evaluation transform that timm 1.0.31 builds for CaiT (bicubic, crop_pct 1.0,
-centre crop). It shares no code with the TensorFlow graph, and lets Pillow itself resize.
+It follows the evaluation transform that timm 1.0.31 builds for CaiT (bicubic, crop_pct 1.0, centre
+crop). It shares no code with the TensorFlow graph, and Pillow resizes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ STD: tuple[float, float, float] = (0.229, 0.224, 0.225)
 """Standard deviation of each RGB channel over ImageNet, for values scaled to [0, 1]."""
 
 MAX_PIXELS: int = 50_000_000
-"""Most pixels (width times height) that an image header may claim and still be decoded."""
+"""The most pixels (width times height) in an image header with which an image is decoded."""
 
 MAX_RESIZED_PIXELS: int = 400_000_000
-"""Most pixels of the whole resized image. Pillow holds it all, at 4 bytes each, before the crop."""
+"""The most pixels of the resized image. Pillow keeps all of it, 4 bytes a pixel, until the crop."""
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -41,7 +41,7 @@ _PILLOW_ERRORS = (
 
 
 class UndecodableImageError(ValueError):
-    """An image that is not decoded.
+    """An image that cannot be decoded.
 
     Attributes:
         reason: why, in one line.
@@ -111,8 +111,8 @@ def normalize(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def _decode_rgb(encoded: bytes) -> Image.Image:
     if not encoded:
         raise UndecodableImageError("Input is empty. One of JPEG, PNG required.")
-    # The readers are called by name: Image.open would warn about, or refuse, large images by
-    # Pillow's own limits, without saying the size.
+    # Not Image.open, which warns about large images or refuses them by Pillow's own limits,
+    # without their size.
     reader: type[ImageFile.ImageFile]
     if encoded.startswith(b"\xff\xd8\xff"):
         reader = JpegImagePlugin.JpegImageFile
@@ -127,8 +127,8 @@ def _decode_rgb(encoded: bytes) -> Image.Image:
             raise UndecodableImageError(
                 f"image claims {width}x{height} pixels, more than the {MAX_PIXELS} that are decoded"
             )
-        # Loading a PNG passes over checksums and a missing end, which verifying finds. An image
-        # that has been verified cannot be loaded, hence the second reader.
+        # Loading a PNG ignores checksums and a missing end; verifying does not. A verified image
+        # cannot be loaded, hence the second reader.
         reader(io.BytesIO(encoded)).verify()
         return image.convert("RGB")
     except UndecodableImageError:

@@ -1,8 +1,8 @@
-"""SavedModels that are the same bytes when they are the same model.
+"""Deterministic bytes: the same model becomes the same file.
 
-TensorFlow numbers functions, and what they capture, by a count that goes on within a process, and
-writes functions in the order of a hash table. Here both are numbered anew by where they stand in
-the model, and the fingerprint's random number is taken from the file's content.
+TensorFlow numbers functions, and what they capture, with a counter of the process, and writes
+functions in the order of a hash table. Here both get numbers by their place in the model, and the
+fingerprint's random number is computed from the file's content.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ _USER_NAME = "_user_specified_name"
 
 
 def canonicalise(proto: saved_model_pb2.SavedModel) -> None:
-    """Gives everything in a SavedModel that TensorFlow numbered by a count a name of its own place.
+    """Renames everything that TensorFlow numbered with a counter by its place in the model.
 
     Args:
-        proto: is changed. Its functions keep their names without the numbers, so that what they
-            are can still be read in a profile.
+        proto: changed in place. Only the numbers in the names of functions change, so that a
+            profile still shows what they are.
     """
     for meta_graph in proto.meta_graphs:
         library = meta_graph.graph_def.library
         names = _new_names(meta_graph)
         for function in library.function:
             _rename_arguments(function, names[function.signature.name])
-        _rename(meta_graph, names)
+        _rename_functions(meta_graph, names)
         functions = sorted(library.function, key=lambda function: function.signature.name)
         copies = [type(function).FromString(function.SerializeToString()) for function in functions]
         del library.function[:]
@@ -41,21 +41,21 @@ def write_canonical(proto: saved_model_pb2.SavedModel, directory: pathlib.Path) 
     """Writes `saved_model.pb`, and `fingerprint.pb` to go with it.
 
     Args:
-        proto: what `canonicalise` was given.
-        directory: a SavedModel whose variables are written already.
+        proto: a SavedModel after `canonicalise`.
+        directory: where it goes; its variables are there already.
     """
     content = proto.SerializeToString(deterministic=True)
     (directory / "saved_model.pb").write_bytes(content)
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(
         fingerprinting.CreateFingerprintDef(str(directory))
     )
-    # Unique to what was written, as a random one is; 128 bits in decimal, as TensorFlow's.
+    # Unique to the content, as a random number is; 128 bits in decimal, as TensorFlow's.
     fingerprint.uuid = str(int.from_bytes(hashlib.sha256(content).digest()[:16], "big"))
     (directory / "fingerprint.pb").write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _new_names(meta_graph: Any) -> dict[str, str]:
-    """Old name -> new name, numbered by the order in which a walk from the graph comes to them."""
+    """Old name -> new name, numbered in the order in which a walk from the graph reaches them."""
     library = {
         function.signature.name: function for function in meta_graph.graph_def.library.function
     }
@@ -66,7 +66,7 @@ def _new_names(meta_graph: Any) -> dict[str, str]:
         name = waiting.pop()
         if name in names or name not in library:
             continue
-        # One count for all, as TensorFlow's: the fingerprint tells functions apart by the number.
+        # One counter for all, as TensorFlow has: the fingerprint tells functions apart by number.
         names[name] = f"{_COUNT.sub('', name)}_{len(names)}"
         waiting += reversed(list(_called(library[name].node_def)))
     missed = library.keys() - names.keys()
@@ -86,26 +86,15 @@ def _roots(meta_graph: Any) -> Iterator[str]:
 def _called(nodes: Iterable[Any]) -> Iterator[str]:
     for node in nodes:
         for key in sorted(node.attr):
-            value = node.attr[key]
-            if value.HasField("func"):
-                yield value.func.name
-            yield from (function.name for function in value.list.func)
+            yield from (function.name for function in _function_values(node.attr[key]))
 
 
-def _rename(meta_graph: Any, names: dict[str, str]) -> None:
-    def rename_nodes(nodes: Iterable[Any]) -> None:
-        for node in nodes:
-            # A function may be called by its name as an op.
-            node.op = names.get(node.op, node.op)
-            for value in node.attr.values():
-                for function in (value.func, *value.list.func) if _has_function(value) else ():
-                    function.name = names.get(function.name, function.name)
-
+def _rename_functions(meta_graph: Any, names: dict[str, str]) -> None:
     graph, objects = meta_graph.graph_def, meta_graph.object_graph_def
-    rename_nodes(graph.node)
+    _rename_calls(graph.node, names)
     for function in graph.library.function:
         function.signature.name = names[function.signature.name]
-        rename_nodes(function.node_def)
+        _rename_calls(function.node_def, names)
     for gradient in graph.library.gradient:
         gradient.function_name = names[gradient.function_name]
         gradient.gradient_func = names[gradient.gradient_func]
@@ -120,8 +109,18 @@ def _rename(meta_graph: Any, names: dict[str, str]) -> None:
     _rename_keys(meta_graph.meta_info_def.function_aliases, lambda name: names.get(name, name))
 
 
-def _has_function(value: Any) -> bool:
-    return bool(value.HasField("func") or value.list.func)
+def _rename_calls(nodes: Iterable[Any], names: dict[str, str]) -> None:
+    for node in nodes:
+        # An op may be the name of a function, which it calls.
+        node.op = names.get(node.op, node.op)
+        for value in node.attr.values():
+            for function in _function_values(value):
+                function.name = names.get(function.name, function.name)
+
+
+def _function_values(value: Any) -> Iterable[Any]:
+    """The functions that an attribute names."""
+    return (value.func,) if value.HasField("func") else value.list.func
 
 
 def _rename_keys(mapping: Any, new_name: Callable[[str], str]) -> None:
@@ -142,34 +141,43 @@ def _rename_keys(mapping: Any, new_name: Callable[[str], str]) -> None:
 
 
 def _rename_arguments(function: Any, new_name: str) -> None:
-    """Names what TensorFlow named by a number of a count after its place, or after `new_name`.
+    """Renames arguments with a counter's number in their name, by their place or `new_name`.
 
-    A captured tensor's number is the whole of what the user is said to have called it, and the end
-    of the argument's name and of the place that nodes are held to. What a loop's function takes
-    but does not use has the function's whole name in its own.
+    A captured tensor has the number as its user-specified name, at the end of the argument's name,
+    and in the colocations (`_class`) of nodes. An unused argument of a loop's function has the
+    whole name of the function in its own.
     """
-    numbers: dict[str, str] = {}
-    for place, attributes in function.arg_attr.items():
-        name = attributes.attr[_USER_NAME].s.decode() if _USER_NAME in attributes.attr else ""
-        if name.isdecimal():
-            numbers[name] = f"capture_{place}"
-            attributes.attr[_USER_NAME].s = numbers[name].encode()
+    captures = _rename_captures(function)
     old_name = function.signature.name
     arguments: dict[str, str] = {}
     for argument in function.signature.input_arg:
         name = argument.name.replace(old_name, new_name)
-        base, _, number = name.rpartition("_")
-        if number in numbers:
-            name = f"{base}_{numbers[number]}"
+        name = _replace_number(name, "_", captures)
         if name != argument.name:
             arguments[argument.name] = name
             argument.name = name
     for node in function.node_def if arguments else ():
-        for i, name in enumerate(node.input):
-            # Nothing depends on an argument by control, and one has no outputs to choose from.
-            if name in arguments:
-                node.input[i] = arguments[name]
-        for i, held in enumerate(node.attr["_class"].list.s if "_class" in node.attr else ()):
-            base, _, number = held.decode().rpartition("/")
-            if number in numbers:
-                node.attr["_class"].list.s[i] = f"{base}/{numbers[number]}".encode()
+        # An argument is never a control input, and has one output only.
+        node.input[:] = [arguments.get(name, name) for name in node.input]
+        if "_class" in node.attr:
+            colocations = node.attr["_class"].list.s
+            colocations[:] = [
+                _replace_number(c.decode(), "/", captures).encode() for c in colocations
+            ]
+
+
+def _rename_captures(function: Any) -> dict[str, str]:
+    """Renames the captured tensors of a function by their places: old number -> new name."""
+    captures: dict[str, str] = {}
+    for place, attributes in function.arg_attr.items():
+        name = attributes.attr[_USER_NAME].s.decode() if _USER_NAME in attributes.attr else ""
+        if name.isdecimal():
+            captures[name] = f"capture_{place}"
+            attributes.attr[_USER_NAME].s = captures[name].encode()
+    return captures
+
+
+def _replace_number(name: str, separator: str, captures: dict[str, str]) -> str:
+    """Replaces a capture's number at the end of a name by its new name."""
+    base, _, number = name.rpartition(separator)
+    return f"{base}{separator}{captures[number]}" if number in captures else name

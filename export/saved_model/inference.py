@@ -2,19 +2,19 @@
 
 They compute what the Keras blocks of `export.model` do, in fewer passes over the largest tensors:
 
-- Softmax does not change when a number is added to a whole row, so the bias of the first mixing of
-  heads, which is one for each head, is left out.
-- The bias of the second mixing is one for each head too: what it adds to attention times values is
-  that bias times the sum of the values.
-- The scale of the queries is put on the (H, H) weights of the first mixing.
+- The bias of the first mixing of heads is left out. It is one number for each head, and softmax
+  does not change when a number is added to a whole row.
+- The bias of the second mixing is one number for each head, too. What it adds to attention times
+  values is the bias times the sum of the values.
+- The scale of the queries is multiplied into the (H, H) weights of the first mixing.
 
-An image's tokens go through a block in two streams, half of them in each. Of each other they need
-the keys and the values alone. Most operations of a small model are too short for cores to share,
-and those of two streams run beside each other.
+An image's tokens go through a block in two streams, half of them in each. A stream needs only the
+keys and the values of the other. Most operations of a small model are too short for two cores to
+share, but the two streams run in parallel.
 
-Not for training, where the first bias is to have a gradient, if a vanishing one.
+These blocks are not for training, in which the first bias has to have a gradient.
 
-Products may be computed in another type than float32; `export.compute` says what stays.
+Products may be computed in another type than float32; `export.compute` says what stays float32.
 """
 
 import functools
@@ -31,18 +31,18 @@ Weights = Mapping[str, tf.Tensor]
 def self_attention_block(
     config: CaiTConfig, tokens: tf.Tensor, weights: Weights, dtype: ComputeDtype = "float32"
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Tokens (B*N, D) -> (B*N, D), and the attention but for its bias.
+    """Computes a block: tokens (B*N, D) -> (B*N, D), and the attention without its bias.
 
     Args:
         config: the sizes.
-        tokens: all tokens of all images, float32 as everything that is returned.
-        weights: of the block, by the names of `export.model`: `<layer>/<weight>`; float32.
-        dtype: what products are computed in.
+        tokens: all tokens of all images, float32.
+        weights: the block's, by the names of `export.model`: `<layer>/<weight>`; float32.
+        dtype: the type in which products are computed.
 
     Returns:
-        The tokens, and the attention (B, H, N, N) in parts: the rows of each stream.
+        The tokens, and the attention (B, H, N, N) in parts, the rows of each stream; float32.
     """
-    # Of what is float32 already, a cast adds nothing to the graph.
+    # A cast of float32 to float32 adds nothing to the graph.
     narrow = functools.partial(tf.cast, dtype=dtype)
     wide = functools.partial(tf.cast, dtype=tf.float32)
     patches, dim = config.patches, config.embed_dim
@@ -79,7 +79,7 @@ def _by_head(config: CaiTConfig, qkv: tf.Tensor, length: int) -> list[tf.Tensor]
 
 
 def _attention(config: CaiTConfig, q: tf.Tensor, k: tf.Tensor, weights: Weights) -> tf.Tensor:
-    """Of queries (B, H, n, D/H) and all keys (B, H, N, D/H): (B, H, n, N), but for its bias."""
+    """Queries (B, H, n, D/H), all keys (B, H, N, D/H) -> attention (B, H, n, N), without bias."""
     heads, patches, length = config.heads, config.patches, q.shape[2]
     narrow = functools.partial(tf.cast, dtype=q.dtype)
     scale = (config.embed_dim // heads) ** -0.5
@@ -93,7 +93,7 @@ def _attention(config: CaiTConfig, q: tf.Tensor, k: tf.Tensor, weights: Weights)
 
 
 def attention_bias(weights: Weights) -> tf.Tensor:
-    """What the attention that a block returns lacks: one number for each head (H, 1, 1)."""
+    """The bias that the attention of `self_attention_block` lacks: (H, 1, 1)."""
     return tf.expand_dims(weights["attn_proj_w_bias/embeddings"], -1)
 
 

@@ -30,14 +30,14 @@ from .forward import Forward
 
 
 class SavedModelWriter:
-    """Writes a classifier and its feature extractor, which share what is traced of both.
+    """Writes a classifier and its feature extractor, which share traced functions.
 
     Args:
         classifier: what `build_classifier` returned.
         config: what it was built from.
         labels: names of the classes, for the `classify` signature.
         trained: False marks the models for clients of a server, as `signatures.untrained` says.
-        dtype: what the signatures' products are computed in.
+        dtype: the type in which the signatures compute products.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class SavedModelWriter:
 def _callable_as_hub_expects(
     model: tf_keras.Model, call: tf.types.experimental.GenericFunction
 ) -> Iterator[None]:
-    """Hangs on a Keras model, while it is saved, what a reusable SavedModel has to have.
+    """Adds to a Keras model, while it is saved, the attributes of a reusable SavedModel.
 
-    Set in the instance's dictionary because Keras has a method or a property of each of these
-    names on the class, which the writer of SavedModels does not follow.
+    They go into the instance's dictionary: Keras has a method or a property of each name on the
+    class, and the writer of SavedModels does not look there.
     """
     extra = {
         "__call__": call,
@@ -108,12 +108,12 @@ def _callable_as_hub_expects(
 
 @contextlib.contextmanager
 def _functions_listed() -> Iterator[None]:
-    """Layers that list as their attributes only the functions that hang on them.
+    """Makes `dir` of a layer list only the functions among the instance's attributes.
 
-    The writer looks for functions by taking the value of every attribute of every layer, three
-    times over. Among them is a property that writes the layer's configuration as JSON: a quarter
-    of the time of writing. The only function on a stock layer's class, a convolution's for XLA, has
-    no traces and is not for a reader.
+    The writer looks for functions in every attribute of every layer, three times. One of the
+    attributes is a property that writes the layer's configuration as JSON, which takes a quarter of
+    the time of writing. The only function on the class of a stock layer, a convolution's for XLA,
+    has no traces, and no reader needs it.
     """
 
     def names(layer: tf_keras.layers.Layer) -> list[str]:
@@ -128,8 +128,8 @@ def _functions_listed() -> Iterator[None]:
 
 
 def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool) -> None:
-    """Gives each signature the contract's method, as TF2 writes them all as Predict, and makes the
-    files the same bytes wherever and whenever they are written.
+    """Sets each signature's method, where TF2 writes Predict for all, and makes the bytes
+    deterministic.
     """
     proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for name, signature in signatures_for(head, config.geometry).items():

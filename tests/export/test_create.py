@@ -124,7 +124,7 @@ def test_at_another_size_outputs_are_timm_s(size: int, data: pathlib.Path) -> No
 def test_positions_of_the_same_grid_stay_what_they_are() -> None:
     positions = seeded_normal("positions", (1, 9, 4))
     assert resample_positions(positions, 3) is positions
-    with pytest.raises(ValueError, match="10 positions are of no square grid"):
+    with pytest.raises(ValueError, match="10 positions do not form a square grid"):
         resample_positions(seeded_normal("positions", (1, 10, 4)), 3)
 
 

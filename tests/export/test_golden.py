@@ -33,7 +33,7 @@ SUMS = 1e-5
 
 
 class Tensors(Mapping[str, Array]):
-    """A variant's weights by rule, each made when it is looked up: they may be 1.4 GB."""
+    """A variant's random weights, each made at its look-up: all may be 1.4 GB."""
 
     def __init__(self, name: str) -> None:
         self._name = name

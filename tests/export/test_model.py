@@ -19,7 +19,7 @@ IMAGES = seeded_normal("model", (3, 32, 32, 3))
 
 
 def built(config: CaiTConfig, name: str = "tiny") -> tf_keras.Model:
-    """A classifier with weights by rule: the same ones for a configuration of the same sizes."""
+    """A classifier with random weights: the same ones for a configuration of the same sizes."""
     model = build_classifier(config, name)
     assign_weights(
         model,

@@ -23,7 +23,7 @@ Models = dict[Head, pathlib.Path]
 
 
 def assert_is_wanted(outputs: Any, wanted: dict[str, Array], head: Head) -> None:
-    """Holds what a call returned to the reference's outputs."""
+    """Compares what a call returned with the reference's outputs."""
     main, self_attention, class_attention = outputs
     np.testing.assert_allclose(main, wanted[head], rtol=0, atol=1e-5)
     assert sorted(self_attention) == ["sa_ffn_block_0_att", "sa_ffn_block_1_att"]

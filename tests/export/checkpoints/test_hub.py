@@ -146,7 +146,7 @@ def test_a_busy_hub_is_asked_again(hub: Hub, tmp_path: pathlib.Path) -> None:
 def test_a_hub_that_stays_busy_is_an_error(hub: Hub, tmp_path: pathlib.Path) -> None:
     hub.busy = 1000
     message = refusal(run(hub, tmp_path))
-    assert message.startswith("'main': not in the local cache, and the hub cannot be asked (")
+    assert message.startswith("'main': not in the local cache, and the hub cannot be reached (")
     assert "429" in message
     assert len(hub.requests) < 20
 
@@ -157,13 +157,13 @@ def test_what_is_not_there_is_named(hub: Hub, tmp_path: pathlib.Path) -> None:
     )
     hub.repository = "timm/other"
     assert refusal(run(hub, tmp_path)) == (
-        "'main': no such repository, or not for this HF_TOKEN; check HF_ENDPOINT and HF_TOKEN"
+        "'main': no such repository, or no access to it; check HF_ENDPOINT and HF_TOKEN"
     )
 
 
 def test_offline_with_an_empty_cache_is_an_error(hub: Hub, tmp_path: pathlib.Path) -> None:
     message = refusal(run(hub, tmp_path, HF_HUB_OFFLINE="1"))
-    assert message.startswith("'main': not in the local cache, and the hub cannot be asked (")
+    assert message.startswith("'main': not in the local cache, and the hub cannot be reached (")
     assert hub.requests == []
 
 
@@ -218,6 +218,6 @@ def test_the_job_ends_in_one_line_where_the_hub_has_no_such_repository(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
         "error: --checkpoints hf: timm/cait_s24_224.fb_dist_in1k at revision 'v9': no such "
-        "repository, or not for this HF_TOKEN; check HF_ENDPOINT and HF_TOKEN"
+        "repository, or no access to it; check HF_ENDPOINT and HF_TOKEN"
     )
     assert not tree.exists()

@@ -129,7 +129,7 @@ def test_whatever_else_a_pickle_asks_for_is_refused_by_name(
     attack = Call(Named(module, function), f"rm {victim}")
     path = write(tmp_path / "bad.pth", {"model": {"a": tensor("0", (1,)), "b": attack}})
     assert refusal(path) == (
-        f"its pickle asks for {name}; expected tensors alone. Nothing of it was run"
+        f"its pickle uses {name}; expected tensors only. Nothing in it was run"
     )
     assert victim.exists()
 
@@ -152,7 +152,7 @@ def test_an_extension_code_is_no_way_round(tmp_path: pathlib.Path) -> None:
     try:
         path = write(tmp_path / "bad.pth", pickle.PROTO + b"\x02" + pickle.EXT1 + b"\xf0.")
         # Python asks for a registered name as for any other.
-        assert "its pickle asks for os.getcwd" in refusal(path)
+        assert "its pickle uses os.getcwd" in refusal(path)
     finally:
         copyreg.remove_extension("os", "getcwd", 240)
 

@@ -1,4 +1,4 @@
-"""Weights by rule against what the stored outputs were made from."""
+"""Random weights against those with which the stored outputs were computed."""
 
 import hashlib
 import json

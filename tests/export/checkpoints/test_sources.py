@@ -148,7 +148,7 @@ def test_a_missing_file_is_named(value: str, variant: Variant, tmp_path: pathlib
     pattern = str(tmp_path / value)
     assert refusal(pattern, variant) == (
         f"--checkpoints {pattern}: no file tiny.safetensors there; "
-        "expected a directory or a glob that holds it, 'hf' or 'random'"
+        "expected a directory or a glob that contains it, 'hf' or 'random'"
     )
 
 
@@ -271,7 +271,7 @@ def test_a_refusal_is_the_user_s_to_mend() -> None:
     assert issubclass(CheckpointError, UserError)
 
 
-def test_weights_made_by_rule_are_known_in_a_file_too(
+def test_random_weights_are_recognised_in_a_file_too(
     variant: Variant, tmp_path: pathlib.Path
 ) -> None:
     path = tmp_path / "anywhere" / "tiny.safetensors"
