@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
-from serving_configs.hub.archive import read_archive
+from serving_configs.hub.archive import check_archive
 from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
 
 from .store.base import Store, open_store, read
@@ -123,7 +123,7 @@ def archive_problems(store: Store, path: str) -> list[str]:
     """
     try:
         with store.open(path) as file:
-            found = read_archive(file, path)
+            found = check_archive(file, path)
     except (ConfigError, OSError) as error:
         return [str(error).removeprefix(f"{path}: ")]
     model, version = path.removesuffix(".tar.gz").split("/")[-2:]

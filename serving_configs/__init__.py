@@ -1,4 +1,4 @@
-"""What is written around a model: paths and versions of the published tree."""
+"""Everything that is written around a model in the published tree. Imports `signatures`."""
 
 from .tree.manifest import (
     FileRecord,

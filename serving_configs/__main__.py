@@ -1,4 +1,4 @@
-"""The command: what is written around a published tree, and moving labels in it.
+"""The command that writes everything around the models of a published tree, and moves labels.
 
     python -m serving_configs write DIR
     python -m serving_configs promote --publish_to DIR --model M --version V [--server HOST:PORT]
@@ -21,9 +21,10 @@ from .hub.archive import extract_archive
 from .rollout.edit import Change, edit
 from .rollout.history import Polling
 from .server.deployment import POLL_SECONDS
-from .write import HUB_URL, Settings, write_all
+from .tree.paths import MODELS_CONFIG
+from .write import Settings, write_all
 
-# The rule of the hub's documentation format.
+# The form that the hub's documentation format requires.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
 
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_confi
 
     Args:
         argv: its arguments; those of the process when None.
-        prog: the command as its help writes it.
+        prog: the command's name in its help.
 
     Returns:
         The exit status.
@@ -54,7 +55,7 @@ def _require_directory(publish_to: str) -> None:
     if "://" in publish_to:
         raise ConfigError(
             f"{publish_to}: a URL; expected a directory. pipelines.publish writes the configs of a "
-            "tree on a URL and keeps the labels that its serving/models.config has"
+            f"tree on a URL and keeps the labels that its {MODELS_CONFIG} has"
         )
 
 
@@ -75,12 +76,8 @@ def _edit(arguments: argparse.Namespace) -> None:
     for name in ("poll_seconds", "load_seconds"):
         if not 0 <= getattr(arguments, name) < math.inf:
             raise ConfigError(f"--{name} {getattr(arguments, name)}; expected seconds")
-    change = Change(
-        arguments.command,
-        arguments.model,
-        arguments.version,
-        arguments.label if arguments.command == "label" else "",
-    )
+    label = getattr(arguments, "label", "")
+    change = Change(arguments.command, arguments.model, arguments.version, label)
     labels = edit(
         arguments.publish_to,
         change,
@@ -107,10 +104,31 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_write(commands)
+    for name, summary, flags in (
+        ("promote", "make a version the stable one", " --version 2"),
+        ("rollback", "make the previous version, or --version, the stable one again", ""),
+        ("label", "move a label to a version", " --version 2 --label canary"),
+    ):
+        example = f"--publish_to published --model cait_xxs24_224{flags}"
+        _add_edit_flags(_add_command(commands, name, summary, example), name)
+    extract = _add_command(
+        commands,
+        "extract",
+        "check an archive of the hub and unpack it",
+        "published/hub/cait/cait_xxs24_224/1.tar.gz model",
+    )
+    extract.add_argument("archive", help="the .tar.gz of a model's version")
+    extract.add_argument("directory", help="must not exist yet")
+    extract.set_defaults(run=_extract)
+    return parser
+
+
+def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     write = _add_command(
         commands,
         "write",
-        "write configs, deployment files, archives and pages of what is published",
+        "write configs, deployment files, archives and pages for the published models",
         "published --base_path /models",
     )
     write.add_argument("publish_to", help="root of the published tree")
@@ -118,92 +136,75 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--base_path",
         metavar="DIR",
         help="directory of the base paths as servers see it, such as /models; absolute "
-        "(default: what models.config has, at first the tree's own)",
+        "(default: that in models.config, at first the tree's own)",
     )
     write.add_argument(
         "--hub_publisher",
         metavar="NAME",
-        default="cait",
+        default=Settings.publisher,
         help="publisher's name in hub handles (default: %(default)s)",
     )
     write.add_argument(
         "--hub_url",
         metavar="URL",
-        default=HUB_URL,
-        help="where the hub's directory can be read, for the pages (default: %(default)s)",
+        default=Settings.hub_url,
+        help="URL of the hub's directory, for the pages (default: %(default)s)",
     )
     write.add_argument(
         "--batching",
         action=argparse.BooleanOptionalAction,
-        help="let servers join requests to batches, for GPUs: on processors it gains nothing, and "
-        "an image that cannot be decoded fails the others of its batch, so clients should send "
-        "tensors or check images first (default: as the deployment files are, at first not)",
+        help="let servers join requests to batches, for GPUs. On processors that gains nothing. An "
+        "image that cannot be decoded fails the others of its batch, so clients should send "
+        "tensors or check images first (default: as in the deployment files, at first off)",
     )
     write.set_defaults(run=_write)
-    for name, help_text, flags in (
-        ("promote", "make a version the stable one", " --version 2"),
-        ("rollback", "make the previous version, or the one given, the stable one again", ""),
-        ("label", "let a label name a version", " --version 2 --label canary"),
-    ):
-        example = f"--publish_to published --model cait_xxs24_224{flags}"
-        command = _add_command(commands, name, help_text, example)
-        command.add_argument(
-            "--publish_to", metavar="DIR", required=True, help="root of the published tree (needed)"
-        )
-        command.add_argument(
-            "--model", metavar="NAME", required=True, help="the model's name (needed)"
-        )
-        command.add_argument(
-            "--version",
-            metavar="N",
-            type=int,
-            required=name != "rollback",
-            help=f"its number ({'default: the one before' if name == 'rollback' else 'needed'})",
-        )
-        if name == "label":
-            command.add_argument(
-                "--label", metavar="NAME", required=True, help="such as canary (needed)"
-            )
-        command.add_argument(
-            "--server",
-            action="append",
-            default=[],
-            metavar="HOST:PORT",
-            help="gRPC address of a running server to hand the config to; may be repeated "
-            "(default: none)",
-        )
-        command.add_argument(
-            "--wait",
-            action="store_true",
-            help="wait until servers that read the file can have loaded the version, instead of "
-            "refusing; with --server this is so anyway",
-        )
-        command.add_argument(
-            "--poll_seconds",
-            metavar="SECONDS",
-            type=float,
-            default=POLL_SECONDS,
-            help="how often servers read the file, at least; 0 when none does, or all that do are "
-            "named by --server (default: %(default)s, as in the deployment files)",
-        )
-        command.add_argument(
-            "--load_seconds",
-            metavar="SECONDS",
-            type=float,
-            default=600.0,
-            help="how long the start of a server or a load takes at most (default: %(default)s)",
-        )
-        command.set_defaults(run=_edit)
-    extract = _add_command(
-        commands,
-        "extract",
-        "unpack an archive of the hub, checking it",
-        "published/hub/cait/cait_xxs24_224/1.tar.gz model",
+
+
+def _add_edit_flags(command: argparse.ArgumentParser, name: str) -> None:
+    command.add_argument(
+        "--publish_to", metavar="DIR", required=True, help="root of the published tree (needed)"
     )
-    extract.add_argument("archive", help="the .tar.gz of a model's version")
-    extract.add_argument("directory", help="must not exist yet")
-    extract.set_defaults(run=_extract)
-    return parser
+    command.add_argument("--model", metavar="NAME", required=True, help="the model's name (needed)")
+    command.add_argument(
+        "--version",
+        metavar="N",
+        type=int,
+        required=name != "rollback",
+        help=f"its number ({'default: the one before' if name == 'rollback' else 'needed'})",
+    )
+    if name == "label":
+        command.add_argument(
+            "--label", metavar="NAME", required=True, help="such as canary (needed)"
+        )
+    command.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="gRPC address of a running server to reload; may be repeated (default: none)",
+    )
+    command.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait until polling servers can have loaded the version, instead of refusing; with "
+        "--server the command always waits",
+    )
+    command.add_argument(
+        "--poll_seconds",
+        metavar="SECONDS",
+        type=float,
+        default=POLL_SECONDS,
+        help="the longest time between two polls of the file by a server; 0 when no server polls "
+        "it, or --server names all that do (default: %(default)s, as in the deployment files)",
+    )
+    command.add_argument(
+        "--load_seconds",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="the longest time of a server's start or of a load (default: %(default)s)",
+    )
+    command.set_defaults(run=_edit)
 
 
 def _add_command(

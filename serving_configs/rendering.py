@@ -1,4 +1,4 @@
-"""The templates of pages and deployment files."""
+"""Rendering the templates of pages and deployment files."""
 
 import functools
 import pathlib
@@ -11,7 +11,7 @@ import jinja2
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).with_name("templates")),
-        # A name that a template has and nobody gave is an error.
+        # An undefined name in a template is an error.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -21,5 +21,5 @@ def _environment() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a template with its values."""
+    """Renders a template with these values."""
     return _environment().get_template(template).render(**values)

@@ -1,4 +1,4 @@
-"""Everything that is written around the versions of a published tree."""
+"""Writing everything around the versions of a published tree."""
 
 import concurrent.futures
 import dataclasses
@@ -20,38 +20,43 @@ from .hub.pages import (
     publisher_page_name,
 )
 from .rollout.history import read_history, state_of, write_history
-from .server.batching import batching_for, batching_parameters_path, common_parameters
+from .server.batching import batching_for, common_parameters
 from .server.deployment import read_batching, write_deployment
 from .server.models_config import (
+    add_published,
     add_versions,
     as_text,
     models_config_path,
     read_models_config,
     root_of,
-    with_published,
 )
-from .server.monitoring import MONITORING_CONFIG, monitoring_config_path
+from .server.monitoring import MONITORING_TEXT
 from .tree.atomic import locked, write_atomically
 from .tree.evaluation import read_evaluations
 from .tree.manifest import published_versions
-from .tree.paths import base_path, serving_root
+from .tree.paths import (
+    BATCHING_PARAMETERS,
+    MONITORING_CONFIG,
+    serving_root,
+    version_directory,
+)
 from .tree.published import PublishedModel, read_published
 
 HUB_URL = "http://localhost:8000"
-"""Where the hub is read unless one says otherwise: `python -m http.server` in its directory."""
+"""The default URL of the hub's directory, as `python -m http.server` there serves it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How the files of a tree are written.
+    """Settings for the files of a tree.
 
     Attributes:
         publisher: the publisher's name in hub handles.
-        hub_url: where the hub's directory can be read.
-        base_path: directory of the base paths as servers see it; None keeps what models.config
-            has, at first the tree's own.
-        batching: whether servers are to join requests to batches; None keeps what the deployment
-            files have, at first not.
+        hub_url: URL of the hub's directory.
+        base_path: directory of the base paths as servers see it; None keeps that in models.config,
+            at first the tree's own.
+        batching: whether servers join requests to batches; None keeps the setting of the
+            deployment files, at first False.
     """
 
     publisher: str = "cait"
@@ -61,19 +66,19 @@ class Settings:
 
 
 def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
-    """Writes configs, deployment files, archives, pages and metadata of what is published.
+    """Writes configs, deployment files, archives, pages and metadata for a published tree.
 
-    Doing it again writes the same; an archive that is there is left alone.
+    A second call writes the same files, and no archive again.
 
     Args:
         publish_to: root of the published tree.
-        settings: see there.
+        settings: settings for the files.
 
     Returns:
-        The archives that are new.
+        The new archives.
 
     Raises:
-        ConfigError: something in the tree is not as it should be; a line that says what.
+        ConfigError: something in the tree is wrong.
         OSError: a file cannot be written.
     """
     path = models_config_path(publish_to)
@@ -82,7 +87,7 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
             f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
             "manifest"
         )
-    # All of it, so that of two at once the one that knows less does not write last.
+    # Reading and writing, so that of two processes the one that read less does not write last.
     with locked(path):
         models = _read_models(publish_to)
         latest = [versions[-1] for versions in models.values()]
@@ -93,15 +98,18 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
         published = {name: [m.version for m in versions] for name, versions in models.items()}
         history = read_history(path, config, time.time())
-        config = with_published(config, published, root)
+        config = add_published(config, published, root)
         left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
         config = add_versions(config, left)
         write_history(path, history.followed_by(state_of(config), time.time()))
         write_atomically(path, as_text(config))
         write_deployment(publish_to, config, latest, batching)
-        measured = [batching_for(model.measured) for model in latest if model.measured]
-        write_atomically(batching_parameters_path(publish_to), common_parameters(measured))
-        write_atomically(monitoring_config_path(publish_to), MONITORING_CONFIG)
+        measured = [batching_for(model.profile) for model in latest if model.profile]
+        for name, text in (
+            (BATCHING_PARAMETERS, common_parameters(measured)),
+            (MONITORING_CONFIG, MONITORING_TEXT),
+        ):
+            write_atomically(pathlib.Path(publish_to, name), text)
         return write_hub(publish_to, models, settings)
 
 
@@ -111,12 +119,12 @@ def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
     models: dict[str, list[PublishedModel]] = {}
     for name, versions in published_versions(publish_to).items():
         for version in versions:
-            directory = base_path(publish_to, name) / str(version)
+            directory = version_directory(publish_to, name, version)
             try:
                 model = read_published(directory)
             except ConfigError:
                 if not directory.exists():
-                    continue  # Another run has just removed it as an old one.
+                    continue  # Another run has just removed this old version.
                 raise
             evaluation = evaluations.get((name, version))
             models.setdefault(name, []).append(dataclasses.replace(model, evaluation=evaluation))
@@ -131,10 +139,10 @@ def write_hub(
     Args:
         publish_to: root of the published tree.
         models: model -> its versions, the latest last.
-        settings: see there.
+        settings: settings for the files.
 
     Returns:
-        The archives that are new.
+        The new archives.
 
     Raises:
         ConfigError: a version is no SavedModel.
@@ -144,7 +152,7 @@ def write_hub(
     hub, docs = hub_root(publish_to), docs_root(publish_to)
     every = [model for versions in models.values() for model in versions]
     archives = [hub / archive_name(publisher, model.model, model.version) for model in every]
-    # Compressing is most of the time that all of this takes, and leaves Python to other threads.
+    # Compression takes most of the time, and releases Python's lock.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
         written = list(executor.map(write_archive, [m.directory for m in every], archives))
     new = [archive for archive, is_new in zip(archives, written, strict=True) if is_new]

@@ -15,11 +15,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving_configs.server.batching import (
-    FILE_IN_VERSION,
     LATENCY_BUDGET,
     batching_for,
 )
 from serving_configs.tree.latency import LatencyProfile
+from serving_configs.tree.paths import VERSION_BATCHING
 from signatures import Geometry, Head
 from signatures.warmup import REQUESTS, write_warmup
 
@@ -84,7 +84,7 @@ def write_serving_files(
         OSError: a file cannot be written.
     """
     batching = batching_for(measured)
-    (directory / FILE_IN_VERSION).write_text(batching.as_text(), encoding="utf-8")
+    (directory / VERSION_BATCHING).write_text(batching.as_text(), encoding="utf-8")
     path = directory / REQUESTS
     path.parent.mkdir(exist_ok=True)
     write_warmup(path, model, head, geometry, batching.allowed_batch_sizes)

@@ -13,7 +13,7 @@ from serving_configs import MANIFEST
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import archive_name, hub_root, write_archive
 from serving_configs.server.deployment import SETTINGS, deployment_root, withdrawn_name
-from serving_configs.server.models_config import MODELS_CONFIG
+from serving_configs.tree.paths import MODELS_CONFIG
 
 from ..store.beam import BeamStore
 from .configs import write_configs

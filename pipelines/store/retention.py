@@ -4,7 +4,8 @@ import pathlib
 
 from export.errors import UserError
 from serving_configs.errors import ConfigError
-from serving_configs.server.models_config import MODELS_CONFIG, named_versions, parse_models_config
+from serving_configs.server.models_config import named_versions, parse_models_config
+from serving_configs.tree.paths import MODELS_CONFIG
 
 from .base import Store, read
 from .release import read_manifests

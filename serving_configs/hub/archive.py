@@ -1,8 +1,8 @@
 """Archives of the hub: a SavedModel as `.tar.gz`, the same bytes for the same files.
 
-An archive has what a consumer reads: the SavedModel with its variables and assets. What is made
-for a server (warm-up requests, batching) or of measurements (the manifest) stays in the version's
-directory. The names are among those that the hub's validator lets pass.
+An archive contains the SavedModel with its variables and assets. Files for servers (warm-up
+requests, batching) and the manifest stay in the version's directory. The hub's validator accepts
+all names.
 """
 
 import fnmatch
@@ -19,14 +19,15 @@ from typing import Any, BinaryIO
 from ..errors import ConfigError
 from ..tree.atomic import open_atomically
 from ..tree.manifest import FileRecord
+from ..tree.paths import HUB, SAVED_MODEL
 
-# Directories have members of their own: tensorflow_hub makes no others when it unpacks.
+# They are members of their own: tensorflow_hub makes no other directories when it unpacks.
 _DIRECTORIES = ("assets", "variables")
-# What is compressed at a time. Python's archives are written by a few kilobytes: threads that
+# Bytes that are compressed at a time. `tarfile` writes a few kilobytes at a time: threads that
 # compress so little would mostly wait for each other.
 _CHUNK = 1 << 20
 _INCLUDED = (
-    "saved_model.pb",
+    SAVED_MODEL,
     "keras_metadata.pb",
     "fingerprint.pb",
     "assets/*",
@@ -35,8 +36,8 @@ _INCLUDED = (
 
 
 def hub_root(publish_to: str) -> pathlib.Path:
-    """The directory that holds archives, pages and metadata; it can be served as it is."""
-    return pathlib.Path(publish_to) / "hub"
+    """The directory of archives, pages and metadata; a static site."""
+    return pathlib.Path(publish_to) / HUB
 
 
 def archive_name(publisher: str, model: str, version: int) -> str:
@@ -45,26 +46,25 @@ def archive_name(publisher: str, model: str, version: int) -> str:
 
 
 def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
-    """Archives a version, unless that was done before: what was published does not change.
+    """Archives a version, unless the archive exists: versions do not change.
 
     Args:
         directory: the version's.
         archive: becomes the `.tar.gz`, by one rename.
 
     Returns:
-        Whether it was written.
+        Whether the archive was written.
 
     Raises:
-        ConfigError: the version has no `saved_model.pb`, or a link where a file is expected.
-        OSError: it cannot be written.
+        ConfigError: the version has no `saved_model.pb`, or a link in the place of a file.
+        OSError: the archive cannot be written.
     """
     if archive.exists():
         return False
     names = sorted(_members(directory))
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})
-    if "saved_model.pb" not in names:
-        raise ConfigError(f"{directory}: no saved_model.pb; expected a SavedModel")
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    if SAVED_MODEL not in names:
+        raise ConfigError(f"{directory}: no {SAVED_MODEL}; expected a SavedModel")
     with (
         open_atomically(archive) as temporary,
         temporary.open("wb") as file,
@@ -85,14 +85,15 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
 
 
 class _Compressed(io.RawIOBase):
-    """A stream of gzip without a name or a time in its header.
+    """A gzip stream without a name or a time in its header.
 
-    Weights do not repeat themselves: looking for it takes three times as long, and gains nothing.
+    It only uses Huffman codes: weights have no repetitions, and searching for them would take three
+    times as long.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # 16 more than the largest window: gzip's header and trailer.
+        # zlib writes gzip's header and trailer where 16 is added to the window's size.
         self._deflate = zlib.compressobj(strategy=zlib.Z_HUFFMAN_ONLY, wbits=16 + zlib.MAX_WBITS)
 
     def writable(self) -> bool:
@@ -109,14 +110,15 @@ class _Compressed(io.RawIOBase):
 
 
 def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
-    """Unpacks an archive into a directory that does not exist yet; whole or not at all.
+    """Checks an archive and unpacks it into a new directory, completely or not at all.
 
     Raises:
-        ConfigError: it is no archive of the hub: damaged, or with a member that is not a plain
-            file of a SavedModel, such as a link or a path that leads outside.
+        ConfigError: the archive is damaged, or a member is not a plain file of a SavedModel, such
+            as a link or a path that leads outside.
         OSError: the directory exists or cannot be written.
     """
-    check_archive(archive)
+    with archive.open("rb") as file:
+        check_archive(file, str(archive))
     directory.mkdir(parents=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -133,26 +135,19 @@ def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
         raise
 
 
-def check_archive(archive: pathlib.Path) -> tuple[FileRecord, ...]:
+def check_archive(file: BinaryIO, name: str) -> tuple[FileRecord, ...]:
     """Reads an archive to its end and checks the name and kind of every member.
+
+    Args:
+        file: the archive, at its start.
+        name: the archive's name, for error messages.
 
     Returns:
         The files, in the archive's order.
 
     Raises:
         ConfigError: as `extract_archive`.
-        OSError: it cannot be read.
-    """
-    with archive.open("rb") as file:
-        return read_archive(file, str(archive))
-
-
-def read_archive(file: BinaryIO, name: str) -> tuple[FileRecord, ...]:
-    """The same for an archive that is open, from wherever it comes.
-
-    Args:
-        file: the archive, read once from here to its end.
-        name: of the archive, for the errors.
+        OSError: the archive cannot be read.
     """
     files: dict[str, FileRecord] = {}
     try:
@@ -160,26 +155,30 @@ def read_archive(file: BinaryIO, name: str) -> tuple[FileRecord, ...]:
             for member in tar:
                 if member.isdir() and member.name in _DIRECTORIES:
                     continue
-                content = tar.extractfile(member) if member.isfile() else None
-                if content is None:
-                    raise ConfigError(f"{name}: {member.name} is no plain file")
-                if not _allowed(member.name) or member.name in files:
-                    raise ConfigError(
-                        f"{name}: unexpected member {member.name!r}; expected "
-                        f"{', '.join(_INCLUDED)}, each once"
-                    )
-                digest = hashlib.sha256()
-                while block := content.read(1 << 20):
-                    digest.update(block)
-                files[member.name] = FileRecord(member.name, member.size, digest.hexdigest())
-            # To the end, where gzip's check of everything is.
-            while stream.read(1 << 20):
+                if member.name in files:
+                    raise ConfigError(f"{name}: member {member.name!r} twice; expected it once")
+                files[member.name] = _record_member(tar, member, name)
+            # gzip checks its checksum at the end of the stream.
+            while stream.read(_CHUNK):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise ConfigError(f"{name}: damaged ({error}); expected a .tar.gz") from None
-    if "saved_model.pb" not in files:
-        raise ConfigError(f"{name}: no saved_model.pb at its root")
+    if SAVED_MODEL not in files:
+        raise ConfigError(f"{name}: no {SAVED_MODEL} at its root")
     return tuple(files.values())
+
+
+def _record_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: str) -> FileRecord:
+    content = tar.extractfile(member) if member.isfile() else None
+    if content is None:
+        raise ConfigError(f"{archive}: {member.name} is no plain file")
+    if not _allowed(member.name):
+        raise ConfigError(
+            f"{archive}: unexpected member {member.name!r}; expected {', '.join(_INCLUDED)}"
+        )
+    # It is a BufferedReader, whatever the type says.
+    digest = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
+    return FileRecord(member.name, member.size, digest)
 
 
 def _members(directory: pathlib.Path) -> Iterator[str]:
@@ -187,12 +186,12 @@ def _members(directory: pathlib.Path) -> Iterator[str]:
         name = path.relative_to(directory).as_posix()
         if _allowed(name) and not path.is_dir():
             if path.is_symlink():
-                raise ConfigError(f"{path}: a link; an archive holds plain files only")
+                raise ConfigError(f"{path}: a link; expected a plain file")
             yield name
 
 
 def _allowed(name: str) -> bool:
-    # `*` of a pattern would take `..` and further folders as well.
+    # `*` of a pattern matches `..` and subdirectories, too.
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in name:
         return False

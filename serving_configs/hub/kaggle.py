@@ -1,7 +1,7 @@
-"""Metadata of Kaggle Models: one model with a variation for each of ours, in one framework.
+"""Metadata for Kaggle Models, where each model here is a variation of one model.
 
-The files are those that `kaggle models create` and `kaggle models variations create` read.
-Source of the fields: docs/models_metadata.md of Kaggle/kaggle-api.
+`kaggle models create` and `kaggle models variations create` read the files. Source of the fields:
+docs/models_metadata.md of Kaggle/kaggle-api.
 """
 
 import json
@@ -25,7 +25,7 @@ def model_metadata(publisher: str, models: Sequence[PublishedModel]) -> str:
     """`model-metadata.json`."""
     names = ", ".join(sorted(f"`{variation(model.model)}`" for model in models))
     untrained = sorted(variation(model.model) for model in models if not model.trained)
-    warning = f"\n\n**Not trained**, made by rule: {', '.join(untrained)}." if untrained else ""
+    warning = f"\n\n**Not trained**, random weights: {', '.join(untrained)}." if untrained else ""
     return _json(
         {
             "ownerSlug": publisher,
@@ -53,7 +53,7 @@ def instance_metadata(publisher: str, model: PublishedModel, hub_url: str) -> st
             "instanceSlug": variation(model.model),
             "framework": FRAMEWORK,
             "overview": f"{what}: {title_of(model.variant)}"
-            + ("" if model.trained else ". Not trained: weights made by rule"),
+            + ("" if model.trained else ". Not trained: random weights"),
             "usage": _usage(publisher, model, hub_url),
             "licenseName": _LICENCE,
             "fineTunable": True,
@@ -68,7 +68,7 @@ def instance_metadata(publisher: str, model: PublishedModel, hub_url: str) -> st
 
 
 def _usage(publisher: str, model: PublishedModel, hub_url: str) -> str:
-    """The page's text below its metadata, with the path that Kaggle puts in for `${PATH}`."""
+    """The page's text below its metadata, with `${PATH}`, which Kaggle replaces by its path."""
     page = model_page(model, publisher, hub_url)
     text = page[page.index("## Overview") :]
     return text.replace(

@@ -1,7 +1,4 @@
-"""Pages of the hub, in tfhub.dev's documentation format: models, the collection, the publisher.
-
-Rendered from the templates and the contract.
-"""
+"""Pages of the hub in tfhub.dev's documentation format: models, the collection, the publisher."""
 
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -14,12 +11,12 @@ from ..tree.published import PublishedModel
 from .archive import archive_name, hub_root
 
 LICENCE = "apache-2.0"
-"""Of the weights, by timm's configuration."""
+"""The weights' licence, by timm's configuration."""
 
 DATASET = "imagenet-ilsvrc-2012-cls"
 COLLECTION = "cait"
 
-# Task of the hub's vocabulary, by head.
+# Head -> task in the hub's vocabulary.
 _TASKS: dict[Head, str] = {
     "classifier": "image-classification",
     "features": "image-feature-vector",
@@ -50,9 +47,9 @@ def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:
     """The page of a model.
 
     Args:
-        model: what is known of it.
+        model: the published version.
         publisher: the publisher's name.
-        hub_url: where the hub's root can be read, without a slash at the end.
+        hub_url: URL of the hub's root, without a slash at the end.
     """
     return render(
         "model.md.j2",
@@ -70,7 +67,7 @@ def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:
 
 
 def collection_page(models: Iterable[PublishedModel], publisher: str, hub_url: str) -> str:
-    """The page of all models, each by its latest version.
+    """The page of all models.
 
     Args:
         models: the latest version of each.
@@ -99,14 +96,14 @@ def publisher_page(publisher: str) -> str:
 
 
 def title_of(variant: str) -> str:
-    """A variant's name as people write it: `cait_xxs24_224` is CaiT-XXS24 at 224 pixels."""
+    """A variant's name for people: `cait_xxs24_224` is CaiT-XXS24 at 224 pixels."""
     name, _, rest = variant.partition("_")
     size, _, pixels = rest.partition("_")
     return f"{'CaiT' if name == 'cait' else name}-{size.upper()} at {pixels} pixels"
 
 
 def signature_rows(head: Head, geometry: Geometry) -> list[tuple[str, str, str, str]]:
-    """A row for each tensor of each signature: signature, input or output, shape, text."""
+    """A row for each signature and for each of its tensors: name, dtype, shape, description."""
     rows = []
     for name, signature in signatures_for(head, geometry).items():
         rows.append((f"`{name}`", "", "", signature.text))

@@ -1,4 +1,4 @@
-"""Editing models.config: under a lock, of checked versions, on running servers too."""
+"""The commands promote, rollback and label: they edit models.config under a lock."""
 
 import contextlib
 import dataclasses
@@ -24,12 +24,12 @@ from ..server.models_config import (
 )
 from ..tree.atomic import locked, write_atomically
 from ..tree.manifest import published_versions, version_problems
-from ..tree.paths import base_path
+from ..tree.paths import base_path, version_directory
 from ..tree.published import read_published
 from .history import History, Move, Polling, read_history, state_of, write_history
 from .labels import move_label, promote, rollback
 
-# Longer than the lag of servers by the clock, so that the next look is not a moment too early.
+# Seconds beyond the lag of servers, so that the next attempt is not a moment too early.
 _MARGIN = 0.1
 
 
@@ -40,8 +40,8 @@ class Change:
     Attributes:
         command: `promote`, `rollback` or `label`.
         model: the model's name.
-        version: what the label is to name; None lets `rollback` find it.
-        label: of the command `label`.
+        version: the version that gets the label; None for the one that `rollback` finds.
+        label: for the command `label`.
     """
 
     command: str
@@ -52,10 +52,10 @@ class Change:
     def of(
         self, config: ModelServerConfig, latest: int, history: History
     ) -> tuple[ModelServerConfig, History]:
-        """The config with the change made, and the history with what a rollback left.
+        """The changed config, and the history with the version that a rollback leaves.
 
         Raises:
-            ConfigError: it can't be made of this config.
+            ConfigError: the change is impossible in this config.
         """
         left = history.left.get(self.model)
         if self.command == "rollback":
@@ -85,27 +85,27 @@ def edit(
 ) -> dict[str, int]:
     """Changes a model's labels in models.config and the deployment files.
 
-    A server that reads the file again and again never refuses it for ever: a label moves when no
-    such server can be without the version any longer. Until then the change is refused, or waited
-    for. A rollback to the previous version is always safe, and made at once.
+    No polling server refuses the file for ever: a label moves once every such server has had the
+    time to load the version. Before that, the change is refused or waits. A rollback to the
+    previous version is always safe, and is done at once.
 
-    With servers, each first loads what is new; then the labels move; then the file is written; then
-    what no label names any longer is dropped. A server that fails before the file is written leaves
-    everything as it was.
+    With `servers`, each loads the new versions; then the labels move; then the file is written;
+    then the servers unload the versions that are no longer named. If a server fails before the file
+    is written, nothing changes.
 
     Args:
         publish_to: root of the published tree.
-        change: what to change.
-        polling: of the servers that read the file.
-        servers: HOST:PORT of running servers to hand the config to.
-        wait: whether to wait until the change is safe; with servers it is waited for anyway.
-        report: takes a line that says what is waited for.
+        change: the change.
+        polling: how fast polling servers follow the file.
+        servers: HOST:PORT of running servers to reload.
+        wait: whether to wait until the change is safe; with servers, it always waits.
+        report: called with a line that says what the change waits for.
 
     Returns:
         The model's labels.
 
     Raises:
-        ConfigError: why not; a line.
+        ConfigError: the change is impossible or not safe yet, or a server fails.
         OSError: a file cannot be written.
     """
     path = models_config_path(publish_to)
@@ -134,7 +134,7 @@ def edit(
 
 @dataclasses.dataclass(frozen=True)
 class _Tree:
-    """A published tree under its lock, with the change that is to be made."""
+    """A published tree, read under its lock, and a change of it."""
 
     publish_to: str
     model: str
@@ -148,10 +148,10 @@ class _Tree:
 
     @classmethod
     def read(cls, publish_to: str, change: Change) -> "_Tree":
-        """Reads the tree and checks every version that a label is to name.
+        """Reads the tree and checks every version to which a label moves.
 
         Raises:
-            ConfigError: the change can't be made.
+            ConfigError: the change is impossible.
         """
         path = models_config_path(publish_to)
         old, model = read_models_config(path), change.model
@@ -165,7 +165,7 @@ class _Tree:
         for label, version in labels_of(find_model(new, model)).items():
             if before.get(label) != version:
                 _check_version(publish_to, model, version, published[model])
-        # Every such server has what was stable: the promotion that left it was safe for them all.
+        # Every polling server has loaded this version: it was stable before a safe promotion.
         safe = change.command == "rollback" and change.version is None and PREVIOUS in before
         return cls(
             publish_to=publish_to,
@@ -180,16 +180,16 @@ class _Tree:
         )
 
     def unsafe_moves(self, polling: Polling) -> dict[Move, float]:
-        """The moves that a server could refuse for ever, as `History.unsafe_moves`."""
+        """See `History.unsafe_moves`."""
         if self.always_safe:
             return {}
         return self.history.unsafe_moves(state_of(self.new), time.time(), polling)
 
     def name_versions(self) -> set[int]:
-        """Writes the file with the versions that the labels are to name, and the old labels.
+        """Writes the file with the old labels and the versions of the new labels.
 
         Returns:
-            Those that it did not name before.
+            The versions that the file did not name before.
         """
         needed = set(labels_of(find_model(self.new, self.model)).values())
         new = needed - set(versions_of(find_model(self.old, self.model)))
@@ -199,13 +199,13 @@ class _Tree:
     def apply(
         self, servers: Sequence[str], polling: Polling, named: Collection[int]
     ) -> dict[str, int]:
-        """Makes the change, on servers too.
+        """Makes the change, in the file and on servers.
 
         Args:
             servers: HOST:PORT of running servers.
-            polling: says how long their loads may take.
-            named: the versions that the file named for this change alone, and names no longer when
-                a server fails.
+            polling: has the seconds that their loads may take.
+            named: the versions that `name_versions` added to the file for this change; removed
+                again when a server fails.
 
         Returns:
             The model's labels.
@@ -213,7 +213,7 @@ class _Tree:
         with contextlib.ExitStack() as stack:
             updates = []
             if servers:
-                # TensorFlow, which the messages need, takes seconds to load.
+                # The messages need TensorFlow, which takes seconds to load.
                 from .servers import Server, update_servers
 
                 connected = [Server(address, polling.load_seconds) for address in servers]
@@ -235,7 +235,7 @@ class _Tree:
         write_history(path, history.followed_by(state_of(config), time.time()))
         write_atomically(path, as_text(config))
         latest = [
-            read_published(base_path(self.publish_to, name) / str(versions[-1]))
+            read_published(version_directory(self.publish_to, name, versions[-1]))
             for name, versions in self.published.items()
             if any(entry.name == name for entry in config.model_config_list.config)
         ]
@@ -266,6 +266,6 @@ def _check_version(publish_to: str, model: str, version: int, published: Sequenc
             f"{base_path(publish_to, model)}: no version {version}; it has "
             f"{', '.join(map(str, published))}"
         )
-    problems = version_problems(base_path(publish_to, model) / str(version))
+    problems = version_problems(version_directory(publish_to, model, version))
     if problems:
         raise ConfigError(f"version {version} of {model} does not verify: {problems[0]}")

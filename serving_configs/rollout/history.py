@@ -1,11 +1,10 @@
-"""What servers that read models.config can have taken so far, and what they would refuse of it.
+"""The contents of models.config that polling servers can have, and moves that they would refuse.
 
-A server that polls sees the file as it is at that moment. It may have missed what the file said
-before, and it may be behind: it has not looked yet, it starts or loads a model that is new to it
-(it does not look at the file meanwhile), or it refuses the file until a version has loaded. So what
-it has is one of the files of the last minutes. They are kept beside models.config, with the time
-when each was replaced. A change is safe when no server refuses it for ever, whichever of those
-files it has.
+A polling server reads the file as it is at that moment. It may have missed earlier contents, and it
+may be behind: it has not polled yet, it does not poll while it starts or loads a new model, or it
+refuses the file until a version has loaded. So its config is one of the contents of the last
+minutes. They are kept beside models.config, with the time when each was replaced. A change is safe
+when no server refuses it for ever, whichever of those contents it has.
 """
 
 import dataclasses
@@ -21,17 +20,17 @@ from ..server.models_config import labels_of, versions_of
 from ..tree.atomic import write_atomically
 
 _FORMAT = 1
-# No server that polls has an older file, whatever the flags of a command say.
+# No polling server has an older content, whatever the flags of a command say.
 _KEPT_SECONDS = 7 * 86400.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Polling:
-    """How fast the servers that read the file follow it.
+    """How fast servers follow the file.
 
     Attributes:
-        seconds: how often they look at it, at least; 0 when none does.
-        load_seconds: how long a start or a load takes them, at most.
+        seconds: the longest time between two polls; 0 when no server polls.
+        load_seconds: the longest time of a server's start or of a load.
     """
 
     seconds: float
@@ -39,26 +38,26 @@ class Polling:
 
     @property
     def lag(self) -> float:
-        """Seconds after which no server has a file any longer that another has replaced."""
-        # The second look is for one that was under way, and for a busy machine.
+        """Seconds after which no server has a replaced content any longer."""
+        # Two polls: one may have been in progress, and a machine may be busy.
         return 2 * self.seconds + self.load_seconds if self.seconds else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelState:
-    """What a config says of a model: the versions that a server loads, and label -> version."""
+    """A model in a config: the versions to load, and label -> version."""
 
     versions: frozenset[int]
     labels: Mapping[str, int]
 
 
 State = Mapping[str, ModelState]
-"""What a server has that took a config: model -> its versions and labels."""
+"""The models of a config: name -> versions and labels."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Move:
-    """A label that goes to a version from another one."""
+    """A label that moves from another version to this one."""
 
     model: str
     label: str
@@ -67,11 +66,11 @@ class Move:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A file that servers could read.
+    """A content of the file.
 
     Attributes:
-        state: what it says; None when that is not known.
-        replaced: when another took its place, in seconds since 1970; None for the present one.
+        state: its models; None when they are not known.
+        replaced: when it was replaced, in seconds since 1970; None for the current content.
     """
 
     state: State | None
@@ -80,11 +79,12 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The files so far, the oldest first; the last one is the present one.
+    """The contents of the file so far.
 
     Attributes:
-        entries: the files; none before the first.
-        left: model -> the version that a rollback left, which another rollback returns to.
+        entries: the contents, the oldest first, the current one last; empty before the first.
+        left: model -> the version that was stable before its last rollback; another rollback
+            returns to it.
         moved: model -> labels that have named more than one version.
     """
 
@@ -93,16 +93,16 @@ class History:
     moved: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
 
     def unsafe_moves(self, new: State, now: float, polling: Polling) -> dict[Move, float]:
-        """The labels for whose sake a server could refuse a config for ever.
+        """The moves because of which a server could refuse a config for ever.
 
         Args:
             new: the config.
             now: the time, in seconds since 1970.
-            polling: of the servers that read the file.
+            polling: how fast servers follow the file.
 
         Returns:
-            Each with the seconds until no server can have such a file any longer. They are
-            infinite where the present file does not name the version for servers to load.
+            Move -> seconds until no server can refuse it; infinite where the current content does
+            not name the version for servers to load.
         """
         unsafe: dict[Move, float] = {}
         if not polling.seconds:
@@ -115,9 +115,9 @@ class History:
         return unsafe
 
     def followed_by(self, new: State, now: float) -> "History":
-        """The history once another file takes the place of the present one.
+        """The history after the current content is replaced.
 
-        The same file again, as after a command that changes nothing, leaves it as it is.
+        If the content is the same, as after a command that changes nothing, so is the history.
         """
         if not self.entries:
             return dataclasses.replace(self, entries=(Entry(new),))
@@ -135,27 +135,27 @@ class History:
         )
 
     def of_file(self, present: State, written: float) -> "History":
-        """The history for the file that is there, which somebody else may have written.
+        """The history with the content of the file, which may have been edited by hand.
 
         Args:
-            present: what the file says.
-            written: when it was written.
+            present: the content.
+            written: when it was written, in seconds since 1970.
         """
         if self.entries and self.entries[-1].state == present:
             return self
-        # What servers could read before this history begins is not known.
+        # The contents before the history begins are not known.
         before = self if self.entries else History((Entry(None),))
         return before.followed_by(present, written)
 
     def leaving(self, model: str, version: int | None) -> "History":
-        """The history with what a rollback of a model left; None when there is nothing to undo."""
+        """The history with the version that a rollback of a model left; None removes it."""
         left = {name: number for name, number in self.left.items() if name != model}
         if version is not None:
             left[model] = version
         return dataclasses.replace(self, left=left)
 
     def _never_loaded(self, entry: Entry, new: State) -> Iterator[Move]:
-        """The moves to versions that a server with `entry` does not load."""
+        """The moves to versions that a server with the content `entry` does not load."""
         if entry.state is None:
             yield from _moves(self.entries[-1].state or {}, new)
             return
@@ -165,7 +165,7 @@ class History:
 
 
 def state_of(config: ModelServerConfig) -> State:
-    """What a server has that took a config."""
+    """The models of a config."""
     return {
         model.name: ModelState(frozenset(versions_of(model)), labels_of(model))
         for model in config.model_config_list.config
@@ -173,9 +173,9 @@ def state_of(config: ModelServerConfig) -> State:
 
 
 def _moves(old: State, new: State) -> Iterator[Move]:
-    """The labels that a server with `old` has on another version than `new` names.
+    """The labels that have different versions in both configs.
 
-    A label that it does not have may name any version, loaded or not.
+    A label that only `new` has does not count: a server accepts it for any version.
     """
     for name, model in new.items():
         before = old[name].labels if name in old else {}
@@ -185,18 +185,18 @@ def _moves(old: State, new: State) -> Iterator[Move]:
 
 
 def history_path(models_config: pathlib.Path) -> pathlib.Path:
-    """Where the history of a models.config is: beside it, under a hidden name."""
+    """The path of a models.config's history: beside it, hidden."""
     return models_config.with_name(f".{models_config.name}.history.json")
 
 
 def read_history(models_config: pathlib.Path, config: ModelServerConfig, now: float) -> History:
-    """The history of a models.config, with the file that is there as its last entry.
+    """The history of a models.config, with its current content as the last entry.
 
-    A history that is not there or cannot be read is taken for one that is not known.
+    Where the history is missing or cannot be read, the earlier contents are not known.
 
     Args:
         models_config: path of the file.
-        config: what it says.
+        config: its current content.
         now: the time, in seconds since 1970.
     """
     try:
@@ -211,7 +211,7 @@ def read_history(models_config: pathlib.Path, config: ModelServerConfig, now: fl
 
 
 def write_history(models_config: pathlib.Path, history: History) -> None:
-    """Writes the history of a models.config. It has to be there before the file itself is.
+    """Writes the history of a models.config. Call this before writing the file itself.
 
     Raises:
         OSError: it cannot be written.
@@ -219,15 +219,7 @@ def write_history(models_config: pathlib.Path, history: History) -> None:
     content = {
         "format": _FORMAT,
         "entries": [
-            {
-                "replaced": entry.replaced,
-                "models": None
-                if entry.state is None
-                else {
-                    name: {"versions": sorted(model.versions), "labels": dict(model.labels)}
-                    for name, model in entry.state.items()
-                },
-            }
+            {"replaced": entry.replaced, "models": _to_json(entry.state)}
             for entry in history.entries
         ],
         "left": dict(history.left),
@@ -236,20 +228,30 @@ def write_history(models_config: pathlib.Path, history: History) -> None:
     write_atomically(history_path(models_config), json.dumps(content, indent=1) + "\n")
 
 
+def _to_json(state: State | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {
+        name: {"versions": sorted(model.versions), "labels": dict(model.labels)}
+        for name, model in state.items()
+    }
+
+
+def _from_json(content: Any) -> State | None:
+    if content is None:
+        return None
+    return {
+        name: ModelState(frozenset(model["versions"]), model["labels"])
+        for name, model in content.items()
+    }
+
+
 def _parsed(content: Any) -> History:
     if content["format"] != _FORMAT:
         raise ValueError("another format")
     entries = tuple(
-        Entry(
-            None
-            if entry["models"] is None
-            else {
-                name: ModelState(frozenset(model["versions"]), model["labels"])
-                for name, model in entry["models"].items()
-            },
-            None if entry["replaced"] is None else float(entry["replaced"]),
-        )
-        for entry in content["entries"]
+        Entry(_from_json(e["models"]), None if e["replaced"] is None else float(e["replaced"]))
+        for e in content["entries"]
     )
     moved = {model: frozenset(labels) for model, labels in content["moved"].items()}
     return History(entries, content["left"], moved)

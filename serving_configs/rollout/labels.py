@@ -1,8 +1,9 @@
-"""Moving labels: what promote, rollback and label make of a config.
+"""The changes of a config by promote, rollback and label.
 
-Each takes the model's latest published version too, which servers load beside the labelled ones.
+Each takes the model's latest published version, which servers load beside the labelled ones.
 """
 
+import copy
 from collections.abc import Iterable
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
@@ -20,9 +21,9 @@ from ..server.models_config import (
 
 
 def promote(config: ModelServerConfig, model: str, version: int, latest: int) -> ModelServerConfig:
-    """Makes a version the stable one; the one before is remembered as `previous`.
+    """Makes a version the stable one, and labels the version that was stable `previous`.
 
-    `canary` comes along, unless it names a later version.
+    `canary` moves along, unless it names a later version.
 
     Raises:
         ConfigError: the config has no such model.
@@ -33,7 +34,7 @@ def promote(config: ModelServerConfig, model: str, version: int, latest: int) ->
         labels[PREVIOUS] = before
     labels[STABLE] = version
     labels[CANARY] = max(version, labels.get(CANARY, version))
-    return _with_labels(config, model, labels, [latest])
+    return _replace_labels(config, model, labels, [latest])
 
 
 def rollback(
@@ -45,42 +46,42 @@ def rollback(
     left: int | None = None,
     moved: Iterable[str] = (),
 ) -> ModelServerConfig:
-    """Makes the previous version, or the one given, the stable one again.
+    """Makes the previous version, or `version`, the stable one again.
 
-    A server may have refused what is undone here, because a version does not load. It takes this
-    config all the same: no label in it moves to any version but the one that is stable again. So
-    `previous` is dropped; the version that was stable stays loaded, and a second rollback returns
-    to it. `canary` and every other label that was moved before go along.
+    A server may have refused the change that is undone here, because a version does not load. It
+    accepts this config: labels move only to the version that becomes stable again. So `canary` and
+    every other label that ever moved go along, and `previous` is removed. The version that was
+    stable stays loaded, and a second rollback returns to it.
 
     Args:
-        config: the config so far.
+        config: the config.
         model: the model's name.
-        version: what to go back to; None for `previous`, or for what the last rollback left.
+        version: the version to return to; None for `previous`, or else for `left`.
         latest: the model's latest published version.
-        left: what the last rollback of the model left.
+        left: the version that was stable before the model's last rollback.
         moved: the labels that have named more than one version.
 
     Raises:
-        ConfigError: the config has no such model, or no version was given and none is remembered.
+        ConfigError: the config has no such model, or there is no version to return to.
     """
     labels = labels_of(find_model(config, model))
     target = labels.get(PREVIOUS, left) if version is None else version
     if target is None:
         raise ConfigError(
-            f"{model} has no label {PREVIOUS}, which promote sets; say with --version what to go "
-            "back to"
+            f"{model} has no label {PREVIOUS}, which promote sets; name the version to return to "
+            "with --version"
         )
     before = labels.get(STABLE, target)
     labels.pop(PREVIOUS, None)
     for label in {*labels} & {CANARY, *moved} | {STABLE}:
         labels[label] = target
-    return _with_labels(config, model, labels, [latest, before])
+    return _replace_labels(config, model, labels, [latest, before])
 
 
 def move_label(
     config: ModelServerConfig, model: str, label: str, version: int, latest: int
 ) -> ModelServerConfig:
-    """Lets a label, new or not, name a version.
+    """Moves a label, which may be new, to a version.
 
     Raises:
         ConfigError: the config has no such model, or the label is empty.
@@ -89,17 +90,16 @@ def move_label(
         raise ConfigError("an empty label; expected a name such as canary")
     labels = labels_of(find_model(config, model))
     labels[label] = version
-    return _with_labels(config, model, labels, [latest])
+    return _replace_labels(config, model, labels, [latest])
 
 
-def _with_labels(
+def _replace_labels(
     config: ModelServerConfig, model: str, labels: dict[str, int], loaded: Iterable[int]
 ) -> ModelServerConfig:
-    """A config with a model's labels, and the versions that they name beside `loaded`."""
-    updated = ModelServerConfig()
-    updated.CopyFrom(config)
+    """A copy of a config with a model's labels, which loads their versions and `loaded`."""
+    updated = copy.deepcopy(config)
     entry = find_model(updated, model)
     set_labels(entry, labels)
-    # The latest is what those get who ask for no label.
+    # Clients that name no label get the latest.
     set_versions(entry, [*loaded, *labels.values()])
     return updated

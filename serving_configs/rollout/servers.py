@@ -1,11 +1,12 @@
-"""Handing a config to running servers, in steps that no server refuses.
+"""Reloading the config of running servers, in steps that no server refuses.
 
-A server checks labels before it loads anything, and a label that it has may not move to a version
-that is not AVAILABLE. So a change is made in three steps: load what is new, move the labels, drop
-what is no longer named. The first step is taken from what the server has, and not from a file that
-it may have refused.
+A server checks labels before it loads anything, and refuses to move a label to a version that is
+not AVAILABLE. So a change has three steps: load the new versions, move the labels, unload the
+versions that are no longer named. The first step starts from the labels that the server has, not
+from a file that it may have refused.
 """
 
+import copy
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -30,11 +31,11 @@ _NOT_LOADED = "Servable not found for request: Specific("
 
 
 class Server:
-    """A running server: its model service, and what it says of labels.
+    """A running server.
 
     Args:
         address: HOST:PORT of its gRPC API.
-        seconds: how long its loads may take.
+        seconds: how long a load may take.
     """
 
     def __init__(self, address: str, seconds: float) -> None:
@@ -45,18 +46,18 @@ class Server:
         self._predictions = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._channel.close()
 
     def reload(self, config: ModelServerConfig) -> None:
-        """Hands over a config.
+        """Reloads the server's config.
 
         Raises:
-            ConfigError: the server cannot be reached or refuses it.
+            ConfigError: the server cannot be reached or refuses the config.
         """
         request = model_management_pb2.ReloadConfigRequest(config=config)
         try:
-            # The call returns when models that are new have loaded.
+            # The call returns when new models have loaded.
             response = self._models.HandleReloadConfigRequest(
                 request, timeout=self._seconds, wait_for_ready=False
             )
@@ -66,14 +67,14 @@ class Server:
             raise ConfigError(f"server {self._address}: {response.status.error_message}")
 
     def labels(self, model: str, candidates: Iterable[str]) -> dict[str, int]:
-        """The labels that the server has for a model, with their versions.
+        """The labels of a model on the server -> their versions.
 
-        No call of TF Serving lists them; one that names a label tells its version, also where that
-        is not loaded.
+        No call of TF Serving lists them. A call with a label answers with its version, also where
+        that is not loaded.
 
         Args:
             model: the model's name.
-            candidates: the labels that are asked for.
+            candidates: the labels that the server may have.
 
         Raises:
             ConfigError: the server cannot be reached.
@@ -100,14 +101,14 @@ class Server:
         return found
 
     def available(self, model: str, needed: Iterable[int] = ()) -> set[int]:
-        """The versions of a model that answer calls.
+        """The versions of a model that are AVAILABLE.
 
         Args:
             model: the model's name.
             needed: versions whose load must not have failed.
 
         Raises:
-            ConfigError: the server cannot be reached, or one that is needed failed to load.
+            ConfigError: the server cannot be reached, or the load of a needed version failed.
         """
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = model
@@ -115,7 +116,7 @@ class Server:
             response = self._models.GetModelStatus(request, timeout=_CALL_TIMEOUT)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.NOT_FOUND:
-                return set()  # It has not looked at the base path yet.
+                return set()  # It has not polled the base path yet.
             raise self._failed(error) from None
         for entry in response.model_version_status:
             failed = entry.state == _END and entry.status.error_code
@@ -129,14 +130,14 @@ class Server:
         }
 
     def wait_until_available(self, model: str, needed: Iterable[int]) -> None:
-        """Waits until versions of a model answer calls.
+        """Waits until versions of a model are AVAILABLE.
 
         Raises:
-            ConfigError: one failed to load, or they took too long.
+            ConfigError: the load of one failed or took too long.
         """
         end = time.monotonic() + self._seconds
-        wanted = set(needed)
-        while missing := wanted - self.available(model, wanted):
+        expected = set(needed)
+        while missing := expected - self.available(model, expected):
             if time.monotonic() > end:
                 raise ConfigError(
                     f"server {self._address}: {model} has not loaded version {min(missing)} within "
@@ -154,10 +155,10 @@ class Update:
 
     Args:
         server: the server.
-        old: models.config so far.
-        new: what it is to be.
+        old: models.config before the change.
+        new: models.config after it.
         model: the model whose labels change. Labels of other models, which the server may not have
-            taken from the file yet, move where that is legal.
+            read from the file yet, move where it does not refuse that.
 
     Raises:
         ConfigError: the server cannot be reached.
@@ -174,68 +175,67 @@ class Update:
             entry.name: server.labels(entry.name, _candidates(entry, before.get(entry.name)))
             for entry in new.model_config_list.config
         }
-        self._before = _loading(old, {}, self._labels)
-        self._loaded = _loading(new, before, self._labels)
+        self._before = _add_loaded(old, {}, self._labels)
+        self._loaded = _add_loaded(new, before, self._labels)
 
     def load(self) -> None:
-        """The first step: the server loads what is new beside what it has; labels stay."""
+        """The first step: the server loads the new versions; its versions and labels stay."""
         self._server.reload(self._loaded)
 
     def wait(self) -> None:
-        """Waits until every version that a label of the model is to name answers calls."""
+        """Waits until every version that the model's new labels name is AVAILABLE."""
         needed = labels_of(find_model(self._new, self._model)).values()
         self._server.wait_until_available(self._model, needed)
 
     def label(self) -> None:
         """The second step: the labels move."""
-        self._server.reload(self._with_new_labels(self._loaded))
+        self._server.reload(self._move_labels(self._loaded))
 
     def drop(self) -> None:
-        """The third step: versions that are no longer named go."""
-        self._server.reload(self._with_new_labels(_loading(self._new, {}, {})))
+        """The third step: the server unloads the versions that are no longer named."""
+        self._server.reload(self._move_labels(_add_loaded(self._new, {}, {})))
 
     def undo(self) -> None:
-        """Returns to what the server had before the first step, as far as it answers."""
+        """Reloads the config from before the first step, if the server answers."""
         try:
             self._server.reload(self._before)
         except ConfigError:
-            # It is the one that failed, or has gone as well; the first error is what is told.
+            # The caller reports the first error.
             return
 
-    def _with_new_labels(self, config: ModelServerConfig) -> ModelServerConfig:
-        """A config with the labels of the new one, but for moves that the server would refuse."""
-        updated = ModelServerConfig()
-        updated.CopyFrom(config)
+    def _move_labels(self, config: ModelServerConfig) -> ModelServerConfig:
+        """A copy of a config with the new labels, except moves that the server would refuse."""
+        updated = copy.deepcopy(config)
         for entry in updated.model_config_list.config:
-            wanted, own = labels_of(find_model(self._new, entry.name)), self._labels[entry.name]
-            if entry.name != self._model and wanted != own:
+            labels, current = labels_of(find_model(self._new, entry.name)), self._labels[entry.name]
+            if entry.name != self._model and labels != current:
                 available = self._server.available(entry.name)
-                for label, version in wanted.items():
+                for label, version in labels.items():
                     if version not in available:
-                        wanted[label] = own.get(label, version)
-            set_labels(entry, wanted)
-            set_versions(entry, [*versions_of(entry), *wanted.values()])
+                        labels[label] = current.get(label, version)
+            set_labels(entry, labels)
+            set_versions(entry, [*versions_of(entry), *labels.values()])
         return updated
 
 
 def update_servers(
     servers: Sequence[Server], old: ModelServerConfig, new: ModelServerConfig, model: str
 ) -> list[Update]:
-    """The first two steps on every server; each is done on all before the next.
+    """Does the first two steps, each on all servers before the next.
 
-    When a server does not load what is new, all of them return to what they had.
+    When a server fails, all of them return to the config from before.
 
     Args:
         servers: the servers.
-        old: models.config so far.
-        new: what it is to be.
+        old: models.config before the change.
+        new: models.config after it.
         model: the model whose labels change.
 
     Returns:
-        The updates, whose third step is to be done when the file is written.
+        The updates, for the third step once the file is written.
 
     Raises:
-        ConfigError: what a server answered.
+        ConfigError: a server cannot be reached, refuses a config, or cannot load a version.
     """
     updates = [Update(server, old, new, model) for server in servers]
     try:
@@ -253,21 +253,20 @@ def update_servers(
 
 
 def _candidates(*entries: ModelConfig | None) -> list[str]:
-    """The labels that a server can have from one of these entries."""
+    """The labels that a server can have from these entries."""
     return sorted({label for entry in entries if entry is not None for label in labels_of(entry)})
 
 
-def _loading(
+def _add_loaded(
     config: ModelServerConfig,
     before: Mapping[str, ModelConfig],
     labels: Mapping[str, Mapping[str, int]],
 ) -> ModelServerConfig:
-    """A config with these labels, and with the versions of `before` and of the labels too."""
-    updated = ModelServerConfig()
-    updated.CopyFrom(config)
+    """A copy of a config with these labels, which loads their versions and those of `before`."""
+    updated = copy.deepcopy(config)
     for entry in updated.model_config_list.config:
-        own = labels.get(entry.name, {})
-        known = versions_of(before[entry.name]) if entry.name in before else []
-        set_versions(entry, [*known, *versions_of(entry), *own.values()])
-        set_labels(entry, own)
+        current = labels.get(entry.name, {})
+        loaded = versions_of(before[entry.name]) if entry.name in before else []
+        set_versions(entry, [*loaded, *versions_of(entry), *current.values()])
+        set_labels(entry, current)
     return updated

@@ -1,28 +1,24 @@
-"""Batching: sizes and waits derived from what was measured of a model.
+"""Batching parameters, computed from a model's latency and memory.
 
 The text proto is TF Serving's `BatchingParameters` (`session_bundle_config.proto`). With
-`--enable_per_model_batching_parameters` a server reads a model's own file from the version's root,
-and only the threads from the common file.
+`--enable_per_model_batching_parameters` a server reads each model's file in the version's root, and
+only the number of threads from the common file.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 
 from ..tree.latency import LatencyProfile
-from ..tree.paths import serving_root
-
-FILE_IN_VERSION = "batching_params.pbtxt"
-"""In a version's root; not in a hub archive."""
+from ..tree.paths import VERSION_BATCHING
 
 LATENCY_BUDGET = 0.5
-"""Seconds that a full batch may take: what the last request of it waits for."""
+"""Seconds that a full batch may take: its last request waits for so long."""
 
 MEMORY_BUDGET = 2**30
-"""Bytes that a full batch may need beside the weights."""
+"""Bytes that a full batch may take beside the weights."""
 
 LARGEST_BATCH = 32
-"""More images at once gain nothing on processors, and each size has to be warmed up."""
+"""More images in a batch gain nothing on processors, and each size needs a warm-up."""
 
 QUEUE_SECONDS = 10.0
 """Seconds of work that may wait in a queue before a server answers UNAVAILABLE."""
@@ -33,12 +29,12 @@ _SHARE_OF_LATENCY = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """Parameters of batching; the names are TF Serving's.
+    """Batching parameters; the names are TF Serving's.
 
     Attributes:
         allowed_batch_sizes: increasing; the last is `max_batch_size`.
-        batch_timeout_micros: microseconds that a batch waits to be filled.
-        max_enqueued_batches: batches that may wait.
+        batch_timeout_micros: microseconds for which a batch waits for more images.
+        max_enqueued_batches: batches in a queue.
     """
 
     allowed_batch_sizes: tuple[int, ...]
@@ -62,12 +58,12 @@ class Batching:
 
 
 def batching_for(measured: LatencyProfile) -> Batching:
-    """The parameters that fit a model.
+    """The parameters for a model.
 
     The largest batch is the largest power of two within `LATENCY_BUDGET`, `MEMORY_BUDGET` and
-    `LARGEST_BATCH`; the allowed sizes are the powers of two up to it, so that filling up at most
-    doubles the work. A batch waits a twentieth of one image's latency, at most 5 ms, which an idle
-    server's client does not notice.
+    `LARGEST_BATCH`. The allowed sizes are the powers of two up to it, so that padding at most
+    doubles the work. A batch waits a twentieth of one image's latency, at most 5 ms: too short for
+    clients of an idle server to notice.
     """
     sizes = [1]
     while (size := 2 * sizes[-1]) <= LARGEST_BATCH:
@@ -86,7 +82,7 @@ def batching_for(measured: LatencyProfile) -> Batching:
 
 
 def smallest(models: Sequence[Batching]) -> Batching:
-    """Parameters that suit all of several models, for a server that has one set of them."""
+    """Parameters that suit all models, for a server with one set of them."""
     return Batching(
         allowed_batch_sizes=min((m.allowed_batch_sizes for m in models), key=len, default=(1,)),
         batch_timeout_micros=min((m.batch_timeout_micros for m in models), default=0),
@@ -94,18 +90,13 @@ def smallest(models: Sequence[Batching]) -> Batching:
     )
 
 
-def batching_parameters_path(publish_to: str) -> pathlib.Path:
-    """Where the common file of a published tree is."""
-    return serving_root(publish_to) / "batching_parameters.txt"
-
-
 def common_parameters(models: Sequence[Batching]) -> str:
     """The text of the common file.
 
-    The number of threads is left to the server: it is that of its processors.
+    It sets no number of threads: a server has as many as processors.
     """
     return (
         "# For all models. With --enable_per_model_batching_parameters only the threads are taken\n"
-        f"# from here, and the rest from {FILE_IN_VERSION} in each version.\n"
+        f"# from here, and the rest from {VERSION_BATCHING} in each version.\n"
         'thread_pool_name { value: "batches" }\n' + smallest(models).as_text()
     )

@@ -1,6 +1,6 @@
 """Deployment files for the official image of TF Serving: docker compose and Kubernetes.
 
-All are rendered from templates, and from what was measured of the models.
+They are rendered from templates and from the latency and memory of the models.
 """
 
 import contextlib
@@ -14,40 +14,41 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from ..errors import ConfigError
 from ..rendering import render
 from ..tree.atomic import write_atomically
+from ..tree.paths import BATCHING_PARAMETERS, DEPLOYMENT, MODELS_CONFIG, MONITORING_CONFIG
 from ..tree.published import PublishedModel
 from .batching import batching_for, common_parameters
 from .memory import server_memory
 from .models_config import STABLE, as_text, find_model, root_of, versions_of
-from .monitoring import METRICS_PATH, MONITORING_CONFIG
+from .monitoring import METRICS_PATH, MONITORING_TEXT
 
 IMAGE = "tensorflow/serving:2.20.0"
 MODELS_ROOT = "/models"
-"""Where a pod finds the base paths."""
+"""The directory of the base paths in a pod."""
 
 POLL_SECONDS = 30
-"""How often a server of docker compose looks for another config, and every server for versions."""
+"""How often the server of docker compose polls its config, and every server its base paths."""
 
 SETTINGS = "settings.json"
-"""Beside the deployment files: what `serving_configs write` was told, for whoever writes next."""
+"""Beside the deployment files: keeps the choice of batching for later runs."""
 
 _MIB = 2**20
 
 ONE_THREAD_AN_OPERATION = "--tensorflow_intra_op_parallelism=1"
-"""For a pod, which asks for two processors. A model has two operations to run at most times, and
-a thread for each is faster than both sharing each. Left to itself, TensorFlow shares an operation
-among as many threads as the node has processors."""
+"""For a pod, which requests two processors. Most of the time a model can run two operations in
+parallel, and one thread for each is faster than two threads for both. By default TensorFlow shares
+an operation among as many threads as the node has processors."""
 
 
 def deployment_root(publish_to: str) -> pathlib.Path:
     """The directory of the deployment files."""
-    return pathlib.Path(publish_to) / "deployment"
+    return pathlib.Path(publish_to) / DEPLOYMENT
 
 
 def read_batching(publish_to: str) -> bool:
-    """Whether the deployment files of a tree have servers join requests to batches.
+    """Whether the deployment files of a tree switch batching on.
 
     Raises:
-        ConfigError: the file that says so cannot be read.
+        ConfigError: `SETTINGS` cannot be read.
     """
     path = deployment_root(publish_to) / SETTINGS
     try:
@@ -66,7 +67,7 @@ def read_batching(publish_to: str) -> bool:
 
 
 def settings_text(batching: bool) -> str:
-    """The text of the file that keeps the choice of batching between runs."""
+    """The text of `SETTINGS`."""
     return json.dumps({"batching": batching}) + "\n"
 
 
@@ -80,13 +81,13 @@ def compose_file(
 
     Args:
         models: the latest version of each.
-        versions: model -> how many versions of it are loaded.
-        root: directory of the base paths, as models.config has it; the tree is mounted there,
-            unless it is a URL that the server reads itself.
+        versions: model -> how many versions are loaded.
+        root: directory of the base paths in models.config. The tree is mounted there, unless it is
+            a URL, which the server reads itself.
         batching: whether the server joins requests to batches.
     """
     ordered = sorted(models, key=lambda model: model.model)
-    # One more version than are served: a new one is loaded beside the old.
+    # One version more: a new one loads beside the old ones.
     memory = server_memory([(m, versions[m.model] + 1) for m in ordered])
     return render(
         "docker-compose.yaml.j2",
@@ -110,8 +111,8 @@ def kubernetes_manifests(
 
     Args:
         model: its latest version.
-        config: of the tree; the pod's has this model alone, under `MODELS_ROOT` or where a URL
-            in it says.
+        config: the tree's. The pod's config has only this model, under `MODELS_ROOT` or under the
+            URL in `config`.
         batching: whether the server joins requests to batches.
     """
     entry = find_model(config, model.model)
@@ -121,12 +122,12 @@ def kubernetes_manifests(
     if "://" not in root:
         root = MODELS_ROOT
         own.model_config_list.config[0].base_path = f"{root}/{model.model}"
-    # A pod has one config for its life, so it loads no further version beside these.
+    # The config of a pod never changes, so it loads no further version.
     memory = server_memory([(model, len(versions_of(entry)))])
-    files = {"models.config": as_text(own), "monitoring.config": MONITORING_CONFIG}
+    files = {_name(MODELS_CONFIG): as_text(own), _name(MONITORING_CONFIG): MONITORING_TEXT}
     if batching:
-        files["batching_parameters.txt"] = common_parameters(
-            [batching_for(model.measured)] if model.measured else []
+        files[_name(BATCHING_PARAMETERS)] = common_parameters(
+            [batching_for(model.profile)] if model.profile else []
         )
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     name = model.model.replace("_", "-")
@@ -152,10 +153,10 @@ def kubernetes_name(model: str) -> str:
 
 
 def withdrawn_name(model: str) -> str:
-    """Path under `deployment_root` of manifests that are no longer written, and are removed.
+    """Path under `deployment_root` of manifests from earlier versions, which are removed.
 
-    They had XLA compile without `--xla_cpu_compilation_enabled=true`, so that a version with
-    warm-up requests never loaded.
+    They switched XLA on without `--xla_cpu_compilation_enabled=true`, so that no version with
+    warm-up requests loaded.
     """
     return f"kubernetes-xla/{model}.yaml"
 
@@ -163,13 +164,13 @@ def withdrawn_name(model: str) -> str:
 def write_deployment(
     publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel], batching: bool
 ) -> None:
-    """Writes the deployment files, which have the config in them, and removes withdrawn ones.
+    """Writes the deployment files, which include the config, and removes withdrawn ones.
 
     Args:
         publish_to: root of the published tree.
         config: its models.config.
         latest: the latest version of each model.
-        batching: whether servers are to join requests to batches.
+        batching: whether servers join requests to batches.
 
     Raises:
         OSError: a file cannot be written or removed.
@@ -186,27 +187,31 @@ def write_deployment(
     for model_name in loaded:
         withdrawn = root / withdrawn_name(model_name)
         withdrawn.unlink(missing_ok=True)
-        # What else somebody has put there stays, and so does the directory then.
+        # A directory with files from elsewhere stays.
         with contextlib.suppress(OSError):
             withdrawn.parent.rmdir()
 
 
 def _flags(config: str, batching: bool) -> Sequence[str]:
-    """Flags of tensorflow_model_server; `config` is the directory of the configs."""
+    """The flags of tensorflow_model_server; `config` is the directory of the configs."""
     flags = (
         "--port=8500",
         "--rest_api_port=8501",
-        f"--model_config_file={config}/models.config",
-        # A server that starts takes a config whose labels name versions that it has yet to load.
+        f"--model_config_file={config}/{_name(MODELS_CONFIG)}",
+        # A starting server accepts labels of versions that it has not loaded.
         "--allow_version_labels_for_unavailable_models=true",
         f"--file_system_poll_wait_seconds={POLL_SECONDS}",
-        f"--monitoring_config_file={config}/monitoring.config",
+        f"--monitoring_config_file={config}/{_name(MONITORING_CONFIG)}",
     )
     if not batching:
         return flags
     return (
         *flags,
         "--enable_batching=true",
-        f"--batching_parameters_file={config}/batching_parameters.txt",
+        f"--batching_parameters_file={config}/{_name(BATCHING_PARAMETERS)}",
         "--enable_per_model_batching_parameters=true",
     )
+
+
+def _name(path: str) -> str:
+    return pathlib.PurePosixPath(path).name

@@ -1,7 +1,7 @@
-"""The memory that a server takes, by what was measured of servers of this project's models.
+"""The memory of a server, by a formula fitted to measured servers.
 
-`python -m benchmarks.serving_memory` measures servers and holds this formula to them; its table is
-in `docs/benchmarks.md`.
+`python -m benchmarks.serving_memory` measures servers and compares them with the formula; its table
+is in `docs/benchmarks.md`.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from .batching import batching_for
 
 _MIB = 2**20
 
-# A server without a model. The development server took 602 MiB, a real one about 200.
+# A server without a model. The development server took 602 MiB, TF Serving about 200.
 _BASE = 640 * _MIB
-# Weights, and what is read of them beside them while a version loads.
+# Per byte of weights: the weights, and buffers while a version loads.
 _WEIGHTS = 1.25
-# The graph of a version, its functions for each signature, and what its warm-up leaves, by block:
-# 160 to 240 MiB for the 26 blocks of cait_xxs24_224 and cait_s24_384, up to 300 on a real server.
+# Per block of a version: its graph, its functions for each signature, and what its warm-up leaves.
+# The 26 blocks of cait_xxs24_224 and cait_s24_384 took 160 to 240 MiB, on TF Serving up to 300.
 _BLOCK = 10 * _MIB
-# Requests that are computed at the same time, each as large as the largest of the warm-up.
+# Requests at the same time, each as large as the largest of the warm-up.
 _REQUESTS = 4
 
 
 def server_memory(models: Sequence[tuple[PublishedModel, int]]) -> int:
-    """Bytes that a server takes at most, for the limit of a container.
+    """The bytes of a container's memory limit.
 
     Args:
         models: each model with the number of its versions that are loaded at the same time.
@@ -38,7 +38,7 @@ def _version_memory(model: PublishedModel) -> int:
 
 
 def _request_memory(model: PublishedModel) -> int:
-    if model.measured is None:
+    if model.profile is None:
         return 0
-    # Also without batching, a client may send as many images in one request.
-    return batching_for(model.measured).max_batch_size * model.measured.memory_per_image
+    # A client may send as many images in one request, also without batching.
+    return batching_for(model.profile).max_batch_size * model.profile.memory_per_image

@@ -1,56 +1,57 @@
 """`models.config`: the models of a server, the versions it loads, and their labels.
 
-The file is the text of a `ModelServerConfig`. Every model has the policy `specific`, with the
-latest version and those that a label names. It is edited in copies; whatever else was written into
-it by hand is kept.
+The file is a `ModelServerConfig` as text. Every model has the policy `specific`, with the latest
+version and the labelled versions. Functions change copies of a config, and keep everything else
+that was written into it by hand.
 """
 
+import copy
 import pathlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from google.protobuf import text_format
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
+from tensorflow_serving.config.model_server_config_pb2 import (
+    ModelConfig,
+    ModelConfigList,
+    ModelServerConfig,
+)
 
 from ..errors import ConfigError
+from ..tree.paths import MODELS_CONFIG
 
 STABLE = "stable"
 CANARY = "canary"
 PREVIOUS = "previous"
-"""The version that was stable before; it stays loaded, so that going back is one label's move."""
+"""The version that was stable before. It stays loaded, so that a rollback only moves a label."""
 
 PLATFORM = "tensorflow"
 
-MODELS_CONFIG = "serving/models.config"
-"""The config's path in a published tree."""
-
 
 def models_config_path(publish_to: str) -> pathlib.Path:
-    """Where the config of a published tree is."""
+    """The path of a published tree's config."""
     return pathlib.Path(publish_to) / MODELS_CONFIG
 
 
 def read_models_config(path: pathlib.Path) -> ModelServerConfig:
-    """The config in a file; an empty one when there is no file.
+    """Reads a config; an empty one where there is no file.
 
     Raises:
-        ConfigError: the file is no config, or none that can be edited here.
+        ConfigError: the file is not a config, or not one that can be edited here.
     """
     try:
         return parse_models_config(path.read_bytes(), str(path))
     except FileNotFoundError:
-        config = ModelServerConfig()
-        config.model_config_list.SetInParent()
-        return config
+        return ModelServerConfig(model_config_list=ModelConfigList())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def parse_models_config(content: bytes, path: str) -> ModelServerConfig:
-    """The config in a file's content.
+    """Parses the content of a file.
 
     Args:
-        content: of the file.
-        path: for the errors.
+        content: the content.
+        path: the file, for error messages.
 
     Raises:
         ConfigError: as `read_models_config`.
@@ -74,7 +75,7 @@ def parse_models_config(content: bytes, path: str) -> ModelServerConfig:
 
 
 def as_text(config: ModelServerConfig) -> str:
-    """The text of a config."""
+    """A config as text."""
     text: str = text_format.MessageToString(config)
     return text
 
@@ -83,7 +84,7 @@ def find_model(config: ModelServerConfig, name: str) -> ModelConfig:
     """A model's entry.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: the config has no such model.
     """
     for model in config.model_config_list.config:
         if model.name == name:
@@ -93,17 +94,17 @@ def find_model(config: ModelServerConfig, name: str) -> ModelConfig:
 
 
 def versions_of(model: ModelConfig) -> list[int]:
-    """The versions that a server is to load."""
+    """The versions for servers to load."""
     return list(model.model_version_policy.specific.versions)
 
 
 def labels_of(model: ModelConfig) -> dict[str, int]:
-    """The labels and the versions that they name."""
+    """Label -> version, sorted."""
     return dict(sorted(model.version_labels.items()))
 
 
 def set_versions(model: ModelConfig, versions: Sequence[int]) -> None:
-    """Sets the versions that a server is to load."""
+    """Sets the versions for servers to load."""
     del model.model_version_policy.specific.versions[:]
     model.model_version_policy.specific.versions.extend(sorted(set(versions)))
 
@@ -118,14 +119,13 @@ def set_labels(model: ModelConfig, labels: Mapping[str, int]) -> None:
 def add_versions(
     config: ModelServerConfig, versions: Mapping[str, Iterable[int]]
 ) -> ModelServerConfig:
-    """A config that has servers load further versions.
+    """A copy of a config with more versions to load.
 
     Args:
-        config: the config so far.
-        versions: model -> what to load too.
+        config: the config.
+        versions: model -> the versions to add.
     """
-    updated = ModelServerConfig()
-    updated.CopyFrom(config)
+    updated = copy.deepcopy(config)
     for model in updated.model_config_list.config:
         set_versions(model, [*versions_of(model), *versions.get(model.name, ())])
     return updated
@@ -134,25 +134,24 @@ def add_versions(
 def remove_versions(
     config: ModelServerConfig, model: str, versions: Collection[int]
 ) -> ModelServerConfig:
-    """A config that has servers load versions of a model no longer, unless a label names them."""
-    updated = ModelServerConfig()
-    updated.CopyFrom(config)
+    """A copy of a config without these versions of a model, except those that have a label."""
+    updated = copy.deepcopy(config)
     entry = find_model(updated, model)
     kept = [version for version in versions_of(entry) if version not in versions]
     set_versions(entry, [*kept, *labels_of(entry).values()])
     return updated
 
 
-def with_published(
+def add_published(
     config: ModelServerConfig, published: Mapping[str, Sequence[int]], root: str
 ) -> ModelServerConfig:
-    """A config with every published model in it, by name.
+    """A copy of a config with every published model, in the order of their names.
 
-    Labels that are there stay where they are: a server refuses a config that moves one to a
-    version that it has yet to load. Of a model that is new all labels name the latest version.
+    Existing labels stay: a server refuses a config that moves one to a version that it has not
+    loaded. The labels of a new model name its latest version.
 
     Args:
-        config: the one so far.
+        config: the config.
         published: model -> its versions.
         root: absolute path or URI of the directory of the base paths, as the server sees it.
 
@@ -162,8 +161,7 @@ def with_published(
     if not (root.startswith("/") or "://" in root):
         raise ConfigError(f"base path {root!r}; expected an absolute path or a URI")
     before = {model.name: model for model in config.model_config_list.config}
-    updated = ModelServerConfig()
-    updated.CopyFrom(config)
+    updated = copy.deepcopy(config)
     del updated.model_config_list.config[:]
     updated.model_config_list.SetInParent()
     for name in sorted(name for name, versions in published.items() if versions):
@@ -187,7 +185,7 @@ def with_published(
 
 
 def root_of(config: ModelServerConfig) -> str | None:
-    """The directory of the base paths, by the first model; None without models."""
+    """The directory of the base paths, from the first model's; None without models."""
     for model in config.model_config_list.config:
         root: str = model.base_path.rstrip("/").rpartition("/")[0]
         return root
@@ -195,7 +193,7 @@ def root_of(config: ModelServerConfig) -> str | None:
 
 
 def named_versions(config: ModelServerConfig) -> dict[str, set[int]]:
-    """Model -> the versions that a config loads or labels."""
+    """Model -> the versions that a config names, to load or by a label."""
     return {
         model.name: {*versions_of(model), *labels_of(model).values()}
         for model in config.model_config_list.config

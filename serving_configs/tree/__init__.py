@@ -1,1 +1,1 @@
-"""The published tree: its paths, manifests, published models and files. Imports `signatures`."""
+"""The published tree: paths, manifests, published versions, atomic files. Imports `signatures`."""

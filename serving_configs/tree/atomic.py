@@ -1,6 +1,7 @@
-"""Files that readers see whole, before or after, and that one writer at a time changes."""
+"""Files that readers never see half-written, and that one process at a time changes."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -9,16 +10,15 @@ from collections.abc import Iterator
 
 
 def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
-    """Puts a file in place by one rename, once it is on the disk.
+    """Writes a file beside its place, syncs it to the disk and renames it.
 
     Args:
-        path: of the file; its directory is made where it is missing.
+        path: the file, which may exist; its directory is made where it is missing.
         content: text is written as UTF-8.
 
     Raises:
-        OSError: it cannot be written; what was there is still there.
+        OSError: it cannot be written; the old file is still there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     with open_atomically(path) as temporary:
         temporary.write_bytes(data)
@@ -26,43 +26,60 @@ def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
 
 @contextlib.contextmanager
 def open_atomically(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file beside `path` to be written; it takes the place of `path` when the block ends well.
+    """Gives a temporary file beside `path`, which replaces `path` when the block succeeds.
 
     Raises:
         OSError: as `write_atomically`.
     """
+    make_directory(path.parent)
     # No number and no name that a server reads.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(descriptor)
     temporary = pathlib.Path(name)
     try:
         yield temporary
-        # What mkstemp makes is for its owner alone; a server may run as another user.
+        # mkstemp makes files for their owner only; a reader may be another user.
         temporary.chmod(0o644)
-        _sync(temporary)
+        sync(temporary)
         temporary.rename(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from changing a file at the same time; waits for those that are.
+def make_directory(directory: pathlib.Path) -> None:
+    """Makes a directory and its parents, each synced to the disk; it may exist.
 
-    The lock is on a file beside it, because the file itself is replaced. It goes with the process
-    that holds it.
+    Raises:
+        NotADirectoryError: there is a file in its place.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir()
+    if not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    sync(directory.parent)
 
 
-def _sync(path: pathlib.Path) -> None:
+def sync(path: pathlib.Path) -> None:
+    """Waits until a file or a directory is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process changes a file, and keeps others from changing it.
+
+    The lock is on a file beside it, because the file itself is replaced. It ends with the process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "a", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,4 +1,4 @@
-"""Accuracies that were measured of published versions, where `pipelines.evaluate` left them."""
+"""Measured accuracies of published versions, written by `pipelines.evaluate`."""
 
 import dataclasses
 import json
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
+from .paths import EVALUATION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Proportion:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What was measured of a version.
+    """The measured accuracy of a version.
 
     Attributes:
-        images: images that it was measured on.
-        top1: accuracy.
-        top5: accuracy among five classes.
+        images: number of images.
+        top1: top-1 accuracy.
+        top5: top-5 accuracy.
     """
 
     images: int
@@ -40,15 +41,15 @@ class Evaluation:
 
 
 def evaluation_path(publish_to: str) -> pathlib.Path:
-    """Where the results are, unless the evaluation was told otherwise."""
-    return pathlib.Path(publish_to) / "evaluation" / "evaluation.json"
+    """The path of the results, unless the evaluation wrote them elsewhere."""
+    return pathlib.Path(publish_to) / EVALUATION
 
 
 def read_evaluations(publish_to: str) -> dict[tuple[str, int], Evaluation]:
-    """(model, version) -> what was measured of it; empty without an evaluation.
+    """(model, version) -> its evaluation; empty without a file of results.
 
     Raises:
-        ConfigError: the file is there and cannot be read.
+        ConfigError: the file exists and cannot be read.
     """
     path = evaluation_path(publish_to)
     try:

@@ -1,7 +1,7 @@
-"""A version's manifest: what it is, where it comes from, and every file of it.
+"""A version's manifest: the model, its origin, and every file.
 
-`assets.extra/manifest.json` is the last file of a version to be written. A directory without one is
-not a version to any reader of ours, whatever else is in it.
+The manifest is written after all other files of a version. A directory without one is not a version
+to any reader of this project.
 """
 
 import dataclasses
@@ -14,17 +14,17 @@ from typing import Any
 
 from signatures import Geometry, Head, signatures_for
 
-from .paths import MANIFEST, serving_root
+from .paths import MANIFEST, VERSION_BATCHING, serving_root
 
 _FORMAT = 1
-FOR_SERVERS = ("assets.extra/", "batching_params.pbtxt")
-"""How the paths of files begin that are written for servers, not parts of the model."""
+FOR_SERVERS = (f"{MANIFEST.parent}/", VERSION_BATCHING)
+"""Prefixes of the paths of files that are written for servers and are not parts of the model."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ManifestError(Exception):
-    """A manifest can't be used. The message is one line that says what is wrong with it."""
+    """A manifest is not valid. The message is one line that says why."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -47,9 +47,9 @@ class Weights:
     """Where a model's weights came from.
 
     Attributes:
-        source: in words.
-        sha256: of the file that they were read from, in hexadecimal.
-        trained: False for weights made by rule.
+        source: the origin, in words.
+        sha256: of the file of the weights, in hexadecimal.
+        trained: False for random weights.
     """
 
     source: str
@@ -59,26 +59,26 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What is known of a version. Everything in it is small and comes back from JSON as it was.
+    """A description of a version. JSON keeps all of it unchanged.
 
     Attributes:
         model: the model's name.
         version: the number.
         variant: name of the variant.
-        head: which model of it.
-        geometry: its sizes.
+        head: the model's head.
+        geometry: the model's sizes.
         parameters: number of parameters.
-        checkpoint: the weights.
-        contract: digest of the signatures that the model was published with.
-        software: name -> version of what it was made with.
+        checkpoint: the origin of the weights.
+        contract: `contract_digest` when the model was published.
+        software: package -> its version when the model was published.
         files: every file but the manifest.
         gate: the worst difference of each output: `signature`, `output`, `difference`, `bound` and
             `image`.
-        images: images that the gate compared.
+        images: number of images that the gate compared.
         published: `top1`, `top5` in percent and `flops_g`, as published for the variant.
         measured: latency and memory on the publisher's machine, where they were measured.
-        run: name of the run that published it.
-        compute_dtype: what the signatures' products are computed in.
+        run: name of the run that published the version.
+        compute_dtype: the type in which the signatures compute products.
     """
 
     model: str
@@ -100,12 +100,10 @@ class Manifest:
 
     @property
     def content(self) -> str:
-        """Digest of the model itself: the same for the same weights and graph, whoever published
-        them when.
+        """Digest of the model itself: the same for the same weights and graph in every run.
 
-        Versions of a model with the same content are the same publication. What is written for
-        servers follows from the model and from how fast the publisher's machine was: it is left
-        out.
+        Versions of a model with the same content are the same publication. Files for servers are
+        left out: they depend on the speed of the publisher's machine.
         """
         records = [
             dataclasses.astuple(record)
@@ -116,9 +114,9 @@ class Manifest:
 
 
 def contract_digest(head: Head, geometry: Geometry) -> str:
-    """Digest of the signatures that a model with this head and these sizes has, with their shapes.
+    """Digest of the signatures, with their shapes, of a model with this head and these sizes.
 
-    Texts for readers are not in it: they may change under models that stay what they are.
+    The descriptions are left out: a change of them does not change a model.
     """
     contract = {
         name: {
@@ -132,16 +130,16 @@ def contract_digest(head: Head, geometry: Geometry) -> str:
 
 
 def render_manifest(manifest: Manifest) -> str:
-    """The manifest as JSON, sealed with a digest of itself, so that a changed byte shows."""
+    """The manifest as JSON, with a digest of itself as its seal, which reveals every change."""
     content = {"format": _FORMAT, "content": manifest.content, **dataclasses.asdict(manifest)}
     return _as_text({**content, "seal": _digest(content)})
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
-    """Reads what `render_manifest` wrote.
+    """Parses what `render_manifest` returned; the only reader of manifests.
 
     Raises:
-        ManifestError: it is no JSON, was changed after it was written, or lacks something.
+        ManifestError: the text is not JSON, was changed after it was written, or lacks a field.
     """
     try:
         content = json.loads(text)
@@ -154,7 +152,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
     if seal != _digest(content) or as_rendered != (
         text.encode() if isinstance(text, str) else text
     ):
-        raise ManifestError("its seal does not fit it: it was changed after it was written")
+        raise ManifestError("the seal does not match: the file was changed after it was written")
     if content.get("format") != _FORMAT:
         raise ManifestError(f"of format {content.get('format')}; expected {_FORMAT}")
     try:
@@ -164,10 +162,10 @@ def parse_manifest(text: str | bytes) -> Manifest:
 
 
 def load_manifest(directory: pathlib.Path) -> Manifest:
-    """The manifest of a version on a disk.
+    """Reads the manifest of a version on a disk.
 
     Raises:
-        ManifestError: there is none that can be used. The message names the file.
+        ManifestError: there is no valid manifest. The message names the file.
     """
     path = directory / MANIFEST
     try:
@@ -179,10 +177,10 @@ def load_manifest(directory: pathlib.Path) -> Manifest:
 
 
 def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
-    """Every file of a directory but a manifest, in the order of their paths.
+    """Records every file of a directory but the manifest, in the order of their paths.
 
     Raises:
-        OSError: one cannot be read.
+        OSError: a file cannot be read.
     """
     records = []
     for path in sorted(directory.rglob("*")):
@@ -196,25 +194,24 @@ def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
 
 
 def difference(expected: Iterable[FileRecord], found: Iterable[FileRecord]) -> list[str]:
-    """What files differ from those of a manifest, a line for each."""
-    wanted, there = ({r.path: r for r in records} for records in (expected, found))
+    """The differences between the files of a manifest and of a version, a line for each."""
+    recorded, present = ({r.path: r for r in records} for records in (expected, found))
     problems = []
-    for path in sorted(wanted.keys() | there.keys()):
-        if path not in there:
+    for path in sorted(recorded.keys() | present.keys()):
+        old, new = recorded.get(path), present.get(path)
+        if new is None:
             problems.append(f"{path} is missing")
-        elif path not in wanted:
+        elif old is None:
             problems.append(f"{path} is not in the manifest")
-        elif there[path].size != wanted[path].size:
-            problems.append(f"{path} has {there[path].size} bytes; expected {wanted[path].size}")
-        elif there[path].sha256 != wanted[path].sha256:
-            problems.append(
-                f"{path} has SHA-256 {there[path].sha256}; expected {wanted[path].sha256}"
-            )
+        elif new.size != old.size:
+            problems.append(f"{path} has {new.size} bytes; expected {old.size}")
+        elif new.sha256 != old.sha256:
+            problems.append(f"{path} has SHA-256 {new.sha256}; expected {old.sha256}")
     return problems
 
 
 def version_problems(directory: pathlib.Path) -> list[str]:
-    """What is wrong with a version on a disk, a line for each; every file is read.
+    """The defects of a version on a disk, a line for each; every file is read.
 
     Args:
         directory: `.../<model>/<version>`.
@@ -230,7 +227,7 @@ def version_problems(directory: pathlib.Path) -> list[str]:
 
 
 def identity_problems(manifest: Manifest, model: str, version: str) -> list[str]:
-    """What a manifest says of itself that does not fit where it lies."""
+    """The differences between a manifest's model and version and those of its path."""
     problems = []
     if manifest.model != model:
         problems.append(f"the manifest is of model {manifest.model}; expected {model}")
@@ -240,7 +237,7 @@ def identity_problems(manifest: Manifest, model: str, version: str) -> list[str]
 
 
 def published_versions(publish_to: str) -> dict[str, list[int]]:
-    """Model -> its published versions, ascending: those with a manifest. Models without are absent.
+    """Model -> its versions with a manifest, ascending; models without such versions are left out.
 
     Args:
         publish_to: a published tree on a disk.
@@ -268,7 +265,7 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
     fields = {field.name for field in dataclasses.fields(Manifest)}
     return Manifest(
         **{
-            # Those that were added later are absent from what was published before.
+            # Older manifests lack the fields that were added later.
             **{name: content[name] for name in fields if name in content},
             "geometry": Geometry(**content["geometry"]),
             "checkpoint": Weights(**content["checkpoint"]),

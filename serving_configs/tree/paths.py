@@ -1,20 +1,29 @@
-"""Paths and versions of the published tree, as pure functions.
+"""Names and versions in the published tree, as pure functions.
 
-<publish_to>/serving/<model>/<version>/    a SavedModel, base path and version of TF Serving
-<publish_to>/report.{json,md}
-<publish_to>/.staging/<run>/               never inside a model's base path
+Constants and `version_path` are relative to the root, with `/` between their parts.
 """
 
 import pathlib
 from collections.abc import Iterable
 
+SERVING = "serving"  # every model's base path, and the files for servers
+HUB = "hub"  # archives, pages and metadata
+DEPLOYMENT = "deployment"
+STAGING = ".staging"  # never inside a model's base path
+EVALUATION = "evaluation/evaluation.json"
+MODELS_CONFIG = f"{SERVING}/models.config"
+BATCHING_PARAMETERS = f"{SERVING}/batching_parameters.txt"
+MONITORING_CONFIG = f"{SERVING}/monitoring.config"
+
+# Inside a version.
+SAVED_MODEL = "saved_model.pb"
 MANIFEST = pathlib.PurePosixPath("assets.extra/manifest.json")
-"""The manifest inside a version."""
+VERSION_BATCHING = "batching_params.pbtxt"
 
 
 def serving_root(publish_to: str) -> pathlib.Path:
-    """The directory that holds every model's base path."""
-    return pathlib.Path(publish_to) / "serving"
+    """The directory of all base paths."""
+    return pathlib.Path(publish_to) / SERVING
 
 
 def base_path(publish_to: str, model: str) -> pathlib.Path:
@@ -22,9 +31,19 @@ def base_path(publish_to: str, model: str) -> pathlib.Path:
     return serving_root(publish_to) / model
 
 
+def version_path(model: str, version: int | str) -> str:
+    """A version's path in the tree."""
+    return f"{SERVING}/{model}/{version}"
+
+
+def version_directory(publish_to: str, model: str, version: int) -> pathlib.Path:
+    """A version's directory, a SavedModel."""
+    return pathlib.Path(publish_to, version_path(model, version))
+
+
 def staging_root(publish_to: str) -> pathlib.Path:
-    """Where runs keep what is not published yet; on the file system of what is."""
-    return pathlib.Path(publish_to) / ".staging"
+    """The staging area, on the file system of the published versions."""
+    return pathlib.Path(publish_to) / STAGING
 
 
 def report_path(publish_to: str, suffix: str) -> pathlib.Path:
@@ -41,7 +60,7 @@ def next_version(names: Iterable[str]) -> int:
     """The first free version above all that are taken.
 
     Args:
-        names: entries of a base path. Those that are no number are not versions, as for TF
-            Serving, to which `1` and `001` are the same one.
+        names: entries of a base path. Only decimal numbers are versions. To TF Serving `1` and
+            `001` are the same version.
     """
     return max((int(name) for name in names if name.isdecimal()), default=0) + 1

@@ -1,9 +1,7 @@
-"""What is known of a published version: its manifest, for those who write files around it."""
+"""A published version, as the files around it describe it."""
 
 import dataclasses
 import pathlib
-
-from signatures import Geometry, Head
 
 from ..errors import ConfigError
 from .evaluation import Evaluation
@@ -19,8 +17,8 @@ class Accuracy:
     """Published figures of a variant.
 
     Attributes:
-        top1: accuracy on ImageNet-1k's validation set in percent.
-        top5: the same among five classes.
+        top1: top-1 accuracy on ImageNet-1k's validation set in percent.
+        top5: top-5 accuracy.
         flops_g: multiply-adds of one image in units of 1e9.
     """
 
@@ -29,45 +27,22 @@ class Accuracy:
     flops_g: float
 
 
-@dataclasses.dataclass(frozen=True)
-class PublishedModel:
-    """A published version, for its page, its archive and its deployment.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PublishedModel(Manifest):
+    """The manifest of a published version, and what else is known of it.
 
     Attributes:
-        directory: the version's.
-        model: the model's name.
-        version: its number.
-        variant: name of the variant.
-        head: which model of it.
-        geometry: its sizes.
-        parameters: number of parameters.
-        trained: False for weights made by rule.
-        source: where the weights came from.
-        sha256: of the weights' file.
-        worst: largest difference of the main output from the reference; None if not compared.
-        images: images compared by the gate.
-        accuracy: published figures, None for a variant without any.
-        measured: latency and memory on the gate's machine, None where they were not measured.
-        evaluation: accuracy of this version, None where it was not measured.
-        compute_dtype: what the signatures' products are computed in.
+        directory: the version's directory.
+        evaluation: measured accuracy of this version; None where it was not measured.
     """
 
     directory: pathlib.Path
-    model: str
-    version: int
-    variant: str
-    head: Head
-    geometry: Geometry
-    parameters: int
-    trained: bool
-    source: str
-    sha256: str
-    worst: float | None
-    images: int
-    accuracy: Accuracy | None
-    measured: LatencyProfile | None
     evaluation: Evaluation | None = None
-    compute_dtype: str = "float32"
+
+    @property
+    def trained(self) -> bool:
+        """False for random weights."""
+        return self.checkpoint.trained
 
     @property
     def main_output(self) -> str:
@@ -75,47 +50,40 @@ class PublishedModel:
         return "logits" if self.head == "classifier" else "features"
 
     @property
+    def worst(self) -> float | None:
+        """Largest difference of the main output from the reference; None if not compared."""
+        main = ("serving_default", self.main_output)
+        figures = [f for f in self.gate if (f["signature"], f["output"]) == main]
+        return max((float(figure["difference"]) for figure in figures), default=None)
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Published figures; None for a variant without any."""
+        return Accuracy(**self.published) if self.published else None
+
+    @property
+    def profile(self) -> LatencyProfile | None:
+        """Latency and memory on the gate's machine; None where they were not measured."""
+        return LatencyProfile(**self.measured) if self.measured else None
+
+    @property
     def knows_imagenet(self) -> bool:
-        """Whether its classes, or those of the classifier beside it, are ImageNet-1k's."""
+        """Whether the classes of the variant's classifier are ImageNet-1k's."""
         return self.geometry.num_classes == IMAGENET_CLASSES
 
 
 def read_published(directory: pathlib.Path) -> PublishedModel:
-    """What a version's manifest says of it.
+    """Reads a version's manifest.
 
     Raises:
-        ConfigError: there is no manifest, or it cannot be used.
+        ConfigError: there is no valid manifest.
     """
     try:
-        manifest = load_manifest(directory)
-        return _from_manifest(directory, manifest)
+        model = PublishedModel(directory=directory, **vars(load_manifest(directory)))
+        # They are read from dictionaries.
+        _ = model.worst, model.accuracy, model.profile
     except ManifestError as error:
         raise ConfigError(str(error)) from None
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{directory / MANIFEST}: {error} is missing or wrong") from None
-
-
-def _from_manifest(directory: pathlib.Path, manifest: Manifest) -> PublishedModel:
-    output = "logits" if manifest.head == "classifier" else "features"
-    worst = [
-        float(figure["difference"])
-        for figure in manifest.gate
-        if (figure["signature"], figure["output"]) == ("serving_default", output)
-    ]
-    return PublishedModel(
-        directory=directory,
-        model=manifest.model,
-        version=manifest.version,
-        variant=manifest.variant,
-        head=manifest.head,
-        geometry=manifest.geometry,
-        parameters=manifest.parameters,
-        trained=manifest.checkpoint.trained,
-        source=manifest.checkpoint.source,
-        sha256=manifest.checkpoint.sha256,
-        worst=max(worst, default=None),
-        images=manifest.images,
-        accuracy=Accuracy(**manifest.published) if manifest.published else None,
-        measured=LatencyProfile(**manifest.measured) if manifest.measured else None,
-        compute_dtype=manifest.compute_dtype,
-    )
+    return model

@@ -142,4 +142,5 @@ def test_unpacking_an_archive(place: pathlib.Path) -> None:
     python(place, only("extract"))
     unpacked = place / "unpacked"
     names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file()}
-    assert names == {file.path for file in check_archive(place / "build" / "published" / ARCHIVE)}
+    with (place / "build" / "published" / ARCHIVE).open("rb") as file:
+        assert names == {record.path for record in check_archive(file, ARCHIVE)}

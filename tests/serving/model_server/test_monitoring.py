@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.errors import Code, ServingError
 from serving.model_server.launch import free_port
 from serving.model_server.monitoring import Metrics, metrics_path
-from serving_configs.server.monitoring import METRICS_PATH, MONITORING_CONFIG
+from serving_configs.server.monitoring import METRICS_PATH, MONITORING_TEXT
 from tests.support.model_server import Running, publish, running
 from tests.support.requests import predict_log, write_requests
 from tests.support.rest_calls import call, post
@@ -134,7 +134,7 @@ def test_without_a_config_there_are_none(
         ('prometheus_config { enable: false path: "/x" }', None),
         ("prometheus_config { enable: true }", METRICS_PATH),
         ('prometheus_config { enable: true path: "/x" }', "/x"),
-        (MONITORING_CONFIG, METRICS_PATH),
+        (MONITORING_TEXT, METRICS_PATH),
     ],
 )
 def test_configs(tmp_path: pathlib.Path, text: str, path: str | None) -> None:

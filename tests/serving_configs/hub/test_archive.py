@@ -31,7 +31,9 @@ def test_holds_the_saved_model_at_its_root_and_nothing_of_a_server(
 ) -> None:
     archive = tmp_path / "hub" / "1.tar.gz"
     assert write_archive(version, archive)
-    assert [file.path for file in check_archive(archive)] == [
+    with archive.open("rb") as file:
+        found = check_archive(file, str(archive))
+    assert [record.path for record in found] == [
         "fingerprint.pb",
         "keras_metadata.pb",
         "saved_model.pb",

@@ -82,5 +82,5 @@ def test_pages_of_the_tree_keep_the_rules(site: tuple[pathlib.Path, str]) -> Non
     pages = sorted(docs.rglob("*.md"))
     assert len(pages) == 4
     assert {page: problems(docs, page) for page in pages} == {page: [] for page in pages}
-    # Weights by rule, as the pipeline knows.
+    # Random weights, which the pipeline marks as not trained.
     assert all("Not trained" in page.read_text() for page in pages if page.name == "1.md")

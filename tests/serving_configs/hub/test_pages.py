@@ -15,7 +15,8 @@ from serving_configs.hub.kaggle import instance_metadata, model_metadata, variat
 from serving_configs.hub.pages import collection_page, model_page, publisher_page
 from serving_configs.tree.evaluation import evaluation_path, read_evaluations
 from serving_configs.tree.latency import LatencyProfile
-from serving_configs.tree.published import Accuracy, PublishedModel
+from serving_configs.tree.manifest import Weights
+from serving_configs.tree.published import PublishedModel
 from signatures import BOTH, signatures_for
 from tests.support.hub_validator import problems
 
@@ -30,18 +31,27 @@ MODELS = [
         head=head,
         geometry=variant.config.geometry,
         parameters=variant.parameters - (0 if head == "classifier" else 1000),
-        trained=True,
-        source="timm on the model hub",
-        sha256="ab" * 32,
-        worst=2.4e-6,
+        checkpoint=Weights("timm on the model hub", "ab" * 32, trained=True),
+        contract="ab" * 32,
+        software={},
+        files=(),
+        gate=(
+            {
+                "signature": "serving_default",
+                "output": "logits" if head == "classifier" else "features",
+                "difference": 2.4e-6,
+            },
+        ),
         images=8,
-        accuracy=Accuracy(variant.top1, variant.top5, variant.flops_g),
-        measured=LatencyProfile(0.05, 8, 0.3, 2**24),
+        published={"top1": variant.top1, "top5": variant.top5, "flops_g": variant.flops_g},
+        measured=dataclasses.asdict(LatencyProfile(0.05, 8, 0.3, 2**24)),
     )
     for variant in VARIANTS.values()
     for head in BOTH
 ]
-UNTRAINED = dataclasses.replace(MODELS[0], trained=False)
+UNTRAINED = dataclasses.replace(
+    MODELS[0], checkpoint=dataclasses.replace(MODELS[0].checkpoint, trained=False)
+)
 
 
 @pytest.fixture
@@ -126,7 +136,10 @@ def test_weights_that_are_not_trained_are_marked() -> None:
     assert "dataset:" not in text
     assert "78.524" not in text
     collection = collection_page([UNTRAINED, *MODELS[1:]], "cait", URL)
-    assert f"**Not trained**, made by rule to be tried out: {UNTRAINED.model}." in collection
+    assert (
+        f"**Not trained**, with random weights for trying them out: {UNTRAINED.model}."
+        in collection
+    )
     metadata = json.loads(instance_metadata("cait", UNTRAINED, URL))
     assert metadata["trainingData"] == []
     assert "Not trained" in metadata["overview"]

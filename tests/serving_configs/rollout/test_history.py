@@ -19,7 +19,7 @@ from serving_configs.rollout.history import (
     state_of,
     write_history,
 )
-from serving_configs.server.models_config import as_text, with_published
+from serving_configs.server.models_config import add_published, as_text
 
 POLLING = Polling(30.0, 600.0)
 LAG = 660.0
@@ -73,7 +73,7 @@ def test_a_server_that_skipped_files_counts() -> None:
 
 def test_what_somebody_else_wrote_is_known_from_its_time_on(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "models.config"
-    config = with_published(ModelServerConfig(), {"m": [1, 2]}, "/models")
+    config = add_published(ModelServerConfig(), {"m": [1, 2]}, "/models")
     assert read_history(path, config, 5.0) == History()
     path.write_text(as_text(config))
     os.utime(path, (1000.0, 1000.0))
@@ -90,7 +90,7 @@ def test_what_somebody_else_wrote_is_known_from_its_time_on(tmp_path: pathlib.Pa
 
 def test_it_is_read_back(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "models.config"
-    config = with_published(ModelServerConfig(), {"m": [1, 2]}, "/models")
+    config = add_published(ModelServerConfig(), {"m": [1, 2]}, "/models")
     path.write_text(as_text(config))
     history = History((Entry(None, 1.0),), {"m": 3}).followed_by(FIRST, 2.0)
     history = history.followed_by(PROMOTED, 3.0).followed_by(state_of(config), 4.0)
@@ -103,7 +103,7 @@ def test_it_is_read_back(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"format": 2}', '{"format": 1}'])
 def test_one_that_cannot_be_read_is_not_known(tmp_path: pathlib.Path, content: str) -> None:
     path = tmp_path / "models.config"
-    config = with_published(ModelServerConfig(), {"m": [1]}, "/models")
+    config = add_published(ModelServerConfig(), {"m": [1]}, "/models")
     path.write_text(as_text(config))
     history_path(path).write_text(content)
     assert read_history(path, config, 5.0).entries == (Entry(None, 5.0), Entry(state_of(config)))

@@ -9,18 +9,18 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from serving_configs.errors import ConfigError
 from serving_configs.rollout.labels import move_label, promote, rollback
 from serving_configs.server.models_config import (
+    add_published,
     as_text,
     find_model,
     labels_of,
     read_models_config,
     root_of,
     versions_of,
-    with_published,
 )
 
 
 def config(**models: list[int]) -> ModelServerConfig:
-    return with_published(ModelServerConfig(), models, "/models")
+    return add_published(ModelServerConfig(), models, "/models")
 
 
 def state(of: ModelServerConfig, model: str = "m") -> tuple[list[int], dict[str, int]]:
@@ -48,9 +48,9 @@ def test_text_is_read_back_and_the_same_every_time(tmp_path: pathlib.Path) -> No
 
 def test_publishing_moves_no_label_that_is_in_use() -> None:
     first = config(m=[1])
-    second = with_published(first, {"m": [1, 2], "n": [1]}, "/models")
+    second = add_published(first, {"m": [1, 2], "n": [1]}, "/models")
     assert state(second) == ([1, 2], {"canary": 1, "stable": 1})
-    third = with_published(second, {"m": [1, 2, 3]}, "/elsewhere/")
+    third = add_published(second, {"m": [1, 2, 3]}, "/elsewhere/")
     assert state(third) == ([1, 3], {"canary": 1, "stable": 1})
     assert [model.name for model in third.model_config_list.config] == ["m"]
     assert find_model(third, "m").base_path == "/elsewhere/m"
@@ -59,12 +59,12 @@ def test_publishing_moves_no_label_that_is_in_use() -> None:
 def test_what_was_written_by_hand_is_kept() -> None:
     found = config(m=[1])
     find_model(found, "m").logging_config.sampling_config.sampling_rate = 0.5
-    after = promote(with_published(found, {"m": [1, 2]}, "/models"), "m", 2, 2)
+    after = promote(add_published(found, {"m": [1, 2]}, "/models"), "m", 2, 2)
     assert find_model(after, "m").logging_config.sampling_config.sampling_rate == 0.5
 
 
 def test_promote_remembers_and_rollback_goes_back_and_forth() -> None:
-    published = with_published(config(m=[1]), {"m": [1, 2]}, "/models")
+    published = add_published(config(m=[1]), {"m": [1, 2]}, "/models")
     canary = move_label(published, "m", "canary", 2, 2)
     assert state(canary) == ([1, 2], {"canary": 2, "stable": 1})
     promoted = promote(canary, "m", 2, 2)
@@ -81,7 +81,7 @@ def test_promote_remembers_and_rollback_goes_back_and_forth() -> None:
 
 def test_what_was_moved_goes_back_with_stable() -> None:
     """A server takes the config whole, so one label on what it can't load would stop it."""
-    one = with_published(config(m=[1]), {"m": [1, 2, 3]}, "/models")
+    one = add_published(config(m=[1]), {"m": [1, 2, 3]}, "/models")
     promoted = promote(one, "m", 2, 3)
     for label, version in {"canary": 3, "next": 3, "legacy": 2}.items():
         promoted = move_label(promoted, "m", label, version, 3)
@@ -90,7 +90,7 @@ def test_what_was_moved_goes_back_with_stable() -> None:
 
 
 def test_a_later_canary_stays_and_old_versions_are_dropped() -> None:
-    one = with_published(config(m=[1]), {"m": [1, 2, 3]}, "/models")
+    one = add_published(config(m=[1]), {"m": [1, 2, 3]}, "/models")
     canary = move_label(one, "m", "canary", 3, 3)
     promoted = promote(canary, "m", 2, 3)
     assert state(promoted) == ([1, 2, 3], {"canary": 3, "previous": 1, "stable": 2})
@@ -110,9 +110,9 @@ def test_nothing_to_go_back_to_and_wrong_names_are_refused() -> None:
     with pytest.raises(ConfigError, match="empty label"):
         move_label(found, "m", "", 1, 1)
     with pytest.raises(ConfigError, match="expected an absolute path"):
-        with_published(found, {"m": [1]}, "models")
+        add_published(found, {"m": [1]}, "models")
     with pytest.raises(ConfigError, match="label canary of m names version 1, which is not"):
-        with_published(found, {"m": [2]}, "/models")
+        add_published(found, {"m": [2]}, "/models")
 
 
 @pytest.mark.parametrize(

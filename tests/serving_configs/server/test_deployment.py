@@ -22,9 +22,10 @@ from serving_configs.server.deployment import (
     kubernetes_manifests,
 )
 from serving_configs.server.memory import server_memory
-from serving_configs.server.models_config import with_published
-from serving_configs.server.monitoring import MONITORING_CONFIG
+from serving_configs.server.models_config import add_published
+from serving_configs.server.monitoring import MONITORING_TEXT
 from serving_configs.tree.latency import LatencyProfile
+from serving_configs.tree.manifest import Weights
 from serving_configs.tree.published import PublishedModel
 from signatures import Geometry
 
@@ -41,18 +42,16 @@ def model(name: str = "cait_m48_448", measured: LatencyProfile | None = None) ->
         head="features" if name.endswith("_fe") else "classifier",
         geometry=Geometry(448, 784, 16, 768, 1000, 48, 2),
         parameters=356_460_520,
-        trained=True,
-        source="a file",
-        sha256="0" * 64,
-        worst=1e-6,
-        images=8,
-        accuracy=None,
-        measured=measured,
+        checkpoint=Weights("a file", "0" * 64, trained=True),
+        contract="0" * 64,
+        software={},
+        files=(),
+        measured=dataclasses.asdict(measured) if measured else None,
     )
 
 
 MODELS = [model(), model("cait_m48_448_fe", LatencyProfile(0.1, 8, 0.2, 64 * 2**20))]
-CONFIG = with_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, "/published")
+CONFIG = add_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, "/published")
 
 
 def compose(batching: bool = False) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def test_a_pod_is_ready_when_the_stable_version_is() -> None:
 
 def test_a_changed_config_becomes_new_pods() -> None:
     """A running server refuses labels of versions that it has yet to load, one that starts none."""
-    promoted = with_published(CONFIG, {m.model: [1, 2] for m in MODELS}, "/published")
+    promoted = add_published(CONFIG, {m.model: [1, 2] for m in MODELS}, "/published")
     names, templates = [], []
     for config in (CONFIG, CONFIG, promoted, promote(promoted, MODELS[0].model, 2, 2)):
         documents = kubernetes(MODELS[0], config=config)
@@ -152,7 +151,7 @@ def test_the_config_map_has_what_the_server_reads(batching: bool) -> None:
     (entry,) = found.model_config_list.config
     assert (entry.name, entry.base_path) == ("cait_m48_448_fe", "/models/cait_m48_448_fe")
     assert dict(entry.version_labels) == {"stable": 1, "canary": 1}
-    assert data["monitoring.config"] == MONITORING_CONFIG
+    assert data["monitoring.config"] == MONITORING_TEXT
     assert ("batching_parameters.txt" in data) == batching
     assert "max_batch_size { value: 16 }" in data.get("batching_parameters.txt", "") or not batching
     mounted = {f"/config/{name}" for name in data}
@@ -200,7 +199,7 @@ def test_compose_reads_the_trees_own_config() -> None:
 
 def test_a_server_reads_a_url_itself() -> None:
     root = "gs://bucket/tree/serving"
-    config = with_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, root)
+    config = add_published(ModelServerConfig(), {m.model: [1] for m in MODELS}, root)
     content = yaml.safe_load(compose_file(MODELS, {m.model: 1 for m in MODELS}, root))
     for service in content["services"].values():
         assert "volumes" not in service
