@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines.store.base import STAGING, is_remote
+from pipelines.store.base import is_remote
 from pipelines.verify import tree_problems
+from serving_configs.tree.paths import STAGING
 from tests.support.publishers import MODELS, Tree, local_tree, object_store
 
 from .publishing import Poller, Publisher, new_content, write_model

@@ -13,15 +13,7 @@ from .tree.manifest import (
     render_manifest,
     version_problems,
 )
-from .tree.paths import (
-    MANIFEST,
-    base_path,
-    hub_handle,
-    next_version,
-    report_path,
-    serving_root,
-    staging_root,
-)
+from .tree.paths import MANIFEST, base_path, hub_handle, next_version
 
 __all__ = [
     "MANIFEST",
@@ -38,8 +30,5 @@ __all__ = [
     "published_versions",
     "record_files",
     "render_manifest",
-    "report_path",
-    "serving_root",
-    "staging_root",
     "version_problems",
 ]

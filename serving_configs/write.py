@@ -10,15 +10,7 @@ from collections.abc import Mapping, Sequence
 from .errors import ConfigError
 from .hub.archive import archive_name, hub_root, write_archive
 from .hub.kaggle import MODEL, instance_metadata, model_metadata, variation
-from .hub.pages import (
-    collection_page,
-    collection_page_name,
-    docs_root,
-    model_page,
-    model_page_name,
-    publisher_page,
-    publisher_page_name,
-)
+from .hub.pages import docs_root, hub_pages
 from .rollout.history import read_history, state_of, write_history
 from .server.batching import batching_for, common_parameters
 from .server.deployment import read_batching, write_deployment
@@ -34,12 +26,7 @@ from .server.monitoring import MONITORING_TEXT
 from .tree.atomic import locked, write_atomically
 from .tree.evaluation import read_evaluations
 from .tree.manifest import published_versions
-from .tree.paths import (
-    BATCHING_PARAMETERS,
-    MONITORING_CONFIG,
-    serving_root,
-    version_directory,
-)
+from .tree.paths import BATCHING_PARAMETERS, MONITORING_CONFIG, serving_root, version_directory
 from .tree.published import PublishedModel, read_published
 
 HUB_URL = "http://localhost:8000"
@@ -90,27 +77,30 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
     # Reading and writing, so that of two processes the one that read less does not write last.
     with locked(path):
         models = _read_models(publish_to)
-        latest = [versions[-1] for versions in models.values()]
-        config = read_models_config(path)
-        batching = settings.batching
-        if batching is None:
-            batching = read_batching(publish_to)
-        root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
-        published = {name: [m.version for m in versions] for name, versions in models.items()}
-        history = read_history(path, config, time.time())
-        config = add_published(config, published, root)
-        left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
-        config = add_versions(config, left)
-        write_history(path, history.followed_by(state_of(config), time.time()))
-        write_atomically(path, as_text(config))
-        write_deployment(publish_to, config, latest, batching)
-        measured = [batching_for(model.profile) for model in latest if model.profile]
-        for name, text in (
-            (BATCHING_PARAMETERS, common_parameters(measured)),
-            (MONITORING_CONFIG, MONITORING_TEXT),
-        ):
-            write_atomically(pathlib.Path(publish_to, name), text)
+        _write_configs(publish_to, models, settings)
         return write_hub(publish_to, models, settings)
+
+
+def _write_configs(
+    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], settings: Settings
+) -> None:
+    path = models_config_path(publish_to)
+    config = read_models_config(path)
+    root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
+    published = {name: [m.version for m in versions] for name, versions in models.items()}
+    history = read_history(path, config, time.time())
+    config = add_published(config, published, root)
+    left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
+    config = add_versions(config, left)
+    batching = read_batching(publish_to) if settings.batching is None else settings.batching
+    write_history(path, history.followed_by(state_of(config), time.time()))
+    write_atomically(path, as_text(config))
+    latest = [versions[-1] for versions in models.values()]
+    write_deployment(publish_to, config, latest, batching)
+    profiles = [batching_for(model.profile) for model in latest if model.profile]
+    tree = pathlib.Path(publish_to)
+    write_atomically(tree / BATCHING_PARAMETERS, common_parameters(profiles))
+    write_atomically(tree / MONITORING_CONFIG, MONITORING_TEXT)
 
 
 def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
@@ -149,21 +139,16 @@ def write_hub(
         OSError: a file cannot be written.
     """
     publisher, url = settings.publisher, settings.hub_url.rstrip("/")
-    hub, docs = hub_root(publish_to), docs_root(publish_to)
+    hub = hub_root(publish_to)
     every = [model for versions in models.values() for model in versions]
     archives = [hub / archive_name(publisher, model.model, model.version) for model in every]
     # Compression takes most of the time, and releases Python's lock.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
         written = list(executor.map(write_archive, [m.directory for m in every], archives))
     new = [archive for archive, is_new in zip(archives, written, strict=True) if is_new]
-    for model in every:
-        page = docs / model_page_name(publisher, model.model, model.version)
-        write_atomically(page, model_page(model, publisher, url))
     latest = [versions[-1] for versions in models.values()]
-    write_atomically(docs / publisher_page_name(publisher), publisher_page(publisher))
-    write_atomically(
-        docs / collection_page_name(publisher), collection_page(latest, publisher, url)
-    )
+    for name, text in hub_pages(every, latest, publisher, url).items():
+        write_atomically(docs_root(publish_to) / name, text)
     kaggle = hub / "kaggle" / MODEL
     write_atomically(kaggle / "model-metadata.json", model_metadata(publisher, latest))
     for model in latest:

@@ -1,4 +1,4 @@
-"""What all tests share: the data, checkpoints by rule, a tiny model of both heads, one real run."""
+"""What all tests share: the data, random checkpoints, a tiny model of both heads, one real run."""
 
 import functools
 import os
@@ -81,7 +81,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
 
 @pytest.fixture(scope="session")
 def checkpoint_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Checkpoint]:
-    """A variant's name -> its checked checkpoint, by rule. Written once in a session."""
+    """A variant's name -> its checked checkpoint of random weights, written once in a session."""
     cache = tmp_path_factory.mktemp("checkpoints")
 
     @functools.cache
@@ -101,7 +101,7 @@ def tiny_config() -> CaiTConfig:
 
 @pytest.fixture(scope="session")
 def tiny_tensors(tiny_config: CaiTConfig) -> Tensors:
-    """Timm's keys -> arrays by rule, for `tiny_config`. Not to be written to."""
+    """Timm's keys -> random (seeded) arrays for `tiny_config`. Not to be written to."""
     tensors = {
         key: random_tensor("tiny", key, shape)
         for key, shape in expected_shapes(tiny_config).items()

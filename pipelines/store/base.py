@@ -7,9 +7,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Protocol
 
-STAGING = ".staging"
-"""Where runs keep what is not published yet: `<run>/` below it."""
-
 
 class Store(Protocol):
     """Where a published tree lies."""

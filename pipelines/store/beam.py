@@ -32,8 +32,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from export.errors import UserError
 from serving_configs import MANIFEST
-
-from .base import STAGING
+from serving_configs.tree.paths import STAGING
 
 CLAIMS = f"{STAGING}/claims"
 """Where the claims are: `<model>/<version>/<publisher>` below it."""

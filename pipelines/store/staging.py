@@ -21,9 +21,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from serving_configs import FileRecord
+from serving_configs.tree.paths import STAGING
 
 from .area import Area
-from .base import STAGING, is_remote
+from .base import is_remote
 from .beam import BeamStore
 from .host_cache import HostCache
 from .local_area import local_area

@@ -28,19 +28,30 @@ def docs_root(publish_to: str) -> pathlib.Path:
     return hub_root(publish_to) / "docs"
 
 
-def model_page_name(publisher: str, model: str, version: int) -> str:
-    """A model page's path under `docs_root`."""
-    return f"{publisher}/{model}/{version}.md"
+def hub_pages(
+    models: Iterable[PublishedModel],
+    latest: Sequence[PublishedModel],
+    publisher: str,
+    hub_url: str,
+) -> dict[str, str]:
+    """The path of every page under `docs_root` -> its text.
 
-
-def collection_page_name(publisher: str) -> str:
-    """The collection page's path under `docs_root`."""
-    return f"{publisher}/collections/{COLLECTION}/1.md"
-
-
-def publisher_page_name(publisher: str) -> str:
-    """The publisher page's path under `docs_root`."""
-    return f"{publisher}/{publisher}.md"
+    Args:
+        models: every version of every model.
+        latest: the latest version of each.
+        publisher: the publisher's name.
+        hub_url: as in `model_page`.
+    """
+    return {
+        **{
+            f"{hub_handle(publisher, model.model, model.version)}.md": model_page(
+                model, publisher, hub_url
+            )
+            for model in models
+        },
+        f"{publisher}/collections/{COLLECTION}/1.md": collection_page(latest, publisher, hub_url),
+        f"{publisher}/{publisher}.md": publisher_page(publisher),
+    }
 
 
 def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:

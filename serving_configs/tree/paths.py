@@ -41,16 +41,6 @@ def version_directory(publish_to: str, model: str, version: int) -> pathlib.Path
     return pathlib.Path(publish_to, version_path(model, version))
 
 
-def staging_root(publish_to: str) -> pathlib.Path:
-    """The staging area, on the file system of the published versions."""
-    return pathlib.Path(publish_to) / STAGING
-
-
-def report_path(publish_to: str, suffix: str) -> pathlib.Path:
-    """The report of the last run; `suffix` is `json` or `md`."""
-    return pathlib.Path(publish_to) / f"report.{suffix}"
-
-
 def hub_handle(publisher: str, model: str, version: int) -> str:
     """The handle of a published model in the hub's form."""
     return f"{publisher}/{model}/{version}"

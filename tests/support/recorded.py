@@ -49,7 +49,7 @@ def comparable(message: str) -> str:
     """A message without what differs from one build of a model, or of a server, to the next.
 
     That is the numbers that TensorFlow adds to the names of functions and nodes, the scope of a
-    graph with weights made by rule, and how many spaces protobuf puts behind its mark of text that
+    graph with random weights, and how many spaces protobuf puts behind its mark of text that
     nobody is to parse. A node's own name, its values and all words stay.
     """
     message = re.sub(r"(?<=goo\.gle/debugonly) +", " ", message.replace("untrained/", ""))

@@ -51,7 +51,7 @@ FLAGS = ("--heads", "classifier", "--accuracy_gate", "on")
 
 
 def test_all_answers_right_contradict_a_published_accuracy_of_70_percent(publish_tiny, sample):
-    # For weights by rule the gate is off by itself: nothing is published of them.
+    # For random weights `auto` is off: they have no published accuracy.
     result = publish_tiny("--sample_shard", sample(IMAGES), *FLAGS)
     assert result.status == 1
     assert (
