@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
-from serving_configs.tree.atomic import write_atomically
+from serving_configs.tree.atomic import make_directory, sync, write_atomically
 
 
 class LocalStore:
@@ -43,13 +43,11 @@ class LocalStore:
         return open(self._root / path, "rb")
 
     def write(self, path: str, content: bytes) -> None:
-        target = self._root / path
-        _make_directory(target.parent)
-        write_atomically(target, content)
+        write_atomically(self._root / path, content)
 
     def put_directory(self, directory: pathlib.Path, path: str) -> None:
         target = self._root / path
-        _make_directory(target.parent)
+        make_directory(target.parent)
         directory.rename(target)
 
     def put_version(
@@ -66,7 +64,7 @@ class LocalStore:
                 (built / name).parent.mkdir(parents=True, exist_ok=True)
                 (built / name).write_bytes(content)
             _sync_tree(built)
-            _make_directory(target.parent)
+            make_directory(target.parent)
             built.rename(target)
         except OSError as error:
             taken = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
@@ -75,14 +73,14 @@ class LocalStore:
             raise
         finally:
             shutil.rmtree(built, ignore_errors=True)
-        _sync(target.parent)
+        sync(target.parent)
         return True
 
     def remove_version(self, path: str, aside: str) -> None:
         source = self._root / path
         moved = self._root / aside / f"removed-{uuid.uuid4().hex}"
         source.rename(moved)
-        _sync(source.parent)
+        sync(source.parent)
         shutil.rmtree(moved, ignore_errors=True)
 
     def remove(self, path: str) -> None:
@@ -111,29 +109,8 @@ def _link(source: pathlib.Path, target: pathlib.Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _make_directory(directory: pathlib.Path) -> None:
-    """Makes a directory and those above it, and waits until they are on the disk."""
-    if directory.is_dir():
-        return
-    _make_directory(directory.parent)
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir()
-    if not directory.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
-    _sync(directory.parent)
-
-
 def _sync_tree(root: pathlib.Path) -> None:
     for directory, _, files in os.walk(root):
         for name in files:
-            _sync(pathlib.Path(directory) / name)
-        _sync(pathlib.Path(directory))
-
-
-def _sync(path: pathlib.Path) -> None:
-    """Waits until a file or a directory is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(pathlib.Path(directory) / name)
+        sync(pathlib.Path(directory))
