@@ -4,15 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: export test lint docs lock clean
+.PHONY: export check test lint docs lock clean
 
 # Publishes one variant with random (seeded) weights, from what is in the repository.
 export: $(VENV)/installed
 	$(RUN) -m pipelines.publish --variants cait_xxs24_224 --checkpoints random \
 		--sample_shard 'tests/data/sample-shard-*' --publish_to build/published
 
+# Workers take the groups of tests in the order of tests/conftest.py.
+PYTEST := $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 test: lint
-	$(RUN) -m pytest --numprocesses 2 --dist loadgroup
+	$(PYTEST)
+
+# The fast loop: all but the tests that are marked as slow.
+check: lint
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/dev
 	$(RUN) -m ruff check .

@@ -1,6 +1,7 @@
 """What all tests share: the data, random checkpoints, a tiny model of both heads, one real run."""
 
 import functools
+import json
 import os
 import pathlib
 import subprocess
@@ -18,13 +19,14 @@ import pytest
 
 from export.checkpoints.random_weights import random_tensor
 from export.checkpoints.sources import Checkpoint, RandomSource, open_checkpoint
-from export.variants import CaiTConfig, get_variant
+from export.variants import VARIANTS, CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import Replies, Serve, Tensors
 from tests.support.paths import DATA, REPOSITORY
 from tests.support.programs import require_program
-from tests.support.trees import Result
+from tests.support.shared import made_once
+from tests.support.trees import TINY, TINY_VARIANT, Result
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,10 +41,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Before the worker's own, which reads the marks.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps together, on one worker, what shares the one real run, and the tests of a file."""
+    """Keeps together, on one worker, what shares the one real run, and the tests of a file.
+
+    The groups with slow tests are first, so that no worker has one left when the other is done.
+    """
+    slow, groups = set(), {}
     for item in items:
         shares = "published" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("published" if shares else item.location[0]))
+        groups[item] = "published" if shares else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+        if shares:
+            item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow"):
+            slow.add(groups[item])
+    items.sort(key=lambda item: groups[item] not in slow)
 
 
 # Before any fixture is made for the test.
@@ -65,18 +77,38 @@ def shards(data: pathlib.Path) -> str:
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
     """The main job as `make export` runs it, but for where it publishes to."""
-    tree = tmp_path_factory.mktemp("published")
-    command = [
-        *(sys.executable, "-m", "pipelines.publish"),
-        *("--variants", "cait_xxs24_224", "--checkpoints", "random"),
-        *("--sample_shard", shards, "--publish_to", str(tree)),
-    ]
     # As from a user's shell, which says nothing of TensorFlow's log.
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    return Result(done.returncode, done.stdout, done.stderr, tree)
+
+    def make(folder: pathlib.Path) -> None:
+        command = [
+            *(sys.executable, "-m", "pipelines.publish"),
+            *("--variants", "cait_xxs24_224", "--checkpoints", "random"),
+            *("--sample_shard", shards, "--publish_to", str(folder / "tree")),
+        ]
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+        )
+        ended = {"status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}
+        (folder / "ended.json").write_text(json.dumps(ended))
+
+    folder = made_once(tmp_path_factory, "published", make)
+    return Result(**json.loads((folder / "ended.json").read_text()), tree=folder / "tree")
+
+
+@pytest.fixture(scope="session")
+def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
+    """A published tree of the tiny variant, both heads. Not to be written to."""
+
+    def make(folder: pathlib.Path) -> None:
+        from pipelines.publish.command import main
+
+        flags = ("--variants", TINY, "--checkpoints", "random", "--sample_shard", shards)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(VARIANTS, TINY, TINY_VARIANT)
+            assert main([*flags, "--publish_to", str(folder / "tree")]) == 0
+
+    return made_once(tmp_path_factory, "tiny-tree", make) / "tree"
 
 
 @pytest.fixture(scope="session")
@@ -118,11 +150,12 @@ def tiny_models(
     """Head -> directory of the SavedModel converted from `tiny_tensors`. Not to be written to."""
     from export.convert import convert
 
-    root = tmp_path_factory.mktemp("tiny")
-    directories = {head: root / head for head in BOTH}
-    for _ in convert("tiny", tiny_config, tiny_tensors, directories):
-        pass
-    return directories
+    def make(root: pathlib.Path) -> None:
+        for _ in convert("tiny", tiny_config, tiny_tensors, {head: root / head for head in BOTH}):
+            pass
+
+    root = made_once(tmp_path_factory, "tiny", make)
+    return {head: root / head for head in BOTH}
 
 
 @pytest.fixture(scope="session")

@@ -39,16 +39,3 @@ def publish_tiny(
         return Result(status, captured.out, captured.err, tree)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
-    """A published tree of the tiny variant, both heads. Not to be written to."""
-    from pipelines.publish.command import main
-
-    tree = tmp_path_factory.mktemp("tiny-tree")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(VARIANTS, TINY, TINY_VARIANT)
-        flags = ("--variants", TINY, "--checkpoints", "random", "--sample_shard", shards)
-        assert main([*flags, "--publish_to", str(tree)]) == 0
-    return tree

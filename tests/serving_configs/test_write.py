@@ -12,8 +12,8 @@ def files_of(tree: pathlib.Path) -> set[str]:
     return {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
 
 
-def test_publishing_writes_everything_around_the_models(published_tree: pathlib.Path) -> None:
-    found = files_of(published_tree)
+def test_publishing_writes_everything_around_the_models(tiny_tree: pathlib.Path) -> None:
+    found = files_of(tiny_tree)
     assert {name for name in found if name.startswith("hub/")} == {
         *(f"hub/cait/{model}/1.tar.gz" for model in MODELS),
         *(f"hub/docs/cait/{model}/1.md" for model in MODELS),
@@ -32,8 +32,8 @@ def test_publishing_writes_everything_around_the_models(published_tree: pathlib.
         *(f"serving/{model}/1/batching_params.pbtxt" for model in MODELS),
         *(f"serving/{model}/1/assets.extra/tf_serving_warmup_requests" for model in MODELS),
     }
-    assert TINY in (published_tree / "serving" / "models.config").read_text()
-    assert {path.name for path in (published_tree / "deployment").iterdir()} == {
+    assert TINY in (tiny_tree / "serving" / "models.config").read_text()
+    assert {path.name for path in (tiny_tree / "deployment").iterdir()} == {
         "docker-compose.yaml",
         "kubernetes",
         "settings.json",

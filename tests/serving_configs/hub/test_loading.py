@@ -21,11 +21,11 @@ IMAGES = np.random.default_rng(3).normal(size=(2, 32, 32, 3)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def site(
-    published_tree: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_tree: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[pathlib.Path, str]]:
     """A copy of the tree whose pages name the site that serves its hub."""
     root = tmp_path_factory.mktemp("site")
-    tree = pathlib.Path(shutil.copytree(published_tree, root / "tree"))
+    tree = pathlib.Path(shutil.copytree(tiny_tree, root / "tree"))
     with static_site(tree / "hub") as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TFHUB_CACHE_DIR", str(root / "cache"))
         assert main(["write", str(tree), "--hub_url", url]) == 0
@@ -33,11 +33,11 @@ def site(
 
 
 @pytest.fixture(scope="module")
-def expected(published_tree: pathlib.Path) -> dict[str, Any]:
+def expected(tiny_tree: pathlib.Path) -> dict[str, Any]:
     """Model -> the main output on `IMAGES`, by the published version itself."""
     replies = {}
     for model in MODELS:
-        loaded = tf.saved_model.load(str(published_tree / "serving" / model / "1"))
+        loaded = tf.saved_model.load(str(tiny_tree / "serving" / model / "1"))
         (reply,) = loaded.signatures["serving_default"](images=tf.constant(IMAGES)).values()
         replies[model] = reply.numpy()
     return replies

@@ -46,11 +46,11 @@ counts: collections.Counter[str] = collections.Counter()
 
 @pytest.fixture(scope="module")
 def every_version(
-    published_tree: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_tree: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
     """A tree with all versions, which the trees of the sequences link to."""
     tree = tmp_path_factory.mktemp("versions") / "tree"
-    shutil.copytree(published_tree, tree)
+    shutil.copytree(tiny_tree, tree)
     for version in range(2, VERSIONS + 1):
         for model in MODELS:
             add_version(tree, model, version)
