@@ -105,7 +105,7 @@ class _StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def prepare_timm(variant: str, threads: int, directory: pathlib.Path) -> Prepare:
     """PyTorch's eager mode."""
-    import torch  # type: ignore[import-not-found]
+    import torch
 
     torch.set_num_threads(threads)
     model, size = _timm(variant)

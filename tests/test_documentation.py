@@ -68,7 +68,9 @@ def test_make_targets() -> None:
         )
 
 
-@pytest.mark.parametrize("line", filter(KINDS["pytest"], lines()), ids=lambda line: line[-60:])
+@pytest.mark.parametrize(
+    "line", [line for line in lines() if KINDS["pytest"](line)], ids=lambda line: line[-60:]
+)
 def test_command_of_pytest_runs(line: str) -> None:
     environment = {key: value for key, value in os.environ.items() if "PYTEST" not in key}
     done = subprocess.run(

@@ -121,7 +121,9 @@ def test_any_number_of_classes(classes: int) -> None:
     logits = model(IMAGES)[0]
     tensors = {key: random_tensor("tiny", key, s) for key, s in expected_shapes(config).items()}
     assert logits.shape == (3, classes)
-    np.testing.assert_allclose(logits, forward(tensors, IMAGES).logits, rtol=0, atol=1e-5)
+    wanted = forward(tensors, IMAGES).logits
+    assert wanted is not None
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)
 
 
 def test_more_heads_than_patches() -> None:
@@ -130,7 +132,9 @@ def test_more_heads_than_patches() -> None:
     tensors = {key: random_tensor("tiny", key, s) for key, s in expected_shapes(config).items()}
     images = seeded_normal("few", (2, 16, 16, 3))
     logits = built(config)(images)[0]
-    np.testing.assert_allclose(logits, forward(tensors, images).logits, rtol=0, atol=1e-5)
+    wanted = forward(tensors, images).logits
+    assert wanted is not None
+    np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)
 
 
 def test_initial_weights_are_timm_s() -> None:

@@ -144,33 +144,35 @@ def test_hub_leaves_rates_to_training(
     def sink(block: int, of_block: Array) -> None:
         attention[f"sa_ffn_block_{block}_att"] = of_block.copy()
 
-    reference = forward(tensors, IMAGES, sink)
+    wanted = forward(tensors, IMAGES, sink).logits
+    assert wanted is not None
     # Loaded once for all three, which a layer may be given as well as a path.
     loaded = hub.load(str(directory))
     layer = hub.KerasLayer(loaded, trainable=True)
     for outputs in (layer(IMAGES), layer(IMAGES, training=False)):
-        np.testing.assert_allclose(outputs[0], reference.logits, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(outputs[0], wanted, rtol=0, atol=1e-5)
         # Each under its name, also where an order by name is not that of the numbers.
         assert set(outputs[1]) == set(attention)
         for name, of_block in outputs[1].items():
             np.testing.assert_allclose(of_block, attention[name], rtol=0, atol=1e-5, err_msg=name)
 
     first, second = (layer(IMAGES, training=True)[0].numpy() for _ in range(2))
-    assert np.abs(first - reference.logits).max() > 1e-2
+    assert np.abs(first - wanted).max() > 1e-2
     assert np.abs(second - first).max() > 1e-2
 
     alone = hub.KerasLayer(loaded, trainable=True, arguments={"return_attention": False})
-    np.testing.assert_allclose(alone(IMAGES), reference.logits, rtol=0, atol=1e-5)
-    assert np.abs(alone(IMAGES, training=True) - reference.logits).max() > 1e-2
+    np.testing.assert_allclose(alone(IMAGES), wanted, rtol=0, atol=1e-5)
+    assert np.abs(alone(IMAGES, training=True) - wanted).max() > 1e-2
     # A layer that is not to be trained is called for inference, even within training.
     frozen = hub.KerasLayer(loaded, arguments={"return_attention": False})
-    np.testing.assert_allclose(frozen(IMAGES, training=True), reference.logits, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(frozen(IMAGES, training=True), wanted, rtol=0, atol=1e-5)
 
 
 def test_keras_leaves_rates_to_training(regularised: tuple[CaiTConfig, pathlib.Path]) -> None:
     config, directory = regularised
     tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
     wanted = forward(tensors, IMAGES).logits
+    assert wanted is not None
     model = tf_keras.models.load_model(directory)
     for logits in (model(IMAGES)[0], model.predict(IMAGES, verbose=0)[0]):
         np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-5)

@@ -151,7 +151,7 @@ def changed(tensors: Tensors, key: str, value: Array | None) -> Tensors:
     result = {**tensors, key: value} if value is not None else dict(tensors)
     if value is None:
         del result[key]
-    return result  # type: ignore[return-value]
+    return result
 
 
 @pytest.mark.parametrize(

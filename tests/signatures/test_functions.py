@@ -2,8 +2,6 @@
 
 import io
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +16,10 @@ from export.variants import CaiTConfig
 from signatures import BOTH, PREDICT_METHOD, Geometry, Head, signatures_for
 from signatures.contract import EXAMPLE_IMAGE_KEY
 from signatures.functions import BlockAttention, ForwardOutputs, SignatureFunctions
+from tests.support.arrays import Serve
 from tests.support.paths import DATA
 
 Array = npt.NDArray[np.float32]
-Replies = dict[str, npt.NDArray[Any]]
-Serve = Callable[..., Replies]
 
 BATCH = 5
 IMAGES = seeded_normal("functions", (BATCH, 32, 32, 3))

@@ -97,7 +97,7 @@ class Batched:
 
 
 def x(*values: float) -> dict[str, Any]:
-    return {"x": np.float32(values)}
+    return {"x": np.array(values, np.float32)}
 
 
 def until(true: Callable[[], bool]) -> None:

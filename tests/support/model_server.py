@@ -192,7 +192,7 @@ def reload(server: Running, *models: str, timeout: float = 30) -> None:
     server.models.HandleReloadConfigRequest(configured(text), timeout)
 
 
-X = {"x": np.float32([2.0])}
+X = {"x": np.array([2.0], np.float32)}
 
 
 def answer(server: Running, **spec: Any) -> float:

@@ -34,7 +34,11 @@ class Storage:
         self.description = ("storage", Named("torch", kind), key, "cpu", numel)
 
 
-class Pickler(pickle._Pickler):  # The one in Python, which can be taught to name what is not there.
+# The one in Python, which can be taught to name what is not there. Its types are hidden.
+_Pickler: Any = pickle._Pickler
+
+
+class Pickler(_Pickler):
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, Named):
             self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())

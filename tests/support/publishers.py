@@ -8,7 +8,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 
-import botocore.session  # type: ignore[import-untyped]
+import botocore.session
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -51,7 +51,7 @@ def local_tree(root: pathlib.Path) -> Tree:
 @contextlib.contextmanager
 def object_store() -> Iterator[Tree]:
     """A tree in a bucket of an S3-compatible server on this machine, kept in memory."""
-    import boto3  # type: ignore[import-untyped]
+    import boto3
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

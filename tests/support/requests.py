@@ -88,7 +88,7 @@ def tasks(*methods: tuple[str, str], model: str = "tf1") -> Any:
 
 def predict_log(seconds: float = 0.0) -> Any:
     log = prediction_log_pb2.PredictionLog()
-    inputs = {"x": np.float32([2.0]), "seconds": np.float32([seconds])}
+    inputs = {"x": np.array([2.0], np.float32), "seconds": np.array([seconds], np.float32)}
     log.predict_log.request.CopyFrom(predict_request("any", inputs, "slow"))
     return log
 

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ def opened(path: pathlib.Path, variant: Variant) -> Checkpoint:
 def test_a_file_that_pytorch_wrote(data: pathlib.Path) -> None:
     tensors = PthTensors(str(data / "tiny.pth"))
     # As `make_pth.py` says. The prefix goes from the beginnings alone.
-    wanted = {
+    wanted: dict[str, Any] = {
         "weight": np.arange(6).reshape(2, 3) / 8,
         "bias": [-1.5, 2.25],
         "part.module.weight": np.arange(4, 16).reshape(3, 4).T,

@@ -19,13 +19,11 @@ from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from signatures import BOTH, CLASSIFY_METHOD, PREDICT_METHOD, Head, signatures_for
-from tests.support.arrays import IMAGES
+from tests.support.arrays import IMAGES, Serve
 from tests.support.paths import DATA
 
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Array]
-Replies = dict[str, npt.NDArray[Any]]
-Serve = Callable[..., Replies]
 Models = dict[Head, pathlib.Path]
 
 CAT = (DATA / "photos" / "cat.jpg").read_bytes()
@@ -271,4 +269,6 @@ def test_a_session_is_always_inference(
     config, directory = regularised
     tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
     reply = serve_from(directory)("logits", images=IMAGES)
-    np.testing.assert_allclose(reply["logits"], forward(tensors, IMAGES).logits, rtol=0, atol=1e-5)
+    logits = forward(tensors, IMAGES).logits
+    assert logits is not None
+    np.testing.assert_allclose(reply["logits"], logits, rtol=0, atol=1e-5)

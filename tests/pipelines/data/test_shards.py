@@ -1,5 +1,7 @@
 """Reading the sample, and which of its images have their attention compared."""
 
+from typing import Any
+
 import pytest
 import tensorflow as tf
 
@@ -37,7 +39,7 @@ def test_record_has_its_number_a_name_and_its_label(tmp_path):
 
 
 def test_attention_is_compared_on_the_first_two_that_can_be_decoded(tmp_path, data):
-    photo = ((data / "photos" / "tiny.png").read_bytes(), {})
+    photo: tuple[bytes, dict[str, Any]] = ((data / "photos" / "tiny.png").read_bytes(), {})
     write(tmp_path / "s-0", (b"bad", {}))
     write(tmp_path / "s-1", (b"bad", {}), photo)
     write(tmp_path / "s-2", photo, photo)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -316,7 +316,7 @@ def test_model_that_fails_is_named_and_the_other_is_evaluated(
 
 
 @pytest.fixture
-def refused(evaluate, tmp_path) -> Iterator[Callable[..., str]]:
+def refused(evaluate, tmp_path) -> Callable[..., str]:
     def run(data: str, *flags: str, **places: str) -> str:
         status, stdout, stderr = evaluate(data, *flags, **places)
         assert (status, stdout) == (2, "")

@@ -11,6 +11,7 @@ from pipelines.gate.accuracy import accuracy_gate, contradiction, proportion, re
 @pytest.mark.parametrize(("correct", "images"), [(1, 10), (1327, 2000), (39262, 50000)])
 def test_interval_is_that_of_clopper_and_pearson(correct, images):
     found = proportion(correct, images)
+    assert found is not None
     assert found.percent == pytest.approx(100 * correct / images)
     # By its definition: at its ends a count at least, or at most, this far off has a chance of
     # 2.5 %.
@@ -20,9 +21,12 @@ def test_interval_is_that_of_clopper_and_pearson(correct, images):
 
 
 def test_interval_of_none_and_of_all():
-    assert proportion(0, 10).low == 0
-    assert proportion(0, 10).high == pytest.approx(100 * (1 - 0.025 ** (1 / 10)))
-    assert proportion(10, 10).high == 100
+    none, every = proportion(0, 10), proportion(10, 10)
+    assert none is not None
+    assert every is not None
+    assert none.low == 0
+    assert none.high == pytest.approx(100 * (1 - 0.025 ** (1 / 10)))
+    assert every.high == 100
     assert proportion(0, 0) is None
 
 
@@ -30,6 +34,7 @@ def test_contradiction_says_what_was_counted_and_what_was_expected():
     assert contradiction(785, 1000, 78.524) is None
     assert contradiction(8, 8, 78.524) is None
     line = contradiction(1, 8, 78.524)
+    assert line is not None
     assert line.startswith("top-1 is right on 1 of 8 images; the published 78.524 % is 6.3 of them")
     assert f"p = {scipy.stats.binomtest(1, 8, 0.78524).pvalue:.2g}; at least 0.001" in line
 

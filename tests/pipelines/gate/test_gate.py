@@ -15,6 +15,8 @@ import pipelines.gate.latency
 import pipelines.gate.prepared_image
 from export.checkpoints.random_weights import random_tensor
 from export.convert import convert
+from export.reference.forward_pass import forward
+from export.saved_model.inference import self_attention_block
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from pipelines.gate.gate import Gate
@@ -111,7 +113,7 @@ def test_number_that_is_not_finite_is_caught(gate_of):
 @pytest.fixture
 def mixing_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that add to an image's tokens something of its neighbour's."""
-    block = export.saved_model.forward.self_attention_block
+    block = self_attention_block
 
     def mixing(config: CaiTConfig, *arguments, **named):
         tokens, attention = block(config, *arguments, **named)
@@ -178,7 +180,6 @@ def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_pat
 
 def test_the_reference_runs_again_only_for_other_attention(data, tmp_path, monkeypatch):
     runs: list[bool] = []
-    forward = pipelines.gate.prepared_image.forward
 
     def counted(tensors, images, sink=None):
         runs.append(sink is not None)
@@ -187,11 +188,11 @@ def test_the_reference_runs_again_only_for_other_attention(data, tmp_path, monke
     monkeypatch.setattr(pipelines.gate.prepared_image, "forward", counted)
     encoded = (data / "photos" / "cat.jpg").read_bytes()
     image = prepare_image("cat.jpg", encoded, True, CONFIG, TENSORS)
-    right = {head: tmp_path / head for head in BOTH}
+    right: dict[Head, pathlib.Path] = {head: tmp_path / head for head in BOTH}
     list(convert("gate", CONFIG, TENSORS, right))
     # A difference that the first block alone has.
     key = "blocks.0.attn.proj_w.bias"
-    wrong = {"features": tmp_path / "wrong"}
+    wrong: dict[Head, pathlib.Path] = {"features": tmp_path / "wrong"}
     list(convert("gate", CONFIG, {**TENSORS, key: TENSORS[key] + 1e-3}, wrong))
     found = []
     for head, directory in (*right.items(), *wrong.items()):

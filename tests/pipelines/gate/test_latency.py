@@ -122,6 +122,7 @@ def test_a_joint_warm_up_request_runs_once_for_signatures_with_the_same_inputs(
 ) -> None:
     found: Any = classifier
     measured = LatencyProfile(0.1, 8, 0.8, MIB)
+    arguments: tuple[str, Head, Geometry, LatencyProfile]
     arguments = ("m", "classifier", tiny_config.geometry, measured)
     assert check_warmup(found, *arguments) == 3 * len(found)
     ran = [function for function in classifier.values() if function.images]
@@ -139,6 +140,7 @@ def test_a_warm_up_request_has_the_inputs_of_its_signature(
 ) -> None:
     found: Any = classifier
     size = tiny_config.image_size
+    arguments: tuple[str, Head, Geometry, LatencyProfile]
     arguments = ("m", "classifier", tiny_config.geometry, LatencyProfile(0.1, 1, 0.1, MIB))
     other = {"images": tf.TensorSpec((None, size + 16, size, 3), tf.float32)}
     found["features"].structured_input_signature = ((), other)

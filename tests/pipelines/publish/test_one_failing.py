@@ -8,6 +8,7 @@ import safetensors.numpy
 
 import export.convert
 from export.checkpoints.sources import write_random_checkpoint
+from export.saved_model.writer import SavedModelWriter
 
 TINY = "cait_tiny_32"
 
@@ -41,7 +42,7 @@ def test_run_publishes_both_heads_and_then_what_is_new(publish_tiny, tiny_varian
 
 
 def test_failing_model_is_absent_and_named_and_the_other_is_published(publish_tiny, monkeypatch):
-    writer = export.convert.SavedModelWriter
+    writer = SavedModelWriter
 
     def wrong_labels(classifier, config, labels, *others):
         return writer(classifier, config, labels[::-1], *others)
@@ -65,7 +66,7 @@ def test_conversion_that_fails_is_reported(publish_tiny, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export.convert.SavedModelWriter, "write", full)
+    monkeypatch.setattr(SavedModelWriter, "write", full)
     result = publish_tiny()
     assert result.status == 1
     assert not (result.tree / "serving").exists()

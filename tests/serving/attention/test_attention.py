@@ -33,7 +33,7 @@ from serving.attention.photograph import (
 from tests.support.model_server import Running, publish, running
 
 PHOTOS = ("cat.jpg", "portrait_tall.jpg", "cat_alpha.png")
-WITHIN = {"rtol": 0, "atol": 1e-5}
+WITHIN: Any = {"rtol": 0, "atol": 1e-5}
 
 
 def seeds_maps(scores: Any) -> Any:
@@ -123,7 +123,7 @@ def test_attention_of_another_shape_is_refused() -> None:
 
 
 def test_best_classes_of_few() -> None:
-    assert best_classes(np.log(np.float32([0.25, 0.75])), 5) == [
+    assert best_classes(np.log(np.array([0.25, 0.75], np.float32)), 5) == [
         (1, pytest.approx(0.75)),
         (0, pytest.approx(0.25)),
     ]

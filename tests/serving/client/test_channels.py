@@ -22,8 +22,8 @@ from tests.support.paths import REPOSITORY
 
 ATTEMPTS = RETRIES["methodConfig"][0]["retryPolicy"]["maxAttempts"]
 PHOTO = REPOSITORY / "tests" / "data" / "photos" / "cat.jpg"
-X = {"x": np.float32([2.0])}
-SLOW = {**X, "seconds": np.float32([20.0])}
+X = {"x": np.array([2.0], np.float32)}
+SLOW = {**X, "seconds": np.array([20.0], np.float32)}
 
 
 class Failing:
@@ -157,7 +157,7 @@ def test_replies_of_more_than_grpcs_limit(served: Running) -> None:
     with Client(f"localhost:{served.port}", "tf2") as client:
         found = client.predict({"x": np.arange(2_000_000, dtype=np.float32)}, outputs=["y"])["y"]
         assert found.nbytes > 4 * 2**20
-        np.testing.assert_array_equal(found[-2:], np.float32([1_000_001.0, 1_000_001.5]))
+        np.testing.assert_array_equal(found[-2:], np.array([1_000_001.0, 1_000_001.5], np.float32))
 
 
 def test_deadlines(served: Running) -> None:
@@ -166,7 +166,9 @@ def test_deadlines(served: Running) -> None:
             client.predict(SLOW, "slow")
         assert caught.value.code == Code.DEADLINE_EXCEEDED
         # A call's own time goes before the client's.
-        assert client.predict({**X, "seconds": np.float32([1.0])}, "slow", timeout=60)["y"] == [3.0]
+        assert client.predict({**X, "seconds": np.array([1.0], np.float32)}, "slow", timeout=60)[
+            "y"
+        ] == [3.0]
     with (
         Client(f"localhost:{served.port}", "tf2") as client,
         pytest.raises(ClientError) as caught,

@@ -112,7 +112,7 @@ def test_metadata_and_status(client: Client) -> None:
 
 def test_versions_and_labels(served: Running) -> None:
     address = f"localhost:{served.port}"
-    inputs = {"x": np.float32([2.0])}
+    inputs = {"x": np.array([2.0], np.float32)}
     with Client(address, "tf1", version=1) as one, Client(address, "tf1", label="stable") as two:
         assert one.predict(inputs)["y"] == two.predict(inputs)["y"] == [3.0]
     with Client(address, "tf1", version=7) as gone, pytest.raises(ClientError) as caught:
@@ -154,7 +154,7 @@ def test_a_file_that_is_not_there(client: Client, tmp_path: pathlib.Path) -> Non
 def test_asyncio_has_the_same_calls(served: Running, photo: pathlib.Path, client: Client) -> None:
     batch = images(2)
 
-    async def ask() -> list[Any]:
+    async def ask() -> tuple[Any, ...]:
         async with AsyncClient(f"localhost:{served.port}", "cait") as other:
             # All at a time, over one connection.
             return await asyncio.gather(

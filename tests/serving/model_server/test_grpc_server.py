@@ -17,7 +17,7 @@ from serving.model_server.servables.core import ServerCore
 from tests.support.model_server import Running
 from tests.support.requests import predict_request
 
-X = {"x": np.float32([2.0])}
+X = {"x": np.array([2.0], np.float32)}
 
 
 class Gate:

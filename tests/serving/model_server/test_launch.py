@@ -59,12 +59,13 @@ def test_the_tests_run_against_a_binary(
     ) as server:
         process = server.process
         assert process is not None
+        assert isinstance(process.args, list)
         assert process.args[0] == binary
-        assert server.predict("m", {"x": np.float32([2.0])})["y"] == [3.0]
+        assert server.predict("m", {"x": np.array([2.0], np.float32)})["y"] == [3.0]
         publish(base / "2", half_plus(3.0, "tf2"))
         server.until("m", {1: "END", 2: "AVAILABLE"})
         with Client(f"localhost:{server.port}", "m", version=2) as client:
-            assert client.predict({"x": np.float32([2.0])})["y"] == [4.0]
+            assert client.predict({"x": np.array([2.0], np.float32)})["y"] == [4.0]
         # What a test can only see from inside is not looked at.
         with pytest.raises(pytest.skip.Exception):
             server.server  # noqa: B018

@@ -46,7 +46,7 @@ def test_requests_are_counted_and_timed(served: Running) -> None:
     call(served.rest_port, "GET", "/v1/models/tf1")
     call(served.rest_port, "GET", "/v1/nothing")
     served.states("tf1")
-    served.predict("tf1", {"x": np.float32([2])})
+    served.predict("tf1", {"x": np.array([2], np.float32)})
     with pytest.raises(grpc.RpcError):
         served.predict("tf1", {})
     after = values(served)

@@ -66,11 +66,11 @@ def test_sigterm_answers_what_is_in_flight(
     line = process.stdout.readline()
     assert line.startswith("model_server: serving gRPC on 127.0.0.1:")
     port = int(line.rpartition(":")[2])
-    inputs = {"x": np.float32([2.0]), "seconds": np.float32([6.0])}
+    inputs = {"x": np.array([2.0], np.float32), "seconds": np.array([6.0], np.float32)}
     replies: list[Any] = []
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        stub.Predict(predict_request("m", {"x": np.float32([2.0])}), 30)
+        stub.Predict(predict_request("m", {"x": np.array([2.0], np.float32)}), 30)
 
         def ask() -> None:
             replies.append(stub.Predict(predict_request("m", inputs, "slow"), 30))
@@ -83,7 +83,7 @@ def test_sigterm_answers_what_is_in_flight(
         assert slow.is_alive()
         # Nothing new is taken while the last ones are answered.
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Predict(predict_request("m", {"x": np.float32([2.0])}), 30)
+            stub.Predict(predict_request("m", {"x": np.array([2.0], np.float32)}), 30)
         error: Any = caught.value
         assert error.code() == grpc.StatusCode.UNAVAILABLE
         slow.join()
@@ -164,7 +164,7 @@ def test_a_unix_socket(base: pathlib.Path, tmp_path: pathlib.Path) -> None:
         grpc.insecure_channel(f"unix:{path}") as channel,
     ):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        reply = stub.Predict(predict_request("m", {"x": np.float32([2.0])}), 30)
+        reply = stub.Predict(predict_request("m", {"x": np.array([2.0], np.float32)}), 30)
         assert list(reply.outputs["y"].float_val) == [3.0]
 
 
@@ -178,7 +178,7 @@ def test_it_listens_on_the_loopback_address_alone(base: pathlib.Path) -> None:
 
 
 def slow(seconds: float) -> Any:
-    inputs = {"x": np.float32([2.0]), "seconds": np.float32([seconds])}
+    inputs = {"x": np.array([2.0], np.float32), "seconds": np.array([seconds], np.float32)}
     return predict_request("m", inputs, "slow")
 
 

@@ -61,7 +61,7 @@ class Counting:
 def test_every_kind_of_request_is_run(tmp_path: pathlib.Path, half_plus: Models) -> None:
     version = pathlib.Path(shutil.copytree(half_plus(2.0), tmp_path / "version"))
     predicts, classifies, regresses, several, empty = Log(), Log(), Log(), Log(), Log()
-    predicts.predict_log.request.CopyFrom(predict_request("any", {"x": np.float32([1])}))
+    predicts.predict_log.request.CopyFrom(predict_request("any", {"x": np.array([1], np.float32)}))
     classifies.classify_log.request.CopyFrom(classification("any", "classify", [1.0]))
     regresses.regress_log.request.CopyFrom(regression("any", "regress", [1.0]))
     several.multi_inference_log.request.CopyFrom(
@@ -118,7 +118,7 @@ def test_a_version_is_available_after_its_requests(
     with running(model_name="m", model_base_path=str(base)) as server:
         publish(base / "2", version)
         server.until("m", {2: "LOADING", 1: "AVAILABLE"}, 2)
-        assert server.predict("m", {"x": np.float32([2.0])})["y"] == [2.0]
+        assert server.predict("m", {"x": np.array([2.0], np.float32)})["y"] == [2.0]
         server.until("m", {2: "AVAILABLE", 1: "END"})
 
 
@@ -131,6 +131,6 @@ def test_a_failing_request_fails_the_load(base: pathlib.Path, version: pathlib.P
         server.until("m", {2: "END", 1: "AVAILABLE"})
         status = server.status("m").model_version_status[0].status
         assert (status.error_code, status.error_message) == (3, "Expected one output Tensor.")
-        assert server.predict("m", {"x": np.float32([2.0])})["y"] == [2.0]
+        assert server.predict("m", {"x": np.array([2.0], np.float32)})["y"] == [2.0]
     with running(model_name="m", model_base_path=str(base), enable_model_warmup=False) as server:
         assert server.states("m") == {2: "AVAILABLE"}

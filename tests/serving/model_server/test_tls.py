@@ -16,7 +16,7 @@ from serving.model_server.flags import Options
 from serving.model_server.server import ModelServer
 from tests.support.model_server import publish, running
 
-INPUTS = {"x": np.float32([2.0])}
+INPUTS = {"x": np.array([2.0], np.float32)}
 
 
 class Pki:

@@ -251,7 +251,7 @@ def machine(every_version: pathlib.Path) -> type[RuleBasedStateMachine]:
 
 def test_no_sequence_leaves_a_server_stuck(every_version: pathlib.Path) -> None:
     counts.clear()
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine(every_version),
         settings=settings(
             max_examples=int(os.environ.get("CAIT_SEQUENCES", "200")),

@@ -8,8 +8,8 @@ import pytest
 from serving.errors import Code, ServingError
 from serving.model_server.batching.tensors import count_rows, join, rejoin, split
 
-ONE = np.float32([[1, 2]])
-TWO = np.float32([[3, 4], [5, 6]])
+ONE = np.array([[1, 2]], np.float32)
+TWO = np.array([[3, 4], [5, 6]], np.float32)
 
 
 def test_rows_are_those_of_every_input() -> None:
@@ -61,7 +61,7 @@ def test_different_dtypes_are_not_joined(pad: bool) -> None:
 
 
 def test_variable_lengths_are_padded_with_the_first_element() -> None:
-    long = np.float32([[7, 8, 9]])
+    long = np.array([[7, 8, 9]], np.float32)
     joined = join([{"x": TWO}, {"x": long}], 1, True)["x"]
     np.testing.assert_array_equal(joined, [[3, 4, 3], [5, 6, 3], [7, 8, 9], [7, 8, 9]])
     deep = [np.arange(4.0).reshape(1, 2, 2), np.zeros((1, 1, 3))]

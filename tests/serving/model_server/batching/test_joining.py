@@ -22,7 +22,7 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 def together(server: Running, requests: Sequence[predict_pb2.PredictRequest]) -> list[Any]:
     """The answers to requests sent at once: dictionaries of arrays, or errors."""
     calls = [server.predictions.Predict.future(request, 60) for request in requests]
-    answers = []
+    answers: list[Any] = []
     for call in calls:
         error = call.exception()
         if error is not None:
@@ -45,8 +45,8 @@ def test_requests_are_joined_and_each_gets_its_own(batched: Batched) -> None:
 def test_strings_and_several_inputs_are_joined(batched: Batched) -> None:
     server = batched(2, NEVER)
     inputs = [
-        {"s": np.array([b"a"], object), "m": np.float32([[1, 2]])},
-        {"m": np.float32([[3, 4]]), "s": np.array([b"longer"], object)},
+        {"s": np.array([b"a"], object), "m": np.array([[1, 2]], np.float32)},
+        {"m": np.array([[3, 4]], np.float32), "s": np.array([b"longer"], object)},
     ]
     one, two = together(server, [predict_request("m", i, "pair") for i in inputs])
     assert (one["loud"].tolist(), one["total"].tolist()) == ([b"a!"], [3])

@@ -36,7 +36,7 @@ def test_each_version_may_bring_its_own_parameters(
     ) as server:
         assert server.predict("with", x(1))["rows"].tolist() == [4]
         assert server.predict("without", x(1))["rows"].tolist() == [1]
-        assert server.predict("without", {"x": np.float32([1])}, "scalar")["y"] == 1
+        assert server.predict("without", {"x": np.array([1], np.float32)}, "scalar")["y"] == 1
         if server.own is not None:
             assert batch_threads("shared_") == ["shared_0", "shared_1", "shared_2"]
         # A version with parameters that are wrong does not load; the one before it serves on.

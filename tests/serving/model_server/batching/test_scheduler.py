@@ -17,7 +17,7 @@ NEVER = 3600 * 1_000_000
 
 
 def task(*values: float) -> Task:
-    return Task({"x": np.float32(values)}, len(values))
+    return Task({"x": np.array(values, np.float32)}, len(values))
 
 
 class Runs:

@@ -72,7 +72,7 @@ def test_a_run_that_takes_too_long(
     with running(
         model_name="m", model_base_path=str(tmp_path / "m"), enable_batching=True
     ) as server:
-        slow = {"x": np.float32([1]), "seconds": np.float32([30])}
+        slow = {"x": np.array([1], np.float32), "seconds": np.array([30], np.float32)}
         with pytest.raises(ServingError) as caught:
             predict(server.server.core, predict_request("m", slow, "slow"), 0.5)
         assert caught.value.code == Code.DEADLINE_EXCEEDED
@@ -85,7 +85,7 @@ def test_closing_runs_what_waits(told: pathlib.Path) -> None:
     signature = servable.signatures["serving_default"]
     feed, fetch = signature.inputs["x"].name, signature.outputs["y"].name
     with futures.ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(servable.run, {feed: np.float32([1])}, [fetch])
+        answer = pool.submit(servable.run, {feed: np.array([1], np.float32)}, [fetch])
         until(lambda: any(queue.due() for queue in scheduler._queues))
         servable.close()
         assert answer.result(60)[0].tolist() == [2.5]

@@ -159,7 +159,7 @@ def test_defaults_of_a_signature(
     version = pathlib.Path(shutil.copytree(half_plus(2.0), tmp_path / "m" / "1"))
     graph = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
     signature = graph.meta_graphs[0].signature_def["serving_default"]
-    signature.defaults["x"].CopyFrom(tf.make_tensor_proto(np.float32([8.0])))
+    signature.defaults["x"].CopyFrom(tf.make_tensor_proto(np.array([8.0], np.float32)))
     (version / "saved_model.pb").write_bytes(graph.SerializeToString())
     with running(model_name="m", model_base_path=str(tmp_path / "m")) as server:
         assert server.predict("m", {})["y"] == [6.0]
@@ -191,7 +191,7 @@ def test_unknown_and_repeated_filters(served: Running) -> None:
 
 
 def test_the_inputs_are_looked_at_before_the_filter(served: Running) -> None:
-    request = predict_request("tf1", {"x": np.float32([1])})
+    request = predict_request("tf1", {"x": np.array([1], np.float32)})
     request.inputs["x"].tensor_content = b"abc"
     request.output_filter.append("unknown")
     with refused(INVALID, "tensor parsing error: x"):
@@ -215,17 +215,17 @@ def test_long_messages_are_cut(served: Running) -> None:
 
 
 def test_a_deadline_ends_the_run(served: Running) -> None:
-    slow = {"x": np.float32([1]), "seconds": np.float32([3])}
+    slow = {"x": np.array([1], np.float32), "seconds": np.array([3], np.float32)}
     with pytest.raises(grpc.RpcError) as caught:
         served.predict("tf2", slow, "slow", timeout=0.3)
     error: Any = caught.value
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    served.predict("tf2", {**slow, "seconds": np.float32([0])}, "slow")
+    served.predict("tf2", {**slow, "seconds": np.array([0], np.float32)}, "slow")
 
 
 def test_a_deadline_inside_the_server(served: Running) -> None:
     # A client of gRPC ends its call itself when the deadline is over and does not see this.
-    slow = {"x": np.float32([1]), "seconds": np.float32([3])}
+    slow = {"x": np.array([1], np.float32), "seconds": np.array([3], np.float32)}
     with pytest.raises(ServingError) as caught:
         predict(served.server.core, predict_request("tf2", slow, "slow"), 0.2)
     assert str(caught.value) == "DEADLINE_EXCEEDED: Timed out waiting for notification"

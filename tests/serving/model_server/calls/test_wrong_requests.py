@@ -55,7 +55,7 @@ def server(request: pytest.FixtureRequest) -> Running:
 @pytest.fixture(autouse=True)
 def _still_answers(server: Running) -> Iterator[None]:
     yield
-    assert list(server.predict("tf1", {"x": np.float32([2])})["y"]) == [3.0]
+    assert list(server.predict("tf1", {"x": np.array([2], np.float32)})["y"]) == [3.0]
     assert server.predict("cait", {"images": images(1)}, "logits")["logits"].shape == (1, 10)
 
 

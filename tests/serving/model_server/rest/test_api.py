@@ -104,7 +104,7 @@ def test_attention_of_a_block(served: Running) -> None:
 def test_encoded_images(served: Running, form: str) -> None:
     data = tf.io.encode_jpeg(np.full((40, 30, 3), 99, np.uint8)).numpy()
     text: dict[str, str] = {"b64": base64.b64encode(data).decode()}
-    body: dict[str, Any] = {
+    body: Any = {
         "instances": {"instances": [text, text]},
         "inputs": {"inputs": {"image_bytes": [text, text]}},
         "named": {"instances": [{"image_bytes": text}, {"image_bytes": text}]},

@@ -30,24 +30,24 @@ def column(text: str, dtype: Any) -> Any:
         ("1", tf.float32, np.float32(1)),
         ("[]", tf.float32, np.zeros(0, np.float32)),
         ("[[], []]", tf.int32, np.zeros((2, 0), np.int32)),
-        ("[1, 2.5]", tf.float32, np.float32([1, 2.5])),
+        ("[1, 2.5]", tf.float32, np.array([1, 2.5], np.float32)),
         # Rounded to the nearest, and infinite beyond the largest.
-        ("[[0.1], [16777217]]", tf.float32, np.float32([[0.1], [16777216]])),
-        ("[0.1, 9007199254740993]", tf.float64, np.float64([0.1, 9007199254740992])),
-        ("[1e39, -1e39]", tf.float32, np.float32([np.inf, -np.inf])),
-        ("[1e39]", tf.float64, np.float64([1e39])),
-        (f"[1{'0' * 39}]", tf.float32, np.float32([np.inf])),
+        ("[[0.1], [16777217]]", tf.float32, np.array([[0.1], [16777216]], np.float32)),
+        ("[0.1, 9007199254740993]", tf.float64, np.array([0.1, 9007199254740992], np.float64)),
+        ("[1e39, -1e39]", tf.float32, np.array([np.inf, -np.inf], np.float32)),
+        ("[1e39]", tf.float64, np.array([1e39], np.float64)),
+        (f"[1{'0' * 39}]", tf.float32, np.array([np.inf], np.float32)),
         # No integer of 64 bits, so a floating number for the real server.
-        ("[18446744073709551616]", tf.float32, np.float32([2**64])),
-        ("[NaN, -Infinity]", tf.float32, np.float32([np.nan, -np.inf])),
-        ("[-2147483648, 2147483647]", tf.int32, np.int32([-(2**31), 2**31 - 1])),
-        ("[-9223372036854775808]", tf.int64, np.int64([-(2**63)])),
-        ("[18446744073709551615]", tf.uint64, np.uint64([2**64 - 1])),
-        ("[4294967295]", tf.uint32, np.uint32([2**32 - 1])),
+        ("[18446744073709551616]", tf.float32, np.array([2**64], np.float32)),
+        ("[NaN, -Infinity]", tf.float32, np.array([np.nan, -np.inf], np.float32)),
+        ("[-2147483648, 2147483647]", tf.int32, np.array([-(2**31), 2**31 - 1], np.int32)),
+        ("[-9223372036854775808]", tf.int64, np.array([-(2**63)], np.int64)),
+        ("[18446744073709551615]", tf.uint64, np.array([2**64 - 1], np.uint64)),
+        ("[4294967295]", tf.uint32, np.array([2**32 - 1], np.uint32)),
         # What is an int32 loses its upper bits, as in C++.
-        ("[300, -1]", tf.uint8, np.uint8([44, 255])),
-        ("[300, -1]", tf.int8, np.int8([44, -1])),
-        ("[40000]", tf.int16, np.int16([40000 - 65536])),
+        ("[300, -1]", tf.uint8, np.array([44, 255], np.uint8)),
+        ("[300, -1]", tf.int8, np.array([44, -1], np.int8)),
+        ("[40000]", tf.int16, np.array([40000 - 65536], np.int16)),
         ("[true, false]", tf.bool, np.array([True, False])),
         ('["é", {"b64": "/wA="}]', tf.string, np.array(["é".encode(), b"\xff\0"], object)),
         # Without padding, and with white space.
@@ -76,7 +76,7 @@ def test_rows_of_objects() -> None:
     document = parse_document(b'{"instances": [{"a": [1, 2], "b": 3}, {"b": 4, "a": [5, 6]}]}')
     arrays, by_rows = input_arrays(document, inputs)
     assert by_rows
-    np.testing.assert_array_equal(arrays["a:0"], np.float32([[1, 2], [5, 6]]))
+    np.testing.assert_array_equal(arrays["a:0"], np.array([[1, 2], [5, 6]], np.float32))
     np.testing.assert_array_equal(arrays["b:0"], [3, 4])
 
 

@@ -34,7 +34,7 @@ def numbers(array: Any) -> list[str]:
     ],
 )
 def test_how_numbers_are_written(value: float, text: str) -> None:
-    assert numbers(np.float32([value, 0.5])) == [text, "0.5"]
+    assert numbers(np.array([value, 0.5], np.float32)) == [text, "0.5"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

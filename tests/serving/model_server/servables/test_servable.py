@@ -17,7 +17,7 @@ from serving.errors import Code, ServingError
 from serving.model_server.servables.servable import SessionSettings, load_servable
 
 Models = Callable[..., pathlib.Path]
-X = np.float32([2.0])
+X = np.array([2.0], np.float32)
 
 
 class Compiled(tf.Module):

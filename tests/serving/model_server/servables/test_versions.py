@@ -94,7 +94,7 @@ def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
 ) -> None:
     publish(base / "1", half_plus(1.0, "tf2"))
     with running(model_name="m", model_base_path=str(base)) as server:
-        inputs = {**X, "seconds": np.float32([8.0])}
+        inputs = {**X, "seconds": np.array([8.0], np.float32)}
         replies = []
         slow = threading.Thread(
             target=lambda: replies.append(server.predict("m", inputs, "slow")["y"][0])
