@@ -11,8 +11,8 @@ export: $(VENV)/installed
 	$(RUN) -m pipelines.publish --variants cait_xxs24_224 --checkpoints random \
 		--sample_shard 'tests/data/sample-shard-*' --publish_to build/published
 
-# Workers take the groups of tests in the order of tests/conftest.py.
-PYTEST := $(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# A worker runs whole files, whose tests share fixtures, in the order of tests/conftest.py.
+PYTEST := $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(PYTEST)

@@ -38,23 +38,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-# Before the worker's own, which reads the marks.
+# Each is a run of the pipeline.
+SLOW_FIXTURES = {"published", "publish_tiny", "tiny_tree"}
+
+
+# Before those that the marks deselect are left out.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps together, on one worker, what shares the one real run, and the tests of a file.
+    """Marks as slow what its fixtures make slow. Files with slow tests are first.
 
-    The groups with slow tests are first, so that no worker has one left when the other is done.
+    So no worker has a long file left when the other one is done.
     """
-    slow, groups = set(), {}
     for item in items:
-        shares = "published" in getattr(item, "fixturenames", ())
-        groups[item] = "published" if shares else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-        if shares:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("slow"):
-            slow.add(groups[item])
-    items.sort(key=lambda item: groups[item] not in slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 # Before any fixture is made for the test.

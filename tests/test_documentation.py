@@ -61,13 +61,14 @@ MAKE = [words(line)[1:] for line in lines() if KINDS["make"](line)]
 
 def test_make_targets() -> None:
     """The targets that a test may not run, for what they cost, are these, and are there."""
-    assert MAKE == [["export"], ["test"], ["lint"], ["docs"]]
+    assert MAKE == [["export"], ["test"], ["lint"], ["check"], ["docs"]]
     for targets in MAKE:
         subprocess.run(
             ["make", "--dry-run", *targets], cwd=REPOSITORY, capture_output=True, check=True
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", [line for line in lines() if KINDS["pytest"](line)], ids=lambda line: line[-60:]
 )

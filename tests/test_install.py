@@ -148,6 +148,7 @@ def started(
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_wheel_has_the_packages_with_their_data_and_nothing_else(wheel: pathlib.Path) -> None:
     files = {
         path.relative_to(REPOSITORY).as_posix()
@@ -161,6 +162,7 @@ def test_the_wheel_has_the_packages_with_their_data_and_nothing_else(wheel: path
     assert names == files | {"cait.py"}
 
 
+@pytest.mark.slow
 def test_packages_are_those_of_the_wheel(run: Installed, program: pathlib.Path) -> None:
     done = run(script=PLACES)
     assert (done.returncode, done.stderr) == (0, "")
@@ -168,6 +170,7 @@ def test_packages_are_those_of_the_wheel(run: Installed, program: pathlib.Path) 
         assert pathlib.Path(line).is_relative_to(program.parents[1])
 
 
+@pytest.mark.slow
 def test_the_program_from_any_directory(run: Installed) -> None:
     version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
     assert run("--version").stdout == f"cait {version}\n"
@@ -184,6 +187,7 @@ def test_the_program_from_any_directory(run: Installed) -> None:
         assert line.startswith(message)
 
 
+@pytest.mark.slow
 def test_published_verified_and_written_about(run: Installed, tree: pathlib.Path) -> None:
     done = run("verify", str(tree))
     assert (done.returncode, done.stdout) == (0, "2 checked, 0 not as published\n"), done.stderr
@@ -199,6 +203,7 @@ def test_published_verified_and_written_about(run: Installed, tree: pathlib.Path
     assert warm_up.stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_served_classified_and_shown(
     run: Installed,
     tree: pathlib.Path,

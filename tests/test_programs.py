@@ -33,6 +33,7 @@ def test_the_first_that_is_there_is_taken() -> None:
     assert require_program("no-such-shell", "sh", "bash") == shutil.which("sh")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "required"),
     [((), ""), (("--numprocesses=2",), ""), ((), "chromium no-such-browser")],

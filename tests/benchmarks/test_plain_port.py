@@ -10,6 +10,8 @@ from benchmarks.plain_port import write_plain_port
 from export.variants import CaiTConfig
 from tests.support.arrays import Serve, Tensors
 
+pytestmark = pytest.mark.slow
+
 
 def test_plain_port_computes_what_the_published_model_does(
     tiny_config: CaiTConfig,

@@ -10,6 +10,8 @@ from benchmarks.publish_faults import FaultError, killed, two_at_once
 from benchmarks.publishing import Poller
 from tests.support.publishers import MODELS, Tree, local_tree, object_store, publish, write_files
 
+pytestmark = pytest.mark.slow
+
 MODEL = MODELS[0]
 
 

@@ -152,6 +152,7 @@ VARIANT, IMAGE_SIZE = TINY, 48
 """
 
 
+@pytest.mark.slow
 def test_finetuning_runs_and_its_command_publishes_what_was_learnt(
     shards: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

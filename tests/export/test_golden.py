@@ -107,6 +107,7 @@ def memory_returned() -> Iterator[None]:
     gc.collect()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("memory_returned")
 @pytest.mark.parametrize(
     "name",

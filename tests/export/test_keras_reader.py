@@ -12,6 +12,8 @@ import pytest
 from signatures import BOTH, Head
 from tests.support.arrays import IMAGES
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Array]
 Models = dict[Head, pathlib.Path]

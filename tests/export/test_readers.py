@@ -18,6 +18,8 @@ from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import IMAGES
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 Models = dict[Head, pathlib.Path]
 

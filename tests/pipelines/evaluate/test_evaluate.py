@@ -26,6 +26,8 @@ from pipelines.evaluate.command import main
 from tests.support.labelled_records import write_shard
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 TINY = "cait_tiny_32"
 IMAGES, TOP1, TOP5 = 2000, 1327, 1746
 SHARDS = 5

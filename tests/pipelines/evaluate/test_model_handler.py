@@ -12,6 +12,8 @@ from pipelines.evaluate.model_handler import EvaluateModelHandler, LoadedModel
 from pipelines.evaluate.scores import EvaluateTask, ServedModel
 from tests.support.labelled_records import write_shard
 
+pytestmark = pytest.mark.slow
+
 
 class Length(tf.Module):
     """Its best class is the length of the image's bytes; two lengths are as good as each other."""

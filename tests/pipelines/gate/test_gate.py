@@ -25,6 +25,8 @@ from pipelines.gate.latency import BATCH
 from pipelines.gate.prepared_image import PreparedImage, prepare_image
 from signatures import BOTH, Head, signatures_for
 
+pytestmark = pytest.mark.slow
+
 # Small, but wide and deep enough for a small error in every block to add up as in the variants.
 CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
 TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}

@@ -16,6 +16,8 @@ from pipelines.gate.gate import Gate
 from pipelines.gate.prepared_image import PreparedImage, prepare_image
 from tests.support.trees import TINY, Result
 
+pytestmark = pytest.mark.slow
+
 CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
 TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}
 # A published version's manifest and page, below the tree.

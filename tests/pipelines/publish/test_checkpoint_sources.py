@@ -19,6 +19,8 @@ from tests.support.paths import REPOSITORY
 from tests.support.pth_file import Tensors, write_tensors
 from tests.support.trees import TINY, TINY_VARIANT
 
+pytestmark = pytest.mark.slow
+
 # A process of its own: the hub's library reads its environment when it is imported.
 PUBLISH = """
 import sys

@@ -11,6 +11,8 @@ from pipelines.verify import main as verify
 from tests.support.paths import REPOSITORY
 from tests.support.publishers import MODELS, object_store, publish, write_files
 
+pytestmark = pytest.mark.slow
+
 MODEL = MODELS[0]
 
 

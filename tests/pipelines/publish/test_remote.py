@@ -23,6 +23,8 @@ from serving_configs.tree.paths import MODELS_CONFIG
 from tests.support.publishers import object_store
 from tests.support.trees import TINY
 
+pytestmark = pytest.mark.slow
+
 
 def names_below(root: str) -> set[str]:
     (match,) = FileSystems.match([f"{root}/**"])

@@ -10,6 +10,8 @@ from pipelines.publish.options import parse
 from pipelines.runtime.processors import limit_tensorflow_threads
 from pipelines.runtime.workers import local_workers
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 FLAGS = ["--checkpoints=random", "--sample_shard=sample", "--publish_to=tree"]
 

@@ -32,6 +32,8 @@ from serving.attention.photograph import (
 )
 from tests.support.model_server import Running, publish, running
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = ("cat.jpg", "portrait_tall.jpg", "cat_alpha.png")
 WITHIN: Any = {"rtol": 0, "atol": 1e-5}
 

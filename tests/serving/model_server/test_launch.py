@@ -12,6 +12,8 @@ from serving.model_server.launch import BINARY, LaunchError, find_binary, server
 from tests.support import model_server
 from tests.support.model_server import publish, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def binary(tmp_path: pathlib.Path) -> str:

@@ -20,7 +20,7 @@ from tests.support.programs import require_program
 CHROMIUM = ("chromium", "chromium-browser")
 SLOW = 120_000  # milliseconds; nothing here waits that long unless it fails
 
-pytestmark = pytest.mark.needs_program(*CHROMIUM)
+pytestmark = [pytest.mark.needs_program(*CHROMIUM), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ from tests.support.model_server import Running, publish, running
 from tests.support.page_process import page_process
 from tests.support.requests import predict_request
 
+pytestmark = pytest.mark.slow
+
 
 def answer(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
     request = urllib.request.Request(url, data, headers)

@@ -249,6 +249,7 @@ def machine(every_version: pathlib.Path) -> type[RuleBasedStateMachine]:
     return RollOuts
 
 
+@pytest.mark.slow
 def test_no_sequence_leaves_a_server_stuck(every_version: pathlib.Path) -> None:
     counts.clear()
     run_state_machine_as_test(
