@@ -125,7 +125,7 @@ def test_work_that_failed_is_not_kept(task, tmp_path, shards, monkeypatch):
     assert not any(result.error for result in validate_variant(staged, shard, run))
 
 
-def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_variant, monkeypatch):
+def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_variant, tmp_path):
     elsewhere = dataclasses.replace(task.checkpoint, path="/elsewhere/weights.safetensors")
     made = on_this_worker(elsewhere, tiny_variant)
     assert pathlib.Path(made.path).read_bytes() == pathlib.Path(task.checkpoint.path).read_bytes()
@@ -139,13 +139,13 @@ def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_varian
     store = tree.open()
     content = pathlib.Path(task.checkpoint.path).read_bytes()
     store.write(f"w/{TINY}.safetensors", content)
-    remote = open_checkpoint(open_source(f"{tree.root}/w/*.safetensors"), tiny_variant, made.path)
+    remote = open_checkpoint(open_source(f"{tree.root}/w/*.safetensors"), tiny_variant, tmp_path)
     fetched = on_this_worker(dataclasses.replace(remote, path="/elsewhere"), tiny_variant)
     assert pathlib.Path(fetched.path).read_bytes() == content
     with pytest.raises(
         CheckpointError, match=rf"no file {TINY}\.safetensors or TINY_32\.pth there"
     ):
-        open_checkpoint(open_source(f"{tree.root}/none"), tiny_variant, made.path)
+        open_checkpoint(open_source(f"{tree.root}/none"), tiny_variant, tmp_path)
 
 
 def test_a_file_that_has_changed_is_copied_again(tree):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving_configs.server.batching import FILE_IN_VERSION
+from serving_configs.tree.paths import VERSION_BATCHING
 
 from ...errors import Code, ServingError, error_from
 from ...tensors import Array
@@ -54,7 +54,7 @@ class Batching:
         """
         if not self._per_model:
             return BatchedServable(servable, self._common, self._scheduler)
-        path = directory / FILE_IN_VERSION
+        path = directory / VERSION_BATCHING
         if not path.exists():
             return servable
         return BatchedServable(servable, read_batching_parameters(path), self._scheduler)
