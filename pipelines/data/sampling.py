@@ -157,7 +157,7 @@ def choose(candidates: Iterable[Candidate], count: int, seed: int) -> list[Candi
         if len(found) < share:
             raise UserError(
                 f"--count {count}: {share} images of each of the {len(by_class)} classes are "
-                f"wanted; class {label} has {len(found)} that can be decoded"
+                f"needed; class {label} has {len(found)} that can be decoded"
             )
     giving = sorted(
         (label for label, found in by_class.items() if len(found) > share),
@@ -165,7 +165,7 @@ def choose(candidates: Iterable[Candidate], count: int, seed: int) -> list[Candi
     )
     if len(giving) < more:
         raise UserError(
-            f"--count {count}: {share + 1} images of {more} classes are wanted; {len(giving)} "
+            f"--count {count}: {share + 1} images of {more} classes are needed; {len(giving)} "
             "classes have as many that can be decoded"
         )
     chosen = [

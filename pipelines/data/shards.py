@@ -118,7 +118,7 @@ def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
         patterns: globs.
 
     Raises:
-        UserError: a glob matches nothing, a record is not as `read_shard` wants it, or fewer than
+        UserError: a glob matches nothing, a record is not as `read_shard` expects it, or fewer than
             two images can be decoded.
     """
     files: list[InputFile] = []

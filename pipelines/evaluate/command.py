@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 
 from ..data.labelled import DataShard, plan_data
+from ..runtime.engines import JobError, prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
@@ -52,11 +53,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.eva
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except JobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     limit_tensorflow_threads(local_workers(beam_options))
     FileSystems.set_options(beam_options)
+    prepare_engine(beam_options, options.places, options.shared_disk)
     # Everything that can be wrong is found before the work begins.
     if options.table:
         check_table(options.table)
@@ -104,11 +109,12 @@ def _run_pipeline(
     lacking = sum(read_score(context.output, task) is None for task in tasks)
     if not lacking:
         return
-    with (
-        show_progress(context.run, lacking, POLL_SECONDS[is_remote(context.run.root)]),
-        beam.Pipeline(options=options) as pipeline,
-    ):
+
+    def build(pipeline: beam.Pipeline) -> None:
         pipeline | "Tasks" >> beam.Create(tasks) | "Evaluate" >> Evaluate(context)
+
+    with show_progress(context.run, lacking, POLL_SECONDS[is_remote(context.run.root)]):
+        run_job(build, options)
 
 
 def _entry(

@@ -28,10 +28,10 @@ SIGNATURE = "bytes_logits"
 
 
 class LoadedModel:
-    """The SavedModel that a worker has in memory: the last one that was asked for.
+    """The SavedModel that a worker has in memory: the last one that a thread used.
 
-    Threads of a worker share it. One that asks for another model waits until no thread uses the
-    one that is there.
+    Threads of a worker share it. One that needs another model waits until no thread uses the
+    loaded one.
     """
 
     def __init__(self) -> None:

@@ -5,16 +5,14 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from export.variants import get_variant
 
+from ..runtime.engines import DASK, register_flags, runner_name
 from ..runtime.flag_values import refuse_unknown, split_names, whole_number
 from ..store.base import is_remote
-
-# Runs in this process and its children. Beam's default would look for another runner first.
-_DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 _EXAMPLE = """\
 example, over the validation images of ImageNet in one directory for each class:
@@ -38,6 +36,7 @@ class EvaluateOptions:
         first_label: what the records call class 0.
         batch_size: images of a request.
         table: a file whose table of results is filled in; None for none.
+        shared_disk: whether the workers of an engine elsewhere see this machine's paths.
     """
 
     models: str
@@ -48,6 +47,13 @@ class EvaluateOptions:
     first_label: int
     batch_size: int
     table: str | None
+    shared_disk: bool
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """What workers read and write: flags, and the path or URL of each."""
+        data = [("--data", pattern) for pattern in self.data]
+        return [("--models", self.models), *data, ("--output", self.output)]
 
 
 def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOptions]:
@@ -61,14 +67,17 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
     flags, others = parser.parse_known_args(list(argv))
     # A class of options of its own would be Beam's for the whole process, and beside that of the
     # publish pipeline two flags would have one name.
+    register_flags(others)
     beam_options = PipelineOptions(others)
     _refuse_unknown(beam_options, vars(flags))
     for name in ("models", "data"):
         if not getattr(flags, name):
             raise UserError(f"--{name} is missing; --help says what it takes")
-    standard = beam_options.view_as(StandardOptions)
-    if not standard.runner:
-        standard.runner = _DEFAULT_RUNNER
+    if runner_name(beam_options) == DASK:
+        raise UserError(
+            f"--runner {DASK}: it drops what RunInference emits at the end of a bundle, and with "
+            "it figures; expected another runner"
+        )
     models = _address(flags.models)
     return EvaluateOptions(
         models=models,
@@ -79,6 +88,7 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
         first_label=whole_number("--first_label", flags.first_label, 0),
         batch_size=whole_number("--batch_size", flags.batch_size, 1),
         table=flags.table,
+        shared_disk=flags.shared_disk,
     ), beam_options
 
 
@@ -136,6 +146,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--table",
         metavar="FILE",
         help="a file whose table of results is filled in, such as README.md (default: none)",
+    )
+    parser.add_argument(
+        "--shared_disk",
+        action="store_true",
+        help="the workers of a cluster have this machine's paths on a disk that all share "
+        "(default: every path that they read or write has to be a URL)",
     )
     return parser
 

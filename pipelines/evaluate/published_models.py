@@ -55,8 +55,8 @@ def find_classifiers(
     if missing or not found:
         what = ", ".join(sorted(missing)) or "any variant"
         raise UserError(
-            f"--models {serving_root}: no published classifier of {what} with the versions asked "
-            "for; expected <model>/<version> directories as pipelines.publish writes them"
+            f"--models {serving_root}: no published classifier of {what} among the chosen "
+            "versions; expected <model>/<version> directories as pipelines.publish writes them"
         )
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""The transforms of the evaluation: what is lacking, RunInference, keeping what was found."""
+"""The transforms of the evaluation: which figures are missing, RunInference, keeping figures."""
 
 import dataclasses
 import pathlib
@@ -18,7 +18,7 @@ from .scores import EvaluateTask, ShardScore, read_score, write_score
 _NAMESPACE = "cait"
 
 # A model's shards are dealt into so many parts at most. A part is one worker's, with one load of
-# the model, so this bounds the workers that a model is evaluated on.
+# the model, so this limits the workers that a model is evaluated on.
 _PARTS = 32
 
 

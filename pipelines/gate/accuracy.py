@@ -11,8 +11,8 @@ from serving_configs.tree.evaluation import Proportion
 from ..elements import ConvertTask, Shard, StagedModel
 
 AccuracyGate = Literal["auto", "on", "off"]
-"""Whether the accuracy on a labelled sample is held to the published one: for weights from the
-model hub, for all, for none."""
+"""Whether the accuracy on a labelled sample is compared with the published one: for weights from
+the model hub, for all, for none."""
 
 CONFIDENCE = 0.95
 INTERVAL = "Clopper-Pearson"
@@ -64,7 +64,7 @@ def accuracy_gate(value: str) -> AccuracyGate:
 
 
 def require_labels(setting: AccuracyGate, shards: Sequence[Shard]) -> None:
-    """Looks whether a sample can show an accuracy, where that is asked for.
+    """Checks that a sample can show an accuracy, where `--accuracy_gate on` needs one.
 
     Raises:
         UserError: it has no labels.
@@ -77,7 +77,7 @@ def require_labels(setting: AccuracyGate, shards: Sequence[Shard]) -> None:
 
 
 def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> None:
-    """Looks whether there are published accuracies to hold models to, where that is asked for.
+    """Checks that accuracies are published for the models, where `--accuracy_gate on` needs them.
 
     Raises:
         UserError: weights are of other classes than those that the figures were published for.
@@ -94,10 +94,10 @@ def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> No
 def untested(
     setting: AccuracyGate, tasks: Iterable[ConvertTask], shards: Sequence[Shard]
 ) -> str | None:
-    """Says whose accuracy would be held to the published one, if the sample had labels.
+    """Says whose accuracy would be compared with the published one, if the sample had labels.
 
     Returns:
-        One line, or None when nothing is lacking.
+        One line, or None when every accuracy that should be compared is.
     """
     if any(shard.labelled for shard in shards):
         return None
@@ -106,7 +106,7 @@ def untested(
     if not names:
         return None
     return (
-        f"the accuracy of {', '.join(names)} is not held to the published one: no image of "
+        f"the accuracy of {', '.join(names)} is not compared with the published one: no image of "
         "--sample_shard has an image/class/label; pipelines.sample_shard writes a labelled sample"
     )
 

@@ -1,4 +1,4 @@
-"""A file with the names of the classes of weights that were trained for classes of one's own."""
+"""The file of class names for weights that were trained for other classes than ImageNet's."""
 
 import pathlib
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def read_labels(path: str) -> tuple[str, ...]:
 
 
 def check_labels(path: str, labels: tuple[str, ...], tasks: Iterable[ConvertTask]) -> None:
-    """Holds the number of names to the weights'.
+    """Compares the number of names with the weights' number of classes.
 
     Raises:
         UserError: a checkpoint has another number of classes.

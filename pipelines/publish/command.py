@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from export import UserError, get_variant, open_checkpoint
 
@@ -21,6 +21,7 @@ from ..data.checkpoints import open_source
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
 from ..gate.accuracy import require_labels, require_published, untested
+from ..runtime.engines import JobError, prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
@@ -39,9 +40,6 @@ from .remote_configs import write_remote_configs
 from .report import read_report, table
 from .transforms import Convert, Publish, Report, Validate
 
-# Runs in this process and its children. Beam's default would look for another runner first.
-_DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs the command.
@@ -59,11 +57,15 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except JobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     limit_tensorflow_threads(local_workers(beam_options))
     FileSystems.set_options(beam_options)
+    prepare_engine(beam_options, options.places, options.shared_disk)
     # Everything that can be wrong is found before anything is written.
     shards = plan_shards(options.sample_shard)
     require_labels(options.accuracy_gate, shards)
@@ -152,15 +154,7 @@ def _run_pipeline(
     shards: Sequence[Shard],
     options: PipelineOptions,
 ) -> None:
-    standard = options.view_as(StandardOptions)
-    if not standard.runner:
-        standard.runner = _DEFAULT_RUNNER
-    models = sum(len(task.heads) for task in tasks)
-    steps = models * (2 + len(shards))
-    with (
-        show_progress(context.staging, steps, POLL_SECONDS[is_remote(context.options.publish_to)]),
-        beam.Pipeline(options=options) as pipeline,
-    ):
+    def build(pipeline: beam.Pipeline) -> None:
         (
             pipeline
             # `Convert` spreads them among the workers.
@@ -170,3 +164,9 @@ def _run_pipeline(
             | "Publish" >> Publish(context)
             | "Report" >> Report(context)
         )
+
+    models = sum(len(task.heads) for task in tasks)
+    steps = models * (2 + len(shards))
+    poll_seconds = POLL_SECONDS[is_remote(context.options.publish_to)]
+    with show_progress(context.staging, steps, poll_seconds):
+        run_job(build, options)

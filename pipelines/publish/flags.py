@@ -117,6 +117,12 @@ class PublishPipelineOptions(PipelineOptions):
             "--publish_to is a URL (default: the system's directory for temporary files)",
         )
         cluster.add_argument(
+            "--shared_disk",
+            action="store_true",
+            help="the workers of a cluster have this machine's paths on a disk that all share "
+            "(default: every path that they read or write has to be a URL)",
+        )
+        cluster.add_argument(
             "--staging_ttl",
             metavar="SECONDS",
             default="3600",

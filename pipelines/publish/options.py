@@ -16,6 +16,7 @@ from export.variants import VARIANTS, get_variant
 from signatures import BOTH, Head
 
 from ..gate.accuracy import AccuracyGate, accuracy_gate
+from ..runtime.engines import register_flags
 from ..runtime.flag_values import refuse_unknown, split_names, whole_number
 from ..store.base import is_remote
 from .flags import PROG, PublishPipelineOptions, add_labels, help_parser
@@ -37,8 +38,8 @@ class PublishOptions:
         sample_shard: globs.
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
-        max_bad_images: undecodable images that the gate lets pass.
-        accuracy_gate: whether the accuracy on the sample is held to the published one.
+        max_bad_images: images of the sample that may fail to decode.
+        accuracy_gate: whether the accuracy on the sample is compared with the published one.
         compute_dtype: what the signatures' products are computed in.
         version: the number to publish, None for the next free one.
         keep_versions: how many versions of a published model to keep, None for all.
@@ -46,6 +47,7 @@ class PublishOptions:
         staging_ttl: seconds after which what a dead run left behind is removed.
         staging_dir: directory on each worker's own disk for models while they are made or read;
             None for the system's. A tree on a disk has none: they are made in the tree.
+        shared_disk: whether the workers of an engine elsewhere see this machine's paths.
     """
 
     variants: tuple[str, ...]
@@ -64,6 +66,16 @@ class PublishOptions:
     allow_untrained: bool
     staging_ttl: float
     staging_dir: str | None
+    shared_disk: bool
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """What workers read and write: flags, and the path or URL of each."""
+        places = [("--publish_to", self.publish_to)]
+        places += [("--sample_shard", pattern) for pattern in self.sample_shard]
+        if self.checkpoints not in ("hf", "random"):
+            places.append(("--checkpoints", self.checkpoints))
+        return places
 
     @classmethod
     def from_beam(cls, options: PipelineOptions, labels: str | None = None) -> "PublishOptions":
@@ -112,6 +124,7 @@ class PublishOptions:
             allow_untrained=flags.allow_untrained,
             staging_ttl=_seconds("--staging_ttl", flags.staging_ttl),
             staging_dir=_staging_dir(publish_to, flags.staging_dir),
+            shared_disk=flags.shared_disk,
         )
 
 
@@ -176,5 +189,6 @@ def parse(argv: Sequence[str], prog: str = PROG) -> tuple[PublishOptions, Pipeli
     own = argparse.ArgumentParser(prog, add_help=False, allow_abbrev=False)
     add_labels(own)
     flags, others = own.parse_known_args(argv)
+    register_flags(others)
     options = PipelineOptions(others)
     return PublishOptions.from_beam(options, flags.labels), options

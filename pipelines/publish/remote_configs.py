@@ -68,7 +68,7 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
         if name not in names:
             files = [n for n in names if n.startswith(f"{version}/")]
             _put_archive(store, files, copy, copy / version, archive)
-        # In the place of an archive that is there, so that it is not written again.
+        # Stands for an archive that exists, so that it is not written again.
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.touch()
     root = None if MODELS_CONFIG in names else store.address("serving")

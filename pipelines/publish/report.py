@@ -88,7 +88,7 @@ def as_markdown(report: dict[str, Any]) -> str:
             for figure in model["figures"]
         ]
         if figures:
-            header = ("signature", "output", "worst difference", "bound", "image")
+            header = ("signature", "output", "worst difference", "tolerance", "image")
             lines += ["", *markdown_table([header, *figures])]
     return "\n".join(lines) + "\n"
 

@@ -72,7 +72,7 @@ def _show(run: Objects, total: int, stop: threading.Event, poll_seconds: float) 
     terminal = sys.stderr.isatty()
     with tqdm.tqdm(total=total, unit="step", disable=not terminal, file=sys.stderr) as bar:
         while True:
-            # Asked before looking: what is reported until then is shown, also the last steps.
+            # Read before the look, which then shows the last steps, too.
             stopping = stop.wait(poll_seconds)
             # A store that cannot be read now may be at the next look.
             with contextlib.suppress(OSError):

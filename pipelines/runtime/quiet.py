@@ -14,8 +14,8 @@ from .processors import limit_tensorflow_threads
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow for computing on the CPU: a GPU's lower precision would not hold to the
-    gate's bounds.
+    """Imports TensorFlow for computing on the CPU: a GPU's lower precision would not be
+    within the gate's tolerances.
     """
     limit_tensorflow_threads()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -27,7 +27,7 @@ def load_tensorflow() -> None:
 
 def load_beam() -> None:
     """Imports Beam without its warning that the clients of one cloud are not installed, and
-    without the one that a model's memory can't be told, which RunInference gives at each load.
+    without RunInference's at each load, that it does not know the model's memory.
     """
     logging.getLogger().addFilter(_is_of_use)
     logging.disable(logging.WARNING)

@@ -116,8 +116,8 @@ class _Published:
 
     Attributes:
         names: all that is in its base path.
-        archived: numbers whose archive is there, maybe of a version that is not: an address that
-            was published never gets other content.
+        archived: numbers with an archive, maybe of a removed version: an address that was
+            published never gets other content.
         manifests: by version; None for one that can't be used.
     """
 

@@ -28,7 +28,7 @@ def remove_versions(store: Store, model: str, keep: int, aside: str) -> list[int
         OSError: a version cannot be removed.
     """
     named = _named(store, model)
-    # Only what is a version of ours: what else somebody put there is not ours to remove.
+    # Only versions of this pipeline: what another program put there is not removed.
     versions = sorted(read_manifests(store, model))
     removed = [version for version in versions[:-keep] if version not in named]
     for version in removed:

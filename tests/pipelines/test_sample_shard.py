@@ -117,7 +117,7 @@ def refused(tmp_path, capfd) -> Callable[..., str]:
 
 def test_wrong_inputs(refused, folder, tmp_path, data):
     assert "class 0 has 7 that can be decoded" in refused(folder, 32)
-    assert "--count 31: 8 images of 3 classes are wanted; 0 classes" in refused(folder, 31)
+    assert "--count 31: 8 images of 3 classes are needed; 0 classes" in refused(folder, 31)
     assert "--count 1; expected 2 or more" in refused(folder, 1, "s-00000-of-00002")
     assert "expected the first of some shards" in refused(folder, 4, "s-00001-of-00002")
     assert "no file matches" in refused(tmp_path / "none-*", 4)

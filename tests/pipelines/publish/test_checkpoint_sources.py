@@ -71,7 +71,10 @@ def test_weights_of_the_hub_are_published_with_their_commit(
         content = hub.content
     assert done.returncode == 0, done.stderr
     # It would be right on next to nothing.
-    assert f"note: the accuracy of {TINY} is not held to the published one: no image" in done.stderr
+    assert (
+        f"note: the accuracy of {TINY} is not compared with the published one: no image"
+        in done.stderr
+    )
     for manifest in manifests(tree):
         checkpoint = manifest.checkpoint
         assert checkpoint.source == f"hf://{repository}@{COMMIT}/model.safetensors"
