@@ -38,8 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-# Each is a run of the pipeline.
-SLOW_FIXTURES = {"published", "publish_tiny", "tiny_tree"}
+# Each is a run of the pipeline, or a conversion of more than the tiny models.
+SLOW_FIXTURES = {"narrow_models", "published", "publish_tiny", "regularised", "tiny_tree"}
 
 
 # Before those that the marks deselect are left out.

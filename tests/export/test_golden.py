@@ -23,6 +23,8 @@ from export.reference import forward_pass as reference
 from export.variants import VARIANTS, CaiTConfig
 from export.weights import assign_weights, expected_shapes
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 
 OUTPUTS = 1e-5
@@ -107,7 +109,6 @@ def memory_returned() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("memory_returned")
 @pytest.mark.parametrize(
     "name",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.model_server.launch import find_binary, free_port
+from serving.model_server.launch import find_binary
 from tests.support import model_server
 from tests.support.half_plus import write_tf1, write_tf2
 from tests.support.model_server import Running, publish, running
@@ -62,7 +62,7 @@ def served(
     with running(
         model_config_file=str(config),
         allow_version_labels_for_unavailable_models=True,
-        rest_api_port=free_port(),
+        rest=True,
         monitoring_config_file=str(monitoring),
     ) as server:
         yield server

@@ -3,8 +3,6 @@
 import dataclasses
 import pathlib
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,13 +96,6 @@ class Batched:
 
 def x(*values: float) -> dict[str, Any]:
     return {"x": np.array(values, np.float32)}
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def waiting(server: Running) -> int:

@@ -43,6 +43,18 @@ class HalfPlus(tf.Module):
         (now,) = tf.while_loop(lambda now: now < end, lambda now: [tf.timestamp()], [end - 1e9])
         return {"y": self.a * x + self.b + 0.0 * tf.cast(now, tf.float32)}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, name="x"),
+            tf.TensorSpec([None], tf.float32, name="seconds"),
+            tf.TensorSpec([None], tf.string, name="begun"),
+        ]
+    )
+    def announced(self, x: Any, seconds: Any, begun: Any) -> dict[str, Any]:
+        """As `slow`, and writes the file `begun` first: the call is in the model then."""
+        with tf.control_dependencies([tf.io.write_file(begun[0], "")]):
+            return self.slow(x, seconds)
+
     @staticmethod
     def _parse(inputs: Any) -> Any:
         return tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
@@ -55,6 +67,7 @@ def write_tf2(directory: pathlib.Path, b: float = 2.0) -> None:
         "classify": model.classify,
         "regress": model.regress,
         "slow": model.slow,
+        "announced": model.announced,
     }
     tf.saved_model.save(model, str(directory), signatures=signatures)
 

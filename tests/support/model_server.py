@@ -30,7 +30,7 @@ from tensorflow_serving.apis import (
 
 from serving.errors import Code, ServingError
 from serving.model_server.flags import Options
-from serving.model_server.launch import LaunchError, server_process
+from serving.model_server.launch import LaunchError, free_port, server_process
 from serving.model_server.server import ModelServer
 from tests.support.requests import predict_request
 
@@ -108,8 +108,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(**flags: Any) -> Iterator[Running]:
-    """A server in this process, on a free port, that does not wait long for anything."""
+def running(*, rest: bool = False, **flags: Any) -> Iterator[Running]:
+    """A server in this process, on free ports, that does not wait long for anything.
+
+    Args:
+        rest: whether it has the REST API, too.
+        flags: as on the command line.
+    """
     flags = {"port": 0, "max_num_load_retries": 0, "file_system_poll_wait_seconds": 0.1, **flags}
     if server_binary is not None:
         with contextlib.ExitStack() as stack:
@@ -118,20 +123,31 @@ def running(**flags: Any) -> Iterator[Running]:
                     server_process(
                         *_command_line(flags),
                         binary=server_binary,
-                        rest_port=flags.get("rest_api_port", 0),
+                        # Another program has to be told a number.
+                        rest_port=free_port() if rest else 0,
                     )
                 )
             except LaunchError as error:
                 raise _status_in(str(error)) from error
             running = stack.enter_context(_called(None, other.port))
             running.process = other.process
-            running.rest_port = flags.get("rest_api_port", 0)
+            running.rest_port = other.rest_port
             yield running
         return
-    server = ModelServer(Options(**flags))
+    # 0 would be no REST API.
+    server = ModelServer(Options(**flags, rest_api_port=1 if rest else 0))
+    ports = [0]
+    if server._rest is not None:
+        listen = server._rest.listen
+
+        def anywhere(host: str, port: int) -> int:
+            ports.append(listen(host, 0))
+            return ports[-1]
+
+        server._rest.listen = anywhere  # type: ignore[method-assign]
     try:
         with _called(server, server.start()) as running:
-            running.rest_port = flags.get("rest_api_port", 0)
+            running.rest_port = ports[-1]
             yield running
     finally:
         assert server.stop(10)
@@ -159,7 +175,7 @@ def _status_in(text: str) -> Exception:
 def _command_line(flags: dict[str, Any]) -> Iterator[str]:
     """Flags as the real server takes them: it knows no `host`, and waits whole seconds."""
     for name, value in flags.items():
-        if name in ("host", "port", "rest_api_port"):
+        if name in ("host", "port"):
             continue
         if isinstance(value, tuple):
             value = ",".join(f"{key}={setting}" for key, setting in value)

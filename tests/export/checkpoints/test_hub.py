@@ -22,6 +22,8 @@ from export.errors import UserError
 from tests.support.hub_server import COMMIT, Hub, serving
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 

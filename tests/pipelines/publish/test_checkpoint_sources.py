@@ -21,17 +21,6 @@ from tests.support.trees import TINY, TINY_VARIANT
 
 pytestmark = pytest.mark.slow
 
-# A process of its own: the hub's library reads its environment when it is imported.
-PUBLISH = """
-import sys
-from export.variants import VARIANTS
-from pipelines.publish.command import main
-from tests.support.trees import TINY, TINY_VARIANT
-
-VARIANTS[TINY] = TINY_VARIANT
-sys.exit(main(sys.argv[1:]))
-"""
-
 
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
@@ -60,7 +49,8 @@ def test_weights_of_the_hub_are_published_with_their_commit(
             "NO_PROXY": "*",
         }
         done = subprocess.run(
-            [sys.executable, "-c", PUBLISH, *flags],
+            # The hub's library reads its environment when it is imported.
+            [sys.executable, "-m", "tests.support.publish_tiny", *flags],
             cwd=REPOSITORY,
             env=environment,
             capture_output=True,

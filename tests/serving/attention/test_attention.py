@@ -330,7 +330,7 @@ def test_a_version_that_is_still_loading_is_told_from_one_that_is_not_there(
 ) -> None:
     (tmp_path / "cait").mkdir()
     publish(tmp_path / "cait" / "1", tiny_models["classifier"])
-    flags = {"max_num_load_retries": 1, "load_retry_interval_micros": 600_000_000}
+    flags: Any = {"max_num_load_retries": 1, "load_retry_interval_micros": 600_000_000}
     with running(model_name="cait", model_base_path=str(tmp_path / "cait"), **flags) as server:
         # Its load fails, and it stays in loading until it is tried again.
         (tmp_path / "cait" / "2").mkdir()

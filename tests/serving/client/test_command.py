@@ -200,6 +200,7 @@ def test_wrong_arguments_are_one_line(
     assert err.startswith(f"client: {message}")
 
 
+@pytest.mark.slow
 def test_no_server_from_a_shell(photos: list[str]) -> None:
     """Nothing of TensorFlow's or gRPC's own is printed beside the line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

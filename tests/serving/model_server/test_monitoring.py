@@ -11,7 +11,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.errors import Code, ServingError
-from serving.model_server.launch import free_port
 from serving.model_server.monitoring import Metrics, metrics_path
 from serving_configs.server.monitoring import METRICS_PATH, MONITORING_TEXT
 from tests.support.model_server import Running, publish, running
@@ -98,7 +97,7 @@ def test_loads_and_warm_up(tmp_path: pathlib.Path, half_plus: Callable[..., path
     )
     with running(
         model_config_file=str(models),
-        rest_api_port=free_port(),
+        rest=True,
         monitoring_config_file=str(config),
     ) as server:
         # Later: a server does not come up with a version that fails.
@@ -122,7 +121,7 @@ def test_without_a_config_there_are_none(
 ) -> None:
     (tmp_path / "m").mkdir()
     publish(tmp_path / "m" / "1", half_plus())
-    with running(model_base_path=str(tmp_path / "m"), rest_api_port=free_port()) as server:
+    with running(model_base_path=str(tmp_path / "m"), rest=True) as server:
         assert call(server.rest_port, "GET", METRICS_PATH).status == 404
 
 

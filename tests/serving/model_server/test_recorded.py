@@ -11,7 +11,6 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
-from serving.model_server.launch import free_port
 from tests.support.model_server import Running, running
 from tests.support.recorded import REPLY_LIMIT, comparable, grpc_request, lines, rest_body
 from tests.support.rest_calls import call
@@ -40,7 +39,7 @@ def server(published: Result, tmp_path_factory: pytest.TempPathFactory) -> Itera
         model_config_file=str(root / "models.config"),
         allow_version_labels_for_unavailable_models=True,
         enable_model_warmup=False,
-        rest_api_port=free_port(),
+        rest=True,
     ) as server:
         for model in MODELS:
             server.until(model, {2: "AVAILABLE", 1: "AVAILABLE"}, 60)

@@ -23,6 +23,7 @@ from serving.model_server.server import ModelServer
 from tests.support.model_server import publish, running
 from tests.support.paths import REPOSITORY
 from tests.support.requests import predict_request
+from tests.support.waiting import until
 
 Models = Callable[..., pathlib.Path]
 
@@ -58,34 +59,42 @@ def program() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_sigterm_answers_what_is_in_flight(
-    base: pathlib.Path, program: Callable[..., subprocess.Popen[str]]
+    base: pathlib.Path, program: Callable[..., subprocess.Popen[str]], tmp_path: pathlib.Path
 ) -> None:
     process = program("--model_name=m", f"--model_base_path={base}")
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("model_server: serving gRPC on 127.0.0.1:")
     port = int(line.rpartition(":")[2])
-    inputs = {"x": np.array([2.0], np.float32), "seconds": np.array([6.0], np.float32)}
+    begun = tmp_path / "begun"
+    inputs = {
+        "x": np.array([2.0], np.float32),
+        "seconds": np.array([6.0], np.float32),
+        "begun": np.array([str(begun)], object),
+    }
     replies: list[Any] = []
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         stub.Predict(predict_request("m", {"x": np.array([2.0], np.float32)}), 30)
 
         def ask() -> None:
-            replies.append(stub.Predict(predict_request("m", inputs, "slow"), 30))
+            replies.append(stub.Predict(predict_request("m", inputs, "announced"), 30))
 
         slow = threading.Thread(target=ask)
         slow.start()
-        time.sleep(0.5)
+        until(begun.exists)
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        assert slow.is_alive()
+
+        def unavailable() -> bool:
+            request = predict_request("m", {"x": np.array([2.0], np.float32)})
+            error: Any = stub.Predict.future(request, 30).exception()
+            return error is not None and error.code() == grpc.StatusCode.UNAVAILABLE
+
         # Nothing new is taken while the last ones are answered.
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.Predict(predict_request("m", {"x": np.array([2.0], np.float32)}), 30)
-        error: Any = caught.value
-        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        until(unavailable)
+        assert slow.is_alive()
         slow.join()
     assert list(tf.make_ndarray(replies[0].outputs["y"])) == [3.0]
     out, err = process.communicate(timeout=20)
@@ -98,6 +107,7 @@ def test_sigterm_answers_what_is_in_flight(
     ]
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_to_load_is_said_in_one_line(
     tmp_path: pathlib.Path, program: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -18,9 +18,12 @@ from serving.client import Client, FailedImagesError, InvalidImagesError
 from serving.client import calls as client_calls
 from serving.client.asynchronous import AsyncClient
 from serving.errors import Code
-from tests.support.batching import NEVER, Batched, until, waiting
+from tests.support.batching import NEVER, Batched, waiting
 from tests.support.model_server import Running
 from tests.support.requests import images, predict_request
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.slow
 
 Ask: TypeAlias = Callable[..., Any]
 """Makes a call of one of the clients: the name of the method, then its arguments."""

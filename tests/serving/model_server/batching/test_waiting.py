@@ -20,9 +20,10 @@ from serving.model_server.calls.predict import predict
 from serving.model_server.flags import Options
 from serving.model_server.servables.servable import SessionSettings, load_servable
 from serving.model_server.server import ModelServer
-from tests.support.batching import NEVER, Batched, batch_threads, until, waiting, x
+from tests.support.batching import NEVER, Batched, batch_threads, waiting, x
 from tests.support.model_server import publish, refused, running
 from tests.support.requests import predict_request
+from tests.support.waiting import until
 
 
 def test_a_full_queue_is_unavailable(batched: Batched) -> None:

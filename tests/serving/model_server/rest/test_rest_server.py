@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from serving.model_server.server import ModelServer
 from tests.support.model_server import Running, publish, running
 from tests.support.paths import REPOSITORY
 from tests.support.rest_calls import HttpReply, call, post, refused
+from tests.support.waiting import until
 
 PREDICT = "/v1/models/m:predict"
 
@@ -36,7 +36,7 @@ def base(tmp_path: pathlib.Path, half_plus: Callable[..., pathlib.Path]) -> path
 
 @pytest.fixture
 def process(base: pathlib.Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """The program over the model, and its REST port."""
+    """The program over the model, and its REST port, which it has to be told."""
     port = free_port()
     command = [sys.executable, "-m", "serving.model_server", "--port=0"]
     command += [f"--rest_api_port={port}", "--model_name=m", f"--model_base_path={base}"]
@@ -57,26 +57,30 @@ def slow(seconds: float) -> dict[str, Any]:
     return {"signature_name": "slow", "instances": [{"x": 2.0, "seconds": seconds}]}
 
 
-def test_sigterm_answers_what_is_in_flight(process: tuple[Any, int]) -> None:
+def announced(seconds: float, begun: pathlib.Path) -> dict[str, Any]:
+    row = {"x": 2.0, "seconds": seconds, "begun": str(begun)}
+    return {"signature_name": "announced", "instances": [row]}
+
+
+@pytest.mark.slow
+def test_sigterm_answers_what_is_in_flight(
+    process: tuple[Any, int], tmp_path: pathlib.Path
+) -> None:
     server, port = process
     assert server.stdout.readline().startswith("model_server: serving gRPC on 127.0.0.1:")
     assert server.stdout.readline() == f"model_server: serving REST on 127.0.0.1:{port}\n"
     assert post(port, PREDICT, slow(0)) == {"predictions": [3.0]}
     replies: list[HttpReply] = []
-    asking = threading.Thread(target=lambda: replies.append(call(port, "POST", PREDICT, slow(4))))
+    body = announced(4, tmp_path / "begun")
+    asking = threading.Thread(target=lambda: replies.append(call(port, "POST", PREDICT, body)))
     # A connection that is kept without a call holds nothing up.
     idle = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     idle.request("GET", "/v1/models/m")
     idle.getresponse().read()
     asking.start()
-    time.sleep(0.5)
+    until((tmp_path / "begun").exists)
     server.send_signal(signal.SIGTERM)
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 10).close()
-        except ConnectionRefusedError:
-            break
-        time.sleep(0.05)
+    until(lambda: refuses_connections(port))
     # Nothing new is taken while the last one is answered.
     assert asking.is_alive()
     asking.join()
@@ -90,18 +94,28 @@ def test_sigterm_answers_what_is_in_flight(process: tuple[Any, int]) -> None:
     ]
 
 
-def test_a_call_that_does_not_end_is_given_up(base: pathlib.Path) -> None:
-    port = free_port()
-    flags = {"model_name": "m", "model_base_path": str(base), "rest_api_timeout_in_ms": 5000}
-    server = ModelServer(Options(port=0, rest_api_port=port, **flags))  # type: ignore[arg-type]
-    server.start()
-    with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(call, port, "POST", PREDICT, slow(60))
-        time.sleep(1)
-        assert not server.stop(1)
-        refused(waiting.result(), 503, "The server stopped before this call was answered")
-    # The model's own time ends it.
-    server.stop(10)
+def refuses_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 10).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_a_call_that_does_not_end_is_given_up(base: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with (
+        # The model's own time ends it.
+        running(
+            rest=True, model_name="m", model_base_path=str(base), rest_api_timeout_in_ms=5000
+        ) as server,
+        concurrent.futures.ThreadPoolExecutor(1) as threads,
+    ):
+        body = announced(60, tmp_path / "begun")
+        waiting = threads.submit(call, server.rest_port, "POST", PREDICT, body)
+        until((tmp_path / "begun").exists)
+        assert not server.server.stop(1)
+        refused(waiting.result(), 503, "The server stops, and this call took too long")
 
 
 def test_a_port_that_is_taken(base: pathlib.Path) -> None:
@@ -128,7 +142,7 @@ def test_a_model_that_takes_too_long(base: pathlib.Path) -> None:
     with running(
         model_name="m",
         model_base_path=str(base),
-        rest_api_port=free_port(),
+        rest=True,
         rest_api_timeout_in_ms=300,
     ) as server:
         reply = call(server.rest_port, "POST", PREDICT, slow(20))
@@ -145,7 +159,7 @@ def test_pages_of_other_origins(base: pathlib.Path, served: Running) -> None:
     with running(
         model_name="m",
         model_base_path=str(base),
-        rest_api_port=free_port(),
+        rest=True,
         rest_api_enable_cors_support=True,
     ) as server:
         asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
@@ -160,19 +174,19 @@ def test_pages_of_other_origins(base: pathlib.Path, served: Running) -> None:
     assert not cors.keys() & reply.headers.keys()
 
 
-def test_calls_run_beside_each_other(base: pathlib.Path) -> None:
+def test_calls_run_beside_each_other(base: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with (
         running(
             model_name="m",
             model_base_path=str(base),
-            rest_api_port=free_port(),
+            rest=True,
             # The real server keeps one of them for its sockets.
             rest_api_num_threads=3,
         ) as server,
         concurrent.futures.ThreadPoolExecutor(8) as threads,
     ):
-        waiting = threads.submit(post, server.rest_port, PREDICT, slow(3))
-        time.sleep(0.5)
+        waiting = threads.submit(post, server.rest_port, PREDICT, announced(3, tmp_path / "begun"))
+        until((tmp_path / "begun").exists)
         quick = [threads.submit(post, server.rest_port, PREDICT, slow(0)) for _ in range(20)]
         assert {tuple(reply.result()["predictions"]) for reply in quick} == {(3.0,)}
         assert not waiting.done()

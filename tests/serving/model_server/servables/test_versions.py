@@ -3,7 +3,6 @@
 import pathlib
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.support.model_server import (
     reload,
     running,
 )
+from tests.support.waiting import until
 
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -89,18 +89,21 @@ def test_no_request_fails_while_versions_change(base: pathlib.Path, half_plus: M
         assert answer(server) == 4.0
 
 
+@pytest.mark.slow
 def test_a_version_in_use_is_unloaded_when_it_no_longer_is(
     base: pathlib.Path, half_plus: Models
 ) -> None:
     publish(base / "1", half_plus(1.0, "tf2"))
     with running(model_name="m", model_base_path=str(base)) as server:
-        inputs = {**X, "seconds": np.array([8.0], np.float32)}
+        begun = base.parent / "begun"
+        seconds = np.array([8.0], np.float32)
+        inputs = {**X, "seconds": seconds, "begun": np.array([str(begun)], object)}
         replies = []
         slow = threading.Thread(
-            target=lambda: replies.append(server.predict("m", inputs, "slow")["y"][0])
+            target=lambda: replies.append(server.predict("m", inputs, "announced")["y"][0])
         )
         slow.start()
-        time.sleep(0.3)
+        until(begun.exists)
         publish(base / "2", half_plus(2.0))
         server.until("m", {2: "AVAILABLE", 1: "UNLOADING"}, 8)
         assert answer(server) == 3.0
