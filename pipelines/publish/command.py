@@ -71,7 +71,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     require_labels(options.accuracy_gate, shards)
     store = open_store(options.publish_to)
     store.require_writable()
-    with _staged(options) as staging, staging.directory() as scratch:
+    with _staged(options) as (staging, scratch):
         store.clean(options.staging_ttl)
         labels = read_labels(options.labels) if options.labels else None
         context = PublishContext(
@@ -112,8 +112,10 @@ def _write_configs(options: PublishOptions, scratch: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _staged(options: PublishOptions) -> Iterator[Staging]:
-    """The run's staging. Of a directory that was not there nothing stays if nothing was published.
+def _staged(options: PublishOptions) -> Iterator[tuple[Staging, pathlib.Path]]:
+    """The run's staging, and a directory on this disk for what the run needs while it lasts.
+
+    Of a tree's directory that did not exist nothing stays if nothing was published.
 
     Raises:
         UserError: the tree, or the disk of `--staging_dir`, cannot be written.
@@ -132,7 +134,14 @@ def _staged(options: PublishOptions) -> Iterator[Staging]:
                     f"({error.strerror or error}); expected a directory, or a place where one can "
                     "be made"
                 ) from None
-            yield staging
+            try:
+                scratch = stack.enter_context(staging.directory())
+            except OSError as error:
+                raise UserError(
+                    f"--staging_dir {options.staging_dir}: cannot be written ({error.strerror}); "
+                    "expected a directory, or a place where one can be made"
+                ) from None
+            yield staging, scratch
     finally:
         if not existed:
             # Not empty: something was published, or another run is at work there.

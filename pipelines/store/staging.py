@@ -13,6 +13,7 @@ copied there once; a worker on another host copies it to its own disk once.
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import shutil
 import tempfile
@@ -58,6 +59,8 @@ class Staging(Area):
             OSError: it cannot be made.
         """
         if is_remote(self.root):
+            if self.scratch:
+                os.makedirs(self.scratch, exist_ok=True)
             directory = pathlib.Path(tempfile.mkdtemp(prefix="cait-", dir=self.scratch))
         else:
             directory = pathlib.Path(self.root, self.path, uuid.uuid4().hex)
