@@ -19,6 +19,7 @@ from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import check_archive
 from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
+from serving_configs.tree.paths import HUB, SERVING, version_path
 
 from .store.base import Store, open_store, read
 
@@ -77,13 +78,13 @@ def tree_problems(store: Store) -> Iterator[tuple[str, list[str]]]:
 
     A numbered directory without a manifest is reported: to TensorFlow Serving it is a version.
     """
-    for model in store.children("serving"):
-        for name in store.children(f"serving/{model}"):
+    for model in store.children(SERVING):
+        for name in store.children(f"{SERVING}/{model}"):
             if name.isdecimal():
-                yield f"serving/{model}/{name}", version_problems(store, model, name)
-    for name in sorted(store.sizes("hub")):
+                yield version_path(model, name), version_problems(store, model, name)
+    for name in sorted(store.sizes(HUB)):
         if name.endswith(".tar.gz"):
-            yield f"hub/{name}", archive_problems(store, f"hub/{name}")
+            yield f"{HUB}/{name}", archive_problems(store, f"{HUB}/{name}")
 
 
 def version_problems(store: Store, model: str, name: str) -> list[str]:
@@ -94,7 +95,7 @@ def version_problems(store: Store, model: str, name: str) -> list[str]:
         model: name of the model.
         name: of the version's directory.
     """
-    path = f"serving/{model}/{name}"
+    path = version_path(model, name)
     try:
         manifest = parse_manifest(read(store, f"{path}/{MANIFEST}"))
     except (FileNotFoundError, NotADirectoryError):
@@ -128,7 +129,7 @@ def archive_problems(store: Store, path: str) -> list[str]:
         return [str(error).removeprefix(f"{path}: ")]
     model, version = path.removesuffix(".tar.gz").split("/")[-2:]
     try:
-        manifest = parse_manifest(read(store, f"serving/{model}/{version}/{MANIFEST}"))
+        manifest = parse_manifest(read(store, f"{version_path(model, version)}/{MANIFEST}"))
     except (OSError, ManifestError):
         return []
     expected = [record for record in manifest.files if not record.path.startswith(FOR_SERVERS)]

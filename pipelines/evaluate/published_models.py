@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from export.errors import UserError
 from serving_configs import MANIFEST, Manifest, ManifestError, parse_manifest
+from serving_configs.tree.paths import SAVED_MODEL
 
 from ..store.base import Store, open_store, read
 from .scores import ServedModel
@@ -32,7 +33,7 @@ def find_classifiers(
     found: list[ServedModel] = []
     for model in models:
         numbers = [name for name in store.children(model) if name.isdecimal()]
-        numbers = [n for n in numbers if "saved_model.pb" in store.children(f"{model}/{n}")]
+        numbers = [n for n in numbers if SAVED_MODEL in store.children(f"{model}/{n}")]
         for number in _chosen(sorted(map(int, numbers)), versions):
             manifest = _manifest(store, f"{model}/{number}/{MANIFEST}")
             # A directory without one was put there by another program.

@@ -8,6 +8,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
+from serving_configs.tree.paths import SAVED_MODEL
 from signatures import Head
 from signatures.inspection import contract_problems
 from signatures.untrained import is_marked_untrained
@@ -30,7 +31,7 @@ def check_interface(directory: pathlib.Path, head: Head, config: CaiTConfig, tra
         GateError: it cannot be read, its signatures are not those of the contract, or it is marked
             as untrained when its weights were trained, or the other way round.
     """
-    path = directory / "saved_model.pb"
+    path = directory / SAVED_MODEL
     try:
         proto = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except Exception as error:  # DecodeError, whose module depends on protobuf's backend.

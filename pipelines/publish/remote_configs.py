@@ -13,15 +13,14 @@ from serving_configs import MANIFEST
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import archive_name, hub_root, write_archive
 from serving_configs.server.deployment import SETTINGS, deployment_root, withdrawn_name
-from serving_configs.tree.paths import MODELS_CONFIG
+from serving_configs.tree.paths import DEPLOYMENT, EVALUATION, MODELS_CONFIG, SERVING
 
 from ..store.beam import BeamStore
 from .configs import write_configs
 
-_EVALUATION = "evaluation/evaluation.json"
-_SETTINGS = f"deployment/{SETTINGS}"
+_SETTINGS = f"{DEPLOYMENT}/{SETTINGS}"
 # The manifest of a version: the version, its model and its number.
-_VERSION = re.compile(rf"(serving/([^/]+)/(\d+))/{re.escape(str(MANIFEST))}")
+_VERSION = re.compile(rf"({SERVING}/([^/]+)/(\d+))/{re.escape(str(MANIFEST))}")
 
 
 def write_remote_configs(
@@ -57,7 +56,7 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
     names = store.sizes("")
     versions = [found for found in map(_VERSION.fullmatch, names) if found]
     copied = {found[0] for found in versions} | (
-        {MODELS_CONFIG, _EVALUATION, _SETTINGS} & names.keys()
+        {MODELS_CONFIG, EVALUATION, _SETTINGS} & names.keys()
     )
     for name in copied:
         _fetch(store, name, copy)
@@ -71,7 +70,7 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
         # Stands for an archive that exists, so that it is not written again.
         archive.parent.mkdir(parents=True, exist_ok=True)
         archive.touch()
-    root = None if MODELS_CONFIG in names else store.address("serving")
+    root = None if MODELS_CONFIG in names else store.address(SERVING)
     write_configs(str(copy), publisher, hub_url, root)
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     # What is hidden is of the writing alone: the lock, and the history of files that servers poll.

@@ -32,12 +32,12 @@ from apache_beam.io.filesystems import FileSystems
 
 from export.errors import UserError
 from serving_configs import MANIFEST
-from serving_configs.tree.paths import STAGING
+from serving_configs.tree.paths import SAVED_MODEL, SERVING, STAGING, version_path
 
 CLAIMS = f"{STAGING}/claims"
 """Where the claims are: `<model>/<version>/<publisher>` below it."""
 
-_LAST = ("saved_model.pb", str(MANIFEST))
+_LAST = (SAVED_MODEL, str(MANIFEST))
 _BLOCK_BYTES = 8 << 20
 _RETRY_SECONDS = 0.5
 _RENEW_SECONDS = 10.0
@@ -144,7 +144,7 @@ class BeamStore:
             if now - entry.last_updated_in_seconds < ttl:
                 continue
             model, version, _ = name.split("/")
-            path = f"serving/{model}/{version}"
+            path = version_path(model, version)
             if str(MANIFEST) not in self.sizes(path):
                 self.remove_version(path)
             self._delete([f"{CLAIMS}/{name}"])
@@ -175,7 +175,7 @@ class BeamStore:
 
     def _claim(self, path: str) -> str | None:
         """Takes a version for this publisher alone: the claim's path, None when it is taken."""
-        claims = f"{CLAIMS}/{path.removeprefix('serving/')}"
+        claims = f"{CLAIMS}/{path.removeprefix(f'{SERVING}/')}"
         claim = f"{claims}/{uuid.uuid4().hex}"
         self.write(claim, _CLAIM)
         # The files are looked at after the claims: who published in between removes the claim last.

@@ -14,6 +14,7 @@ from serving_configs import (
     parse_manifest,
     render_manifest,
 )
+from serving_configs.tree.paths import HUB, SERVING, version_path
 
 from .base import Store, read
 
@@ -85,7 +86,7 @@ def release(
         OSError: the tree can't be written, or the staged model can't be read.
     """
     manifest = dataclasses.replace(draft, files=staged.records)
-    base = f"serving/{draft.model}"
+    base = f"{SERVING}/{draft.model}"
     while True:
         published = _Published.of(store, draft.model)
         if (own := published.by_run(draft.run)) is not None:
@@ -130,12 +131,12 @@ class _Published:
         # Names before manifests: what another run publishes in between is seen in the manifests,
         # or its number is taken when this run claims it. The other way round, the same content
         # could get two numbers.
-        names = store.children(f"serving/{model}")
+        names = store.children(f"{SERVING}/{model}")
         archived = [
             name.removesuffix(".tar.gz")
-            for publisher in store.children("hub")
+            for publisher in store.children(HUB)
             if publisher != "docs"
-            for name in store.children(f"hub/{publisher}/{model}")
+            for name in store.children(f"{HUB}/{publisher}/{model}")
         ]
         return cls(names, archived, read_manifests(store, model))
 
@@ -165,11 +166,11 @@ class _Published:
 def read_manifests(store: Store, model: str) -> dict[int, Manifest | None]:
     """The versions of a model -> their manifests, None for one that can't be used."""
     manifests: dict[int, Manifest | None] = {}
-    for name in store.children(f"serving/{model}"):
+    for name in store.children(f"{SERVING}/{model}"):
         if not name.isdecimal() or name != str(int(name)):
             continue
         try:
-            content = read(store, f"serving/{model}/{name}/{MANIFEST}")
+            content = read(store, f"{version_path(model, name)}/{MANIFEST}")
             manifests[int(name)] = parse_manifest(content)
         except (FileNotFoundError, NotADirectoryError):
             continue  # Not a version, to our readers.
@@ -184,11 +185,11 @@ def refuse_untrained(store: Store) -> None:
     Raises:
         ReleaseError: the tree holds trained weights.
     """
-    for model in store.children("serving"):
+    for model in store.children(SERVING):
         for version, manifest in read_manifests(store, model).items():
             if manifest is not None and manifest.checkpoint.trained:
                 raise ReleaseError(
-                    f"the weights are not trained, and {store.address('serving')}/{model}/"
+                    f"the weights are not trained, and {store.address(SERVING)}/{model}/"
                     f"{version} holds trained ones; publish to another tree, or with "
                     "--allow_untrained"
                 )

@@ -5,7 +5,7 @@ import pathlib
 from export.errors import UserError
 from serving_configs.errors import ConfigError
 from serving_configs.server.models_config import named_versions, parse_models_config
-from serving_configs.tree.paths import MODELS_CONFIG
+from serving_configs.tree.paths import MODELS_CONFIG, SERVING, version_path
 
 from .base import Store, read
 from .release import read_manifests
@@ -32,13 +32,13 @@ def remove_versions(store: Store, model: str, keep: int, aside: str) -> list[int
     versions = sorted(read_manifests(store, model))
     removed = [version for version in versions[:-keep] if version not in named]
     for version in removed:
-        store.remove_version(f"serving/{model}/{version}", aside)
+        store.remove_version(version_path(model, version), aside)
     return removed
 
 
 def _named(store: Store, model: str) -> set[int]:
     """Versions that the models config loads or labels."""
-    if pathlib.PurePath(MODELS_CONFIG).name not in store.children("serving"):
+    if pathlib.PurePath(MODELS_CONFIG).name not in store.children(SERVING):
         return set()
     try:
         config = parse_models_config(read(store, MODELS_CONFIG), store.address(MODELS_CONFIG))
