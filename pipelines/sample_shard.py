@@ -18,11 +18,13 @@ from export.errors import UserError
 from .data.labelled import LabelledImage
 from .data.sampling import open_source, sample
 from .data.shards import IMAGE_KEY, LABEL_KEY, NAME_KEY
+from .runtime.command_line import one_line_errors
 from .runtime.quiet import load_tensorflow
 
 _SHARDED = re.compile(r"(.*-)(\d{5})-of-(\d{5})")
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.sample_shard") -> int:
     """Runs the command.
 
@@ -34,16 +36,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.sam
         The exit status.
     """
     flags = _parser(prog).parse_args(argv)
-    try:
-        paths = shard_paths(flags.output)
-        for name, least in (("count", len(paths)), ("first_label", 0)):
-            if getattr(flags, name) < least:
-                raise UserError(f"--{name} {getattr(flags, name)}; expected {least} or more")
-        images = sample(open_source(flags.images, flags.first_label), flags.count, flags.seed)
-        write_shards(paths, images)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    paths = shard_paths(flags.output)
+    for name, least in (("count", len(paths)), ("first_label", 0)):
+        if getattr(flags, name) < least:
+            raise UserError(f"--{name} {getattr(flags, name)}; expected {least} or more")
+    images = sample(open_source(flags.images, flags.first_label), flags.count, flags.seed)
+    write_shards(paths, images)
     classes = len({image.label for image in images})
     print(f"{len(images)} images of {classes} classes in {', '.join(map(str, paths))}")
     return 0

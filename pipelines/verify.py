@@ -21,9 +21,11 @@ from serving_configs.hub.archive import check_archive
 from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
 from serving_configs.tree.paths import HUB, SERVING, version_path
 
+from .runtime.command_line import one_line_errors
 from .store.base import Store, open_store, read
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.verify") -> int:
     """Runs the command.
 
@@ -35,13 +37,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.ver
         The exit status.
     """
     flags, others = _parser(prog).parse_known_args(argv)
-    try:
-        # The others are Beam's, such as the endpoint of a bucket.
-        FileSystems.set_options(PipelineOptions(others))
-        return _verify(flags.publish_to)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    # The others are Beam's, such as the endpoint of a bucket.
+    FileSystems.set_options(PipelineOptions(others))
+    return _verify(flags.publish_to)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

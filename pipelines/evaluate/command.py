@@ -17,7 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 
 from ..data.labelled import DataShard, plan_data
-from ..runtime.engines import JobError, prepare_engine, run_job
+from ..runtime.command_line import one_line_errors
+from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
@@ -37,6 +38,7 @@ from .scores import EvaluateTask, ServedModel, read_score
 from .transforms import Evaluate, EvaluateContext
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.evaluate") -> int:
     """Runs the command.
 
@@ -47,15 +49,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.eva
     Returns:
         The exit status.
     """
-    try:
-        options, beam_options = parse(sys.argv[1:] if argv is None else argv, prog)
-        return _evaluate(options, beam_options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    options, beam_options = parse(sys.argv[1:] if argv is None else argv, prog)
+    return _evaluate(options, beam_options)
 
 
 def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:

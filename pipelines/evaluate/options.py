@@ -10,8 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 from export.variants import get_variant
 
+from ..runtime.command_line import refuse_unknown, split_names, whole_number
 from ..runtime.engines import DASK, register_flags, runner_name
-from ..runtime.flag_values import refuse_unknown, split_names, whole_number
 from ..store.base import is_remote
 
 _EXAMPLE = """\

@@ -21,7 +21,8 @@ from ..data.checkpoints import open_source
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
 from ..gate.accuracy import require_labels, require_published, untested
-from ..runtime.engines import JobError, prepare_engine, run_job
+from ..runtime.command_line import one_line_errors
+from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
@@ -41,6 +42,7 @@ from .report import read_report, table
 from .transforms import Convert, Publish, Report, Validate
 
 
+@one_line_errors
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs the command.
 
@@ -51,15 +53,8 @@ def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     Returns:
         The exit status.
     """
-    try:
-        options, beam_options = parse(sys.argv[1:] if argv is None else argv, prog)
-        return _publish(options, beam_options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except JobError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    options, beam_options = parse(sys.argv[1:] if argv is None else argv, prog)
+    return _publish(options, beam_options)
 
 
 def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:

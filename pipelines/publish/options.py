@@ -16,8 +16,8 @@ from export.variants import VARIANTS, get_variant
 from signatures import BOTH, Head
 
 from ..gate.accuracy import AccuracyGate, accuracy_gate
+from ..runtime.command_line import refuse_unknown, split_names, whole_number
 from ..runtime.engines import register_flags
-from ..runtime.flag_values import refuse_unknown, split_names, whole_number
 from ..store.base import is_remote
 from .flags import PROG, PublishPipelineOptions, add_labels, help_parser
 

@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import (
 
 from export.errors import UserError, one_line
 
+from .command_line import JobError
 from .files import is_url
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -31,10 +32,6 @@ _LOCAL = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "PrismRunner
 _PACKAGES = ("export", "pipelines", "serving", "serving_configs", "signatures")
 _WHEEL = "run `make wheel`, and pass --extra_package build/wheels/cait_serving-*.whl"
 _CONNECT_SECONDS = 10.0
-
-
-class JobError(Exception):
-    """A job that ended badly. The message is one line."""
 
 
 def register_flags(argv: Sequence[str]) -> None:

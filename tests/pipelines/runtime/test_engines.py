@@ -13,7 +13,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 from pipelines.evaluate.command import main as evaluate
 from pipelines.publish.command import main as publish
-from pipelines.runtime.engines import JobError, prepare_engine, run_job, runner_name
+from pipelines.runtime.command_line import JobError
+from pipelines.runtime.engines import prepare_engine, run_job, runner_name
 from tests.support.paths import REPOSITORY
 
 PACKAGES = ("export", "pipelines", "serving", "serving_configs", "signatures")

@@ -1,12 +1,36 @@
-"""Checks of the values of flags."""
+"""What the commands share: their errors and the checks of their flags."""
 
 import difflib
-from collections.abc import Iterable
+import functools
+import sys
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
 
 from export.errors import UserError
 
 # TensorFlow Serving's versions are 64-bit.
 _LARGEST = 2**63 - 1
+
+
+_P = ParamSpec("_P")
+
+
+class JobError(Exception):
+    """A job that ended badly. The message is one line."""
+
+
+def one_line_errors(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Makes a command print an error in one line: status 2 for a user's, 1 for a failed job's."""
+
+    @functools.wraps(command)
+    def main(*args: _P.args, **kwargs: _P.kwargs) -> int:
+        try:
+            return command(*args, **kwargs)
+        except (UserError, JobError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2 if isinstance(error, UserError) else 1
+
+    return main
 
 
 def whole_number(flag: str, value: str, least: int) -> int:
