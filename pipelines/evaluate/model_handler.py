@@ -8,7 +8,7 @@ worker has one in memory at a time.
 import contextlib
 import pathlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from export.errors import one_line
 from export.memory import release_memory
 
 from ..runtime.files import set_filesystem_options
+from ..runtime.progress import ImageCounter, Objects, Step
 from ..runtime.quiet import load_tensorflow
 from ..store.base import is_remote, open_store
 from ..store.host_cache import HostCache
@@ -100,11 +101,18 @@ class EvaluateModelHandler(
     Args:
         batch_size: images of a request.
         filesystem: Beam's options, without which a worker cannot open the store.
+        run: where the images that are done are reported; None for nowhere.
     """
 
-    def __init__(self, batch_size: int, filesystem: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        filesystem: dict[str, Any] | None = None,
+        run: Objects | None = None,
+    ) -> None:
         super().__init__(min_batch_size=1, max_batch_size=1)
         self._batch_size = batch_size
+        self._run = run
         self._filesystem = filesystem or {}
 
     def load_model(self) -> LoadedModel:
@@ -123,11 +131,18 @@ class EvaluateModelHandler(
     def _evaluate(self, task: EvaluateTask, model: LoadedModel) -> ShardScore:
         try:
             with model.use(str(self._directory(task.model))) as logits_of:
-                return score_shard(logits_of, task.shard, self._batch_size)
+                return score_shard(logits_of, task.shard, self._batch_size, self._counter(task))
         except EvaluationError as error:
             return ShardScore(error=str(error))
         except Exception as error:  # The other models and shards are evaluated all the same.
             return ShardScore(error=one_line(error))
+
+    def _counter(self, task: EvaluateTask) -> Callable[[int], None]:
+        if self._run is None:
+            return lambda images: None
+        shard = task.shard
+        step = Step("evaluate", task.model.title, shard.name, 0.0, all_images=len(shard.files))
+        return ImageCounter(self._run, step)
 
     def _directory(self, model: ServedModel) -> pathlib.Path:
         """The SavedModel on this worker's disk."""

@@ -35,6 +35,11 @@ class ServedModel:
     files: tuple[FileRecord, ...] = ()
 
     @property
+    def title(self) -> str:
+        """The model and its version, for people."""
+        return f"{self.name} {self.version}"
+
+    @property
     def path(self) -> str:
         """The SavedModel, below the root."""
         return f"{self.name}/{self.version}"

@@ -21,13 +21,19 @@ class EvaluationError(Exception):
     """A model can't be evaluated on the data. The message says why."""
 
 
-def score_shard(logits_of: BytesLogits, shard: DataShard, batch_size: int) -> ShardScore:
+def score_shard(
+    logits_of: BytesLogits,
+    shard: DataShard,
+    batch_size: int,
+    on_images: Callable[[int], None] = lambda images: None,
+) -> ShardScore:
     """Counts the right answers on a shard.
 
     Args:
         logits_of: the model's signature `bytes_logits`.
         shard: the data.
         batch_size: images of a request.
+        on_images: called after each request with the number of its images.
 
     Raises:
         EvaluationError: an answer is not finite, or the data's labels are not of the model's
@@ -49,6 +55,7 @@ def score_shard(logits_of: BytesLogits, shard: DataShard, batch_size: int) -> Sh
             images += 1
             top1 += rank < 1
             top5 += rank < 5
+        on_images(len(batch))
     seconds = time.perf_counter() - started
     return ShardScore(images, top1, top5, classes, tuple(undecodable), seconds)
 

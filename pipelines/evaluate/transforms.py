@@ -1,7 +1,6 @@
 """The transforms of the evaluation: which figures are missing, RunInference, keeping figures."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
 from ..runtime.files import set_filesystem_options
-from ..runtime.progress import report_step
+from ..runtime.progress import Step, report_step
 from ..store.area import Area
 from .model_handler import EvaluateModelHandler
 from .scores import EvaluateTask, ShardScore, read_score, write_score
@@ -59,7 +58,9 @@ class Evaluate(beam.PTransform):
             | "Lacking" >> beam.ParDo(_LackingFn(self._context))
             | "Infer"
             >> RunInference(
-                EvaluateModelHandler(self._context.batch_size, self._context.filesystem)
+                EvaluateModelHandler(
+                    self._context.batch_size, self._context.filesystem, self._context.run
+                )
             )
             | "Keep" >> beam.ParDo(_KeepFn(self._context))
         )
@@ -104,6 +105,6 @@ class _KeepFn(_StepFn):
         self._images.inc(score.images)
         self._undecodable.inc(len(score.undecodable))
         self._seconds.update(int(1000 * score.seconds))
-        subject = f"{task.model.name} {task.model.version} on {pathlib.Path(task.shard.name).name}"
-        report_step(self._context.run, "evaluate", subject, score.seconds)
+        step = Step("evaluate", task.model.title, task.shard.name, score.seconds, score.images)
+        report_step(self._context.run, step)
         yield found

@@ -3,7 +3,7 @@
 import concurrent.futures
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,12 +71,18 @@ class Gate:
         """The worst difference of every output compared so far."""
         return self._differences.figures
 
-    def compare(self, images: Sequence[PreparedImage]) -> None:
+    def compare(
+        self, images: Sequence[PreparedImage], on_image: Callable[[], None] = lambda: None
+    ) -> None:
         """Compares the main output on every image, and all others on those with attention.
 
         The main output has two signatures that are alike. One of the images without attention runs
         the one that is named after it, the others run `serving_default`; what has not run then,
         runs on the first image with attention.
+
+        Args:
+            images: the images.
+            on_image: called after each of them.
 
         Raises:
             GateError: a signature fails, or has an output of a wrong shape.
@@ -85,11 +91,13 @@ class Gate:
         signatures = [self._main, *["serving_default"] * (len(plain) - 1)][: len(plain)]
         for image, signature in zip(plain, signatures, strict=True):
             self._count(image, self._compare_main(image, signature))
+            on_image()
         alike = [name for name in (self._main, "serving_default") if name not in signatures]
         for image in images:
             if image.attention:
                 self._count(image, self._compare_everything(image, alike))
                 alike = []
+                on_image()
 
     def measure(self, model: str, images: Sequence[PreparedImage]) -> LatencyProfile:
         """Measures the model for its batching, and tries the warm-up requests that follow from it.

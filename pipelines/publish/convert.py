@@ -12,7 +12,7 @@ from signatures.labels import default_labels
 
 from ..data.checkpoints import on_this_worker
 from ..elements import ConvertTask, StagedModel, StagedVariant
-from ..runtime.progress import report_step
+from ..runtime.progress import Step, report_step
 from .context import PublishContext
 
 
@@ -75,7 +75,7 @@ def _convert(
             )
             models.append(staged)
             ended = time.perf_counter()
-            report_step(context.staging, "convert", staged.model, ended - started)
+            report_step(context.staging, Step("convert", staged.model, "", ended - started))
             started = ended
     except Exception as failure:
         return models, f"conversion failed: {one_line(failure)}"

@@ -8,7 +8,7 @@ from export.errors import one_line
 from serving_configs import hub_handle
 
 from ..elements import ModelReport, ShardResult, StagedModel, add_seconds
-from ..runtime.progress import report_step
+from ..runtime.progress import Step, report_step
 from ..store.release import ReleaseError, StagedFiles, release
 from .configs import serving_files
 from .context import PublishContext
@@ -34,7 +34,7 @@ def publish_model(
             failure = f"publishing failed: {one_line(error)}"
             report = dataclasses.replace(report, failures=(failure,))
     seconds = time.perf_counter() - started
-    report_step(context.staging, "publish", report.model, seconds)
+    report_step(context.staging, Step("publish", report.model, "", seconds))
     return dataclasses.replace(report, seconds=add_seconds(report.seconds, {"publish": seconds}))
 
 

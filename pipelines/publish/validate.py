@@ -5,7 +5,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from export.errors import one_line
 from export.memory import release_memory
@@ -17,7 +17,7 @@ from ..data.shards import SampleImage, read_shard
 from ..elements import Shard, ShardResult, StagedModel, StagedVariant
 from ..gate.gate import Gate
 from ..gate.prepared_image import PreparedImage, prepare_image
-from ..runtime.progress import report_step
+from ..runtime.progress import ImageCounter, Step
 from .context import PublishContext
 
 
@@ -47,7 +47,10 @@ def _compare_all(
     prepared: PreparedShard | None = None
     results = []
     for model in staged.models:
-        started = time.perf_counter()
+        part = pathlib.PurePath(shard.path).name
+        count = ImageCounter(
+            context.staging, Step("validate", model.model, part, 0.0, all_images=shard.images)
+        )
         result = ShardResult()
         # The error of a failed conversion is in the model already.
         if not model.error:
@@ -55,14 +58,13 @@ def _compare_all(
                 if prepared is None:
                     prepared = PreparedShard(model, shard)
                 directory = context.staging.fetch(model.path, model.files)
-                result = prepared.compare(model, directory, context.labels)
+                result = prepared.compare(model, directory, context.labels, count)
             except Exception as error:
                 result = ShardResult(error=one_line(error))
             # What this model took would stay beside the next one.
             release_memory()
         results.append(result)
-        subject = f"{model.model} on {pathlib.PurePath(shard.path).name}"
-        report_step(context.staging, "validate", subject, time.perf_counter() - started)
+        count.finish()
     return tuple(results)
 
 
@@ -98,7 +100,11 @@ class PreparedShard:
         self._seconds = {"reference": time.perf_counter() - started}
 
     def compare(
-        self, staged: StagedModel, directory: pathlib.Path, labels: Sequence[str] | None = None
+        self,
+        staged: StagedModel,
+        directory: pathlib.Path,
+        labels: Sequence[str] | None = None,
+        on_image: Callable[[], None] = lambda: None,
     ) -> ShardResult:
         """Runs the gate on one of the variant's models.
 
@@ -106,6 +112,7 @@ class PreparedShard:
             staged: the model.
             directory: its SavedModel, on this worker's disk.
             labels: names of its classes; None for the default ones.
+            on_image: called after each image.
 
         Raises:
             GateError: it can't be compared at all.
@@ -120,7 +127,7 @@ class PreparedShard:
             staged.compute_dtype,
         )
         loaded = time.perf_counter()
-        gate.compare(self._images)
+        gate.compare(self._images, on_image)
         compared = time.perf_counter()
         seconds = {**self._seconds, "load": loaded - started, "compare": compared - loaded}
         self._seconds = {}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.publish import validate
 from pipelines.publish.command import main
+from pipelines.runtime.progress import ImageCounter
 
 LONGEST = {"cait_m48_448", "cait_m36_384"}
 VARIANTS = ("cait_xxs24_224", "cait_m36_384", "cait_xxs24_384", "cait_m48_448")
@@ -28,13 +28,13 @@ def test_the_two_longest_variants_go_to_two_workers(
         given["convert"][threading.get_ident()].append(variant)
         raise ValueError("not wanted here")
 
-    def report_step(_: object, step: str, subject: str, seconds: float) -> None:
-        if step == "validate":
-            both.wait()
-            given[step][threading.get_ident()].append(subject.split()[0].removesuffix("_fe"))
+    def finish(counter: ImageCounter) -> None:
+        both.wait()
+        model = counter._step.model.removesuffix("_fe")
+        given["validate"][threading.get_ident()].append(model)
 
     monkeypatch.setattr("export.convert.convert", convert)
-    monkeypatch.setattr(validate, "report_step", report_step)
+    monkeypatch.setattr(ImageCounter, "finish", finish)
     status = main(
         [
             *("--variants", ",".join(VARIANTS), "--checkpoints", "random"),
