@@ -1,7 +1,9 @@
 """What travels through the pipelines: names, paths and figures, never weights or tensors."""
 
 import dataclasses
+import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from export.checkpoints.sources import Checkpoint
@@ -91,16 +93,18 @@ class StagedVariant:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file of the sample.
+    """A file of the sample, or a part of one.
 
     Attributes:
         path: the TFRecord file, absolute or a URL.
         images: records in it.
+        first: number of its first record in the file.
         attention: numbers of the records whose attention is compared too.
         labelled: records that say their class.
         measure: whether the models are measured after it, which is done once.
         number: its place in the sample.
         stamp: see `runtime.files.InputFile`.
+        whole: whether it is the whole file.
     """
 
     path: str
@@ -110,6 +114,24 @@ class Shard:
     measure: bool = False
     number: int = 0
     stamp: str = ""
+    first: int = 0
+    whole: bool = True
+
+    @property
+    def name(self) -> str:
+        """The file's name, with the numbers of the records where they are not all."""
+        name = self.path.rsplit("/", 1)[-1]
+        return name if self.whole else f"{name}[{self.first}:{self.first + self.images}]"
+
+    def split(self, images: int) -> Iterator["Shard"]:
+        """The shard in parts of at most so many images, of about the same size."""
+        parts = -(-self.images // images)
+        if parts < 2:
+            yield self
+            return
+        bounds = [self.first + self.images * i // parts for i in range(parts + 1)]
+        for first, end in itertools.pairwise(bounds):
+            yield dataclasses.replace(self, first=first, images=end - first, whole=False)
 
 
 @dataclasses.dataclass(frozen=True)

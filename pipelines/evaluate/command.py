@@ -26,6 +26,7 @@ from ..runtime.workers import local_workers
 from ..store.area import Area
 from ..store.base import is_remote
 from .options import EvaluateOptions, parse
+from .parts import tasks_of
 from .published_models import find_classifiers
 from .report import (
     check_table,
@@ -62,7 +63,7 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
         check_table(options.table)
     models = find_classifiers(options.models, options.variants, options.versions)
     shards = plan_data(options.data, options.first_label)
-    tasks = [EvaluateTask(model, shard) for model in models for shard in shards]
+    tasks = tasks_of(models, shards)
     run = _begin(options.output)
     context = EvaluateContext(
         output=Area(options.output, ""),

@@ -50,6 +50,8 @@ def find_classifiers(
                         serving_root,
                         manifest.content,
                         manifest.files,
+                        # Nearly all weights are used once for each patch.
+                        manifest.parameters * manifest.geometry.patches / 1e9,
                     )
                 )
     missing = set(variants or ()) - {model.variant for model in found}

@@ -24,6 +24,7 @@ class ServedModel:
         variant: name of the variant.
         root: of its store, a directory or a URL.
         files: its files.
+        gigaflops: multiply-adds of an image, roughly, in thousands of millions.
         digest: of its content, SHA-256 in hexadecimal, from its manifest.
     """
 
@@ -33,6 +34,7 @@ class ServedModel:
     root: str
     digest: str
     files: tuple[FileRecord, ...] = ()
+    gigaflops: float = 1.0
 
     @property
     def title(self) -> str:
@@ -70,10 +72,17 @@ class ShardScore:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateTask:
-    """A model to evaluate on a shard."""
+    """A model to evaluate on a shard.
+
+    Attributes:
+        model: the model.
+        shard: the data.
+        part: tasks of a model with the same number go to one worker, which loads the model once.
+    """
 
     model: ServedModel
     shard: DataShard
+    part: int = 0
 
 
 def score_name(task: EvaluateTask) -> str:

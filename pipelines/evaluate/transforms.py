@@ -16,10 +16,6 @@ from .scores import EvaluateTask, ShardScore, read_score, write_score
 
 _NAMESPACE = "cait"
 
-# A model's shards are dealt into so many parts at most. A part is one worker's, with one load of
-# the model, so this limits the workers that a model is evaluated on.
-_PARTS = 32
-
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateContext:
@@ -67,7 +63,7 @@ class Evaluate(beam.PTransform):
 
 
 def _with_part(task: EvaluateTask) -> tuple[tuple[str, int], EvaluateTask]:
-    return (f"{task.model.root}/{task.model.path}", int(task.shard.identity, 16) % _PARTS), task
+    return (task.model.path, task.part), task
 
 
 class _StepFn(beam.DoFn):

@@ -37,6 +37,7 @@ from .configs import write_configs
 from .context import PublishContext
 from .flags import PROG
 from .options import PublishOptions, parse
+from .parts import parts_for
 from .remote_configs import write_remote_configs
 from .report import read_report, table
 from .transforms import Convert, Publish, Report, Validate
@@ -169,8 +170,7 @@ def _run_pipeline(
             | "Report" >> Report(context)
         )
 
-    models = sum(len(task.heads) for task in tasks)
-    steps = models * (2 + len(shards))
+    steps = sum(len(task.heads) * (2 + len(parts_for(task.variant, shards))) for task in tasks)
     poll_seconds = POLL_SECONDS[is_remote(context.options.publish_to)]
     with show_progress(context.staging, steps, poll_seconds):
         run_job(build, options)

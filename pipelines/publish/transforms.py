@@ -5,7 +5,6 @@ paths and figures. A model that fails goes on as a record that says why, so that
 published and the report names it.
 """
 
-import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,6 +19,7 @@ from ..runtime.files import set_filesystem_options
 from ..runtime.quiet import load_tensorflow
 from ..runtime.workers import longest_first
 from .context import PublishContext
+from .parts import parts_for
 from .report import write_report
 
 _NAMESPACE = "cait"
@@ -53,17 +53,14 @@ class Validate(beam.PTransform):
     def __init__(self, context: PublishContext, shards: Sequence[Shard]) -> None:
         super().__init__()
         self._context = context
-        # One shard is enough to measure a model.
-        self._shards = tuple(
-            dataclasses.replace(shard, measure=not i, number=i) for i, shard in enumerate(shards)
-        )
+        self._shards = tuple(shards)
 
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
             staged
             | "FanOut" >> beam.FlatMap(_fan_out, self._shards)
             # Keeps conversions, too: a later failure repeats none of them.
-            | "ShareOut" >> _ShareOut(self._context.options.variants, len(self._shards))
+            | "ShareOut" >> _ShareOut(self._context.options.variants, self._shards)
             | "ValidateVariant" >> beam.ParDo(_ValidateFn(self._context))
             | "ByVariant" >> beam.GroupByKey()
             | "ByModel" >> beam.FlatMapTuple(_by_model)
@@ -77,10 +74,13 @@ class _ShareOut(beam.PTransform):
     saw them. Here it sees all of them in a plan, which needs no work and so comes first.
     """
 
-    def __init__(self, variants: Sequence[str], shards: int) -> None:
+    def __init__(self, variants: Sequence[str], shards: Sequence[Shard]) -> None:
         super().__init__()
-        ordered = longest_first(map(get_variant, variants))
-        self._plan = [((variant.name, i), None) for variant in ordered for i in range(shards)]
+        self._plan = [
+            ((variant.name, part.number), None)
+            for variant in longest_first(map(get_variant, variants))
+            for part in parts_for(variant, shards)
+        ]
 
     def expand(self, work: beam.PCollection) -> beam.PCollection:
         plan = work.pipeline | "Plan" >> beam.Create(self._plan, reshuffle=False)
@@ -126,8 +126,8 @@ class Report(beam.PTransform):
 def _fan_out(
     staged: StagedVariant, shards: Sequence[Shard]
 ) -> Iterator[tuple[tuple[str, int], tuple[StagedVariant, Shard]]]:
-    for shard in shards:
-        yield (staged.name, shard.number), (staged, shard)
+    for part in parts_for(staged.models[0].variant, shards):
+        yield (staged.name, part.number), (staged, part)
 
 
 def _by_model(

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import pathlib
 import time
@@ -47,10 +48,8 @@ def _compare_all(
     prepared: PreparedShard | None = None
     results = []
     for model in staged.models:
-        part = pathlib.PurePath(shard.path).name
-        count = ImageCounter(
-            context.staging, Step("validate", model.model, part, 0.0, all_images=shard.images)
-        )
+        step = Step("validate", model.model, shard.name, 0.0, all_images=shard.images)
+        count = ImageCounter(context.staging, step)
         result = ShardResult()
         # The error of a failed conversion is in the model already.
         if not model.error:
@@ -92,7 +91,9 @@ class PreparedShard:
 
         # Two images at a time, with a core each.
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
-            prepared = list(executor.map(prepare, read_shard(shard.path, stamp=shard.stamp)))
+            records = read_shard(shard.path, stamp=shard.stamp)
+            ours = itertools.islice(records, shard.first, shard.first + shard.images)
+            prepared = list(executor.map(prepare, ours))
         self._measures = shard.measure
         self._images = [image for image in prepared if isinstance(image, PreparedImage)]
         self._bad = tuple(reason for reason in prepared if isinstance(reason, str))
