@@ -58,37 +58,13 @@ class Validate(beam.PTransform):
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
             staged
-            | "FanOut" >> beam.FlatMap(_fan_out, self._shards)
+            | "FanOut" >> beam.ParDo(_FanOutFn(self._context.options.variants, self._shards))
             # Keeps conversions, too: a later failure repeats none of them.
-            | "ShareOut" >> _ShareOut(self._context.options.variants, self._shards)
+            | "ShareOut" >> beam.GroupByKey()
+            | "Work" >> beam.FlatMapTuple(lambda _, work: [entry for entry in work if entry])
             | "ValidateVariant" >> beam.ParDo(_ValidateFn(self._context))
             | "ByVariant" >> beam.GroupByKey()
             | "ByModel" >> beam.FlatMapTuple(_by_model)
-        )
-
-
-class _ShareOut(beam.PTransform):
-    """`((variant, shard), work)` -> `work`, shared out among the workers, longest first.
-
-    Beam's runner on this machine deals keys to its workers in turn, in the order in which it first
-    saw them. Here it sees all of them in a plan, which needs no work and so comes first.
-    """
-
-    def __init__(self, variants: Sequence[str], shards: Sequence[Shard]) -> None:
-        super().__init__()
-        self._plan = [
-            ((variant.name, part.number), None)
-            for variant in longest_first(map(get_variant, variants))
-            for part in parts_for(variant, shards)
-        ]
-
-    def expand(self, work: beam.PCollection) -> beam.PCollection:
-        plan = work.pipeline | "Plan" >> beam.Create(self._plan, reshuffle=False)
-        return (
-            (plan, work)
-            | "Flatten" >> beam.Flatten()
-            | "ByKey" >> beam.GroupByKey()
-            | "Work" >> beam.FlatMapTuple(lambda _, work: [entry for entry in work if entry])
         )
 
 
@@ -123,13 +99,6 @@ class Report(beam.PTransform):
         )
 
 
-def _fan_out(
-    staged: StagedVariant, shards: Sequence[Shard]
-) -> Iterator[tuple[tuple[str, int], tuple[StagedVariant, Shard]]]:
-    for part in parts_for(staged.models[0].variant, shards):
-        yield (staged.name, part.number), (staged, part)
-
-
 def _by_model(
     _variant: str, validated: Iterable[_Validated]
 ) -> Iterator[tuple[StagedModel, list[ShardResult]]]:
@@ -152,6 +121,38 @@ class _StepFn(beam.DoFn):
 class _ReportFn(_StepFn):
     def process(self, reports: Sequence[ModelReport]) -> None:
         write_report(reports, self._context.staging)
+
+
+_Key = tuple[str, int]
+"""A variant and the number of a part of the sample."""
+
+
+class _FanOutFn(beam.DoFn):
+    """`StagedVariant` -> `((variant, part), (StagedVariant, Shard))`, and keys without work.
+
+    Beam's runner on this machine deals keys to its workers in turn, in the order in which it first
+    sees them. Whatever variant is staged first, it sees all keys before, longest first.
+    """
+
+    def __init__(self, variants: Sequence[str], shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        self._keys: list[_Key] = [
+            (variant.name, part.number)
+            for variant in longest_first(map(get_variant, variants))
+            for part in parts_for(variant, shards)
+        ]
+
+    def start_bundle(self) -> None:
+        self._begun = False
+
+    def process(
+        self, staged: StagedVariant
+    ) -> Iterator[tuple[_Key, tuple[StagedVariant, Shard] | None]]:
+        if not self._begun:
+            self._begun = True
+            yield from ((key, None) for key in self._keys)
+        for part in parts_for(staged.models[0].variant, self._shards):
+            yield (staged.name, part.number), (staged, part)
 
 
 class _ConvertFn(_StepFn):
