@@ -1,33 +1,32 @@
-"""Reading PyTorch's checkpoints without PyTorch, and without running code from them.
+"""Tensors of PyTorch's checkpoints, without PyTorch, and without running code from them.
 
-A `.pth` file is a zip archive with a pickle of the structure (`data.pkl`) and a member for each
-storage. A pickle can call any function of any module. Here it can name only ordered dictionaries,
-the types of storages, and the function that makes a tensor of a storage; for the last two it gets
-plain records. Format: PyTorch's `torch/serialization.py` and `torch/_utils.py`.
+Such a file is a zip archive with a pickle of the structure (`data.pkl`) and a member for each
+storage. Format: PyTorch's `torch/serialization.py` and `torch/_utils.py`.
 """
 
-import collections
-import io
 import math
-import pickle
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from ..errors import CheckpointError
 from ..weights import Array
+from . import inert_pickle, intake
+from .inert_pickle import Tensor
 
-# Types of storages with trained weights; all are converted to float32.
-_FLOAT_STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2"}
+# Types of storages with trained weights: NumPy's type and PyTorch's name; all become float32. The
+# upper half of a float32 is a bfloat16.
+_FLOAT_STORAGES = {
+    "FloatStorage": ("f4", "float32"),
+    "HalfStorage": ("f2", "float16"),
+    "BFloat16Storage": ("u2", "bfloat16"),
+}
 
 # A checkpoint's structure takes some hundred kilobytes; this limits what is read at once.
 _LARGEST_PICKLE = 64 << 20
-
-# Training with several processes puts this before every key.
-_PREFIX = "module."
 
 # PyTorch's formats before the zip archive begin so: a pickle of a magic number, a tar archive.
 _OLD_FORMATS = (b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"././@LongLink")
@@ -36,33 +35,49 @@ _OLD_FORMATS = (b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", b"././
 class PthTensors(Mapping[str, Array]):
     """Tensors of a `.pth` file by key, float32, each read from the file when it is looked up.
 
-    The file contains a dictionary of tensors, or, as DeiT's checkpoints, a dictionary with such a
-    dictionary as `model`. A prefix `module.` is removed from the keys.
+    The file contains a dictionary of tensors, or a trainer's dictionary with such as an entry: see
+    `intake`.
+
+    Args:
+        path: the file.
+        kind: which weights to take where there are several; None for the averaged ones.
 
     Attributes:
         shapes: key -> shape.
         metadata: empty; the format has none.
+        notes: what the steps of the intake did, a line for each.
+        differing: whether there were both kinds of weights, with other numbers.
+        kind: of the weights.
 
     Raises:
-        CheckpointError: the file is no such archive or not complete, contains anything but tensors,
-            or a tensor is not of a floating type.
+        CheckpointError: the file is no such archive or not complete, its tensors are made by
+            anything but what PyTorch makes tensors by, or one is not of a floating type.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, kind: intake.WeightsKind | None = None) -> None:
         self._path = path
         self.metadata: dict[str, str] = {}
         try:
             content, self._members, self._order = self._read_archive()
         except (zipfile.BadZipFile, OSError, KeyError, NotImplementedError) as error:
             self._refuse_format(error)
-        self._tensors = self._state(self._unpickle(content))
+        state, chosen = self._state(self._unpickle(content), kind)
+        whole = self._only_tensors(state)
+        keys, removed = intake.without_prefixes(whole, f"checkpoint {path}")
+        self._tensors = {key: whole[found] for key, found in keys.items()}
+        self.kind = state.kind
+        self.differing = intake.has_both_kinds(chosen)
         self.shapes = {key: tensor.shape for key, tensor in self._tensors.items()}
         for key, tensor in self._tensors.items():
             self._check(key, tensor)
+        types = (_FLOAT_STORAGES[t.storage.type][1] for t in self._tensors.values())
+        self.notes = tuple(filter(None, (chosen, removed, intake.widened(types))))
 
     def __getitem__(self, key: str) -> Array:
-        tensor = self._tensors[key]
-        dtype = np.dtype(self._order + _FLOAT_STORAGES[tensor.storage.type])
+        return self._read(self._tensors[key])
+
+    def _read(self, tensor: Tensor) -> Array:
+        dtype = np.dtype(self._order + _FLOAT_STORAGES[tensor.storage.type][0])
         offset, _ = self._members[tensor.storage.key]
         storage = np.memmap(self._path, dtype, "r", offset, (tensor.storage.numel,))
         view = np.lib.stride_tricks.as_strided(
@@ -72,6 +87,8 @@ class PthTensors(Mapping[str, Array]):
             writeable=False,
         )
         # A copy, so that the mapping and its pages are released when this returns.
+        if dtype.kind == "u":
+            return (np.array(view, np.uint32, order="C") << 16).view(np.float32)
         return np.array(view, np.float32, order="C")
 
     def __iter__(self) -> Iterator[str]:
@@ -133,9 +150,7 @@ class PthTensors(Mapping[str, Array]):
 
     def _unpickle(self, content: bytes) -> object:
         try:
-            return _Unpickler(io.BytesIO(content)).load()
-        except _ForbiddenError as error:
-            self._refuse(f"its pickle uses {error}; expected tensors only. Nothing in it was run")
+            return inert_pickle.load(content)
         except Exception as error:
             # A pickle is a program: a wrong one may raise anything.
             self._refuse(
@@ -143,31 +158,66 @@ class PthTensors(Mapping[str, Array]):
                 f"{' '.join(str(error).split())}); download or write it again"
             )
 
-    def _state(self, content: object) -> dict[str, "_Tensor"]:
+    def _state(
+        self, content: object, kind: intake.WeightsKind | None
+    ) -> tuple[intake.StateDict, str]:
+        found = list(intake.state_dicts(content, lambda value: isinstance(value, Tensor)))
+        if not found:
+            self._refuse_content(content)
+        return intake.choose(found, kind, self._same, f"checkpoint {self._path}")
+
+    def _refuse_content(self, content: object) -> NoReturn:
+        """Says why no dictionary of tensors was found."""
         state = content.get("model", content) if isinstance(content, dict) else content
+        if name := inert_pickle.named_by(state):
+            self._refuse_code(name)
         if not isinstance(state, dict) or not state:
             self._refuse(
                 f"it holds {type(state).__name__}; expected a dictionary of tensors, or a "
                 "dictionary with one as 'model'"
             )
-        tensors: dict[str, _Tensor] = {}
-        for key, tensor in state.items():
-            if not isinstance(key, str) or not isinstance(tensor, _Tensor):
-                self._refuse(f"entry {key!r} is {type(tensor).__name__}; expected a tensor")
-            name = key.removeprefix(_PREFIX)
-            if name in tensors:
-                self._refuse(f"tensor {name!r} is there twice, with and without {_PREFIX!r}")
-            tensors[name] = tensor
+        key, value = next(iter(state.items()))
+        self._refuse_entry(key, value)
+
+    def _only_tensors(self, state: intake.StateDict) -> dict[str, Tensor]:
+        """The tensors of a state dict. Its plain numbers and texts are passed over."""
+        tensors: dict[str, Tensor] = {}
+        for key, value in state.entries.items():
+            if name := inert_pickle.named_by(value):
+                self._refuse_code(name)
+            if isinstance(key, str) and isinstance(value, Tensor):
+                tensors[key] = value
+            elif not isinstance(value, int | float | str | None):
+                self._refuse_entry(key, value)
         return tensors
 
-    def _check(self, key: str, tensor: "_Tensor") -> None:
+    def _refuse_code(self, name: str) -> NoReturn:
+        self._refuse(f"its pickle uses {name}; expected tensors only. Nothing in it was run")
+
+    def _refuse_entry(self, key: object, value: object) -> NoReturn:
+        self._refuse(f"entry {key!r} is {type(value).__name__}; expected a tensor")
+
+    def _same(self, one: intake.StateDict, other: intake.StateDict) -> bool:
+        if one.entries.keys() != other.entries.keys():
+            return False
+        for key, value in one.entries.items():
+            twin = other.entries[key]
+            if not isinstance(value, Tensor) or not isinstance(twin, Tensor):
+                continue
+            self._check(str(key), value)
+            self._check(str(key), twin)
+            if not np.array_equal(self._read(value), self._read(twin), equal_nan=True):
+                return False
+        return True
+
+    def _check(self, key: str, tensor: Tensor) -> None:
         storage = tensor.storage
         if storage.type not in _FLOAT_STORAGES:
             self._refuse(
                 f"tensor {key!r} is of type torch.{storage.type}; expected one of "
                 + ", ".join(f"torch.{name}" for name in _FLOAT_STORAGES)
             )
-        itemsize = np.dtype(_FLOAT_STORAGES[storage.type]).itemsize
+        itemsize = np.dtype(_FLOAT_STORAGES[storage.type][0]).itemsize
         _, size = self._members.get(storage.key, (0, -1))
         if size != storage.numel * itemsize:
             found = "is not there" if size < 0 else f"has {size} bytes"
@@ -178,74 +228,3 @@ class PthTensors(Mapping[str, Array]):
         last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
         if math.prod(tensor.shape) and tensor.offset + last >= storage.numel:
             self._refuse(f"tensor {key!r} reaches beyond its storage of {storage.numel} numbers")
-
-
-class _Storage(NamedTuple):
-    """A member of the archive, as the pickle describes it."""
-
-    type: str
-    key: str
-    numel: int
-
-
-class _Tensor(NamedTuple):
-    """A view of a storage; offset and strides are in numbers, not in bytes."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _ForbiddenError(Exception):
-    """A name that a pickle may not use."""
-
-
-class _StorageType(str):
-    """The name of a type of storages. It cannot be called and has no attributes to set."""
-
-    __slots__ = ()
-
-
-class _RebuildTensor:
-    """The replacement of `torch._utils._rebuild_tensor_v2`.
-
-    An object without attributes, not a function: a pickle can set attributes of what it names.
-    """
-
-    __slots__ = ()
-
-    def __call__(
-        self, storage: object, offset: object, shape: object, strides: object, *_rest: object
-    ) -> _Tensor:
-        sizes = [offset, *_tuple(shape), *_tuple(strides)]
-        if not isinstance(storage, _Storage) or len(_tuple(shape)) != len(_tuple(strides)):
-            raise ValueError("a tensor's description is malformed")
-        if not all(type(size) is int and 0 <= size < 2**48 for size in sizes):
-            raise ValueError(f"a tensor's sizes are {sizes}")
-        return _Tensor(storage, sizes[0], _tuple(shape), _tuple(strides))
-
-
-def _tuple(value: object) -> tuple[Any, ...]:
-    if type(value) is not tuple:
-        raise ValueError(f"{type(value).__name__} where a tuple was expected")
-    return value
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _RebuildTensor()
-        if module == "torch" and re.fullmatch(r"[A-Za-z0-9]+Storage", name):
-            return _StorageType(name)
-        raise _ForbiddenError(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, storage_type, key, _location, numel = _tuple(pid)
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
-            raise ValueError(f"a reference of the kind {kind!r}")
-        if type(key) is not str or type(numel) is not int or numel < 0:
-            raise ValueError("a storage's description is malformed")
-        return _Storage(str(storage_type), key, numel)

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+# NumPy knows bfloat16 once this is imported.
+import ml_dtypes  # noqa: F401
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -20,12 +22,13 @@ import safetensors.numpy
 from ..errors import CheckpointError, UserError
 from ..variants import Variant
 from ..weights import Array, check_shapes, expected_shapes
+from . import intake
 from .hub import HubSource
 from .pth import PthTensors
 from .random_weights import random_tensor
 
-# safetensors' names of the types of trained weights; all are converted to float32.
-_FLOAT_TYPES = ("F32", "F16")
+# safetensors' names of the types of trained weights, and NumPy's; all are converted to float32.
+_FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 # Marks a file of random weights in its header, wherever it is copied.
 _TRAINED = "trained"
@@ -41,6 +44,8 @@ class Checkpoint:
         sha256: of the file, in hexadecimal.
         trained: False for random weights, also when they are read from a file.
         num_classes: outputs of the head.
+        kind: the weights as trained, or their moving average.
+        notes: what was done to read the file, a line for each.
     """
 
     path: str
@@ -48,30 +53,48 @@ class Checkpoint:
     sha256: str
     trained: bool
     num_classes: int = 1000
+    kind: intake.WeightsKind = "model"
+    notes: tuple[str, ...] = ()
 
     def tensors(self) -> "LazyTensors | PthTensors":
         """The tensors; each is read at its look-up."""
-        return _read(pathlib.Path(self.path))
+        return _read(pathlib.Path(self.path), self.kind)
 
 
 class LazyTensors(Mapping[str, Array]):
     """Tensors of a safetensors file by key, float32, read from the file at each look-up.
 
+    Keys have no prefix of a wrapper: see `intake`.
+
     The file is opened for each look-up, so that its pages leave memory with the array. A mapping
     that stayed open would keep the whole file resident.
 
+    Args:
+        path: the file.
+        kind: which weights to take; the format has no averaged ones beside others.
+
+    Attributes:
+        shapes: key -> shape.
+        metadata: of the file's header.
+        notes: what the steps of the intake did, a line for each.
+        differing: False; the format has one kind of weights.
+        kind: of the weights.
+
     Raises:
-        CheckpointError: the file is not a safetensors file or not complete, or a tensor in it is
-            not of a floating type.
+        CheckpointError: the file is not a safetensors file or not complete, a tensor in it is not
+            of a floating type, or the weights are not of the kind.
     """
 
-    def __init__(self, path: str) -> None:
+    differing = False
+    kind: intake.WeightsKind = "model"
+
+    def __init__(self, path: str, kind: intake.WeightsKind | None = None) -> None:
         self._path = path
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                keys = list(file.keys())
-                self.shapes = {key: tuple(file.get_slice(key).get_shape()) for key in keys}
-                types = {key: file.get_slice(key).get_dtype() for key in self.shapes}
+                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+                shapes = {key: tuple(entry.get_shape()) for key, entry in slices.items()}
+                types = {key: entry.get_dtype() for key, entry in slices.items()}
                 self.metadata: dict[str, str] = file.metadata() or {}
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(
@@ -84,12 +107,20 @@ class LazyTensors(Mapping[str, Array]):
                     f"checkpoint {path}: tensor {key!r} is of type {dtype}; "
                     f"expected one of {', '.join(_FLOAT_TYPES)}"
                 )
+        if kind == "ema":
+            raise CheckpointError(
+                f"checkpoint {path}: a safetensors file has one kind of weights; expected no "
+                "--weights ema"
+            )
+        self._keys, removed = intake.without_prefixes(shapes, f"checkpoint {path}")
+        self.shapes = {key: shapes[whole] for key, whole in self._keys.items()}
+        narrow = intake.widened(_FLOAT_TYPES[dtype] for dtype in types.values())
+        self.notes = tuple(filter(None, (removed, narrow)))
 
     def __getitem__(self, key: str) -> Array:
-        if key not in self.shapes:
-            raise KeyError(key)
+        whole = self._keys[key]
         with safetensors.safe_open(self._path, framework="numpy") as file:
-            tensor: Array = file.get_tensor(key)
+            tensor: Array = file.get_tensor(whole)
         return tensor.astype(np.float32, copy=False)
 
     def __iter__(self) -> Iterator[str]:
@@ -213,24 +244,39 @@ def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSour
     return RandomSource() if value == "random" else FileSource(value)
 
 
-def _read(path: pathlib.Path) -> LazyTensors | PthTensors:
-    return PthTensors(str(path)) if path.suffix == ".pth" else LazyTensors(str(path))
+def _read(path: pathlib.Path, kind: intake.WeightsKind | None = None) -> LazyTensors | PthTensors:
+    return PthTensors(str(path), kind) if path.suffix == ".pth" else LazyTensors(str(path), kind)
 
 
-def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.Path) -> Checkpoint:
+def open_checkpoint(
+    source: CheckpointSource,
+    variant: Variant,
+    cache: pathlib.Path,
+    kind: intake.WeightsKind | None = None,
+    ask: bool = False,
+) -> Checkpoint:
     """Locates a variant's checkpoint and checks all of its tensors.
 
     Args:
         source: where the checkpoint comes from.
         variant: the variant that it has to fit, with any number of classes.
         cache: a directory for a file that the source writes.
+        kind: which weights to take of a file with both kinds; None for the averaged ones, as timm's
+            loader has it.
+        ask: refuses such a file where no kind is named.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged, a tensor is missing, unknown or of
-            a wrong shape, or a number in it is not finite.
+        CheckpointError: there is no such file, it is damaged, it has no weights of the kind or
+            leaves the choice to `ask`, a tensor is missing, unknown or of a wrong shape, or a
+            number in it is not finite.
     """
     path, description = source.locate(variant, cache)
-    tensors = _read(path)
+    tensors = _read(path, kind)
+    if ask and kind is None and tensors.differing:
+        raise CheckpointError(
+            f"checkpoint {path}: it has weights as trained and averaged ones ({tensors.notes[0]}); "
+            "name one with --weights model or --weights ema"
+        )
     head = tensors.shapes.get("head.weight", ())
     # Anything but a matrix with rows fails the check below, which names it.
     num_classes = head[0] if len(head) == 2 and head[0] else variant.config.num_classes
@@ -246,7 +292,9 @@ def open_checkpoint(source: CheckpointSource, variant: Variant, cache: pathlib.P
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     trained = source.trained and tensors.metadata.get(_TRAINED) != "false"
-    return Checkpoint(str(path), description, digest, trained, num_classes)
+    return Checkpoint(
+        str(path), description, digest, trained, num_classes, tensors.kind, tensors.notes
+    )
 
 
 def write_random_checkpoint(variant: Variant, path: pathlib.Path) -> None:

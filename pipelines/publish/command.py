@@ -147,10 +147,13 @@ def _staged(options: PublishOptions) -> Iterator[tuple[Staging, pathlib.Path]]:
 
 def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
     source = open_source(options.checkpoints, options.revision)
-    return [
-        ConvertTask(variant, options.heads, open_checkpoint(source, variant, cache))
-        for variant in longest_first(map(get_variant, options.variants))
-    ]
+    tasks = []
+    for variant in longest_first(map(get_variant, options.variants)):
+        checkpoint = open_checkpoint(source, variant, cache, options.weights, ask=True)
+        for note in checkpoint.notes:
+            print(f"note: {checkpoint.source}: {note}", file=sys.stderr)
+        tasks.append(ConvertTask(variant, options.heads, checkpoint))
+    return tasks
 
 
 def _run_pipeline(

@@ -31,7 +31,11 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
         geometry=geometry,
         parameters=staged.parameters,
         checkpoint=Weights(
-            staged.checkpoint.source, staged.checkpoint.sha256, staged.checkpoint.trained
+            staged.checkpoint.source,
+            staged.checkpoint.sha256,
+            staged.checkpoint.trained,
+            staged.checkpoint.kind,
+            staged.checkpoint.notes,
         ),
         contract=contract_digest(staged.head, geometry),
         software={

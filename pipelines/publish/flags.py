@@ -49,6 +49,12 @@ class PublishPipelineOptions(PipelineOptions):
             help="branch, tag or commit of the repositories of --checkpoints hf (default: main)",
         )
         weights.add_argument(
+            "--weights",
+            metavar="KIND",
+            help="'model' for the weights as trained or 'ema' for their moving average, of a file "
+            "that has both (needed then)",
+        )
+        weights.add_argument(
             "--compute_dtype",
             metavar="DTYPE",
             default=COMPUTE_DTYPES[0],

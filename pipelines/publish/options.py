@@ -7,9 +7,11 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from export.checkpoints.intake import WeightsKind
 from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant
@@ -34,6 +36,7 @@ class PublishOptions:
         heads: which models to make of each.
         checkpoints: where the weights come from.
         revision: of the hub's repositories, None for their newest.
+        weights: which weights to take of a file with both kinds; None for a file with one.
         labels: file of the classes' names, None for ImageNet's or their numbers.
         sample_shard: globs.
         publish_to: absolute path of the published tree.
@@ -54,6 +57,7 @@ class PublishOptions:
     heads: tuple[Head, ...]
     checkpoints: str
     revision: str | None
+    weights: WeightsKind | None
     labels: str | None
     sample_shard: tuple[str, ...]
     publish_to: str
@@ -108,6 +112,7 @@ class PublishOptions:
             heads=_heads(flags.heads),
             checkpoints=flags.checkpoints,
             revision=flags.revision,
+            weights=_weights(flags.weights),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
             publish_to=publish_to,
@@ -141,6 +146,16 @@ def _heads(value: str) -> tuple[Head, ...]:
         if name not in BOTH:
             raise UserError(f"--heads: unknown head {name!r}; expected {' or '.join(BOTH)}")
     return tuple(head for head in BOTH if head in names)
+
+
+def _weights(value: str | None) -> WeightsKind | None:
+    kinds: tuple[WeightsKind, ...] = get_args(WeightsKind)
+    for kind in kinds:
+        if kind == value:
+            return kind
+    if value is not None:
+        raise UserError(f"--weights {value}; expected {' or '.join(kinds)}")
+    return None
 
 
 def _compute_dtype(value: str) -> ComputeDtype:

@@ -69,6 +69,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         trained = "trained" if checkpoint["trained"] else "not trained"
         lines += [
             f"- weights: {checkpoint['source']} ({trained}), SHA-256 {checkpoint['sha256']}",
+            *(f"- weights: {note}" for note in checkpoint["notes"]),
             f"- products of the signatures: {model['compute_dtype']}",
             f"- size: {model['bytes']:,} bytes",
             f"- compared on {model['images']} images, attention on {model['attention_images']}",

@@ -50,11 +50,15 @@ class Weights:
         source: the origin, in words.
         sha256: of the file of the weights, in hexadecimal.
         trained: False for random weights.
+        kind: `model` for weights as trained, `ema` for their moving average.
+        notes: what was done to read the file, a line for each.
     """
 
     source: str
     sha256: str
     trained: bool
+    kind: str = "model"
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,11 +272,15 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
             # Older manifests lack the fields that were added later.
             **{name: content[name] for name in fields if name in content},
             "geometry": Geometry(**content["geometry"]),
-            "checkpoint": Weights(**content["checkpoint"]),
+            "checkpoint": _weights(content["checkpoint"]),
             "files": tuple(FileRecord(**record) for record in content["files"]),
             "gate": tuple(content["gate"]),
         }
     )
+
+
+def _weights(content: Mapping[str, Any]) -> Weights:
+    return Weights(**{**content, "notes": tuple(content.get("notes", ()))})
 
 
 def _as_text(content: Mapping[str, Any]) -> str:

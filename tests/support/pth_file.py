@@ -29,6 +29,13 @@ class Call:
         self.function, self.arguments = function, arguments
 
 
+class Built:
+    """An object that a pickle gives a state."""
+
+    def __init__(self, made: Call, state: object) -> None:
+        self.made, self.state = made, state
+
+
 class Storage:
     def __init__(self, key: str, numel: int, kind: str = "FloatStorage") -> None:
         self.description = ("storage", Named("torch", kind), key, "cpu", numel)
@@ -46,6 +53,10 @@ class Pickler(_Pickler):
             self.save(obj.function)
             self.save(obj.arguments)
             self.write(pickle.REDUCE)
+        elif isinstance(obj, Built):
+            self.save(obj.made)
+            self.save(obj.state)
+            self.write(pickle.BUILD)
         else:
             super().save(obj, save_persistent_id)
 

@@ -105,6 +105,8 @@ def test_a_download_through_a_redirect_is_described_and_kept(
         "sha256": hashlib.sha256(hub.content).hexdigest(),
         "trained": True,
         "num_classes": 10,
+        "kind": "model",
+        "notes": [],
     }
     assert "100%" in done.stderr
     method, asked, headers = hub.requests[0]

@@ -200,10 +200,10 @@ def test_nothing_that_may_be_named_can_be_changed(
         ({}, "it holds dict; expected a dictionary of tensors"),
         ({"model": 3}, "it holds int; expected a dictionary of tensors"),
         ({"epoch": 3}, "entry 'epoch' is int; expected a tensor"),
-        ({3: tensor("0", (2,))}, "entry 3 is _Tensor; expected a tensor"),
+        ({3: tensor("0", (2,))}, "entry 3 is Tensor; expected a tensor"),
         (
             {"a": tensor("0", (2,)), "module.a": tensor("0", (2,))},
-            "tensor 'a' is there twice, with and without 'module.'",
+            "tensor 'a' is there twice, with and without 'module'",
         ),
         (
             {"a": tensor("0", (2,), kind="LongStorage")},
