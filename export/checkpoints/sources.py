@@ -5,30 +5,24 @@ on the local disk. `open_checkpoint` checks the whole file before anything is bu
 """
 
 import dataclasses
-import glob
 import hashlib
-import os
 import pathlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-# NumPy knows bfloat16 once this is imported.
-import ml_dtypes  # noqa: F401
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from ..errors import CheckpointError, UserError
 from ..variants import Variant
-from ..weights import Array, check_shapes, expected_shapes
+from ..weights import check_shapes, expected_shapes
 from . import intake
+from .files import FileSource
 from .hub import HubSource
 from .pth import PthTensors
 from .random_weights import random_tensor
-
-# safetensors' names of the types of trained weights, and NumPy's; all are converted to float32.
-_FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+from .safetensors_file import LazyTensors
 
 # Marks a file of random weights in its header, wherever it is copied.
 _TRAINED = "trained"
@@ -59,75 +53,6 @@ class Checkpoint:
     def tensors(self) -> "LazyTensors | PthTensors":
         """The tensors; each is read at its look-up."""
         return _read(pathlib.Path(self.path), self.kind)
-
-
-class LazyTensors(Mapping[str, Array]):
-    """Tensors of a safetensors file by key, float32, read from the file at each look-up.
-
-    Keys have no prefix of a wrapper: see `intake`.
-
-    The file is opened for each look-up, so that its pages leave memory with the array. A mapping
-    that stayed open would keep the whole file resident.
-
-    Args:
-        path: the file.
-        kind: which weights to take; the format has no averaged ones beside others.
-
-    Attributes:
-        shapes: key -> shape.
-        metadata: of the file's header.
-        notes: what the steps of the intake did, a line for each.
-        differing: False; the format has one kind of weights.
-        kind: of the weights.
-
-    Raises:
-        CheckpointError: the file is not a safetensors file or not complete, a tensor in it is not
-            of a floating type, or the weights are not of the kind.
-    """
-
-    differing = False
-    kind: intake.WeightsKind = "model"
-
-    def __init__(self, path: str, kind: intake.WeightsKind | None = None) -> None:
-        self._path = path
-        try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-                shapes = {key: tuple(entry.get_shape()) for key, entry in slices.items()}
-                types = {key: entry.get_dtype() for key, entry in slices.items()}
-                self.metadata: dict[str, str] = file.metadata() or {}
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"checkpoint {path}: not a complete safetensors file ({error}); "
-                "download or write it again"
-            ) from error
-        for key, dtype in types.items():
-            if dtype not in _FLOAT_TYPES:
-                raise CheckpointError(
-                    f"checkpoint {path}: tensor {key!r} is of type {dtype}; "
-                    f"expected one of {', '.join(_FLOAT_TYPES)}"
-                )
-        if kind == "ema":
-            raise CheckpointError(
-                f"checkpoint {path}: a safetensors file has one kind of weights; expected no "
-                "--weights ema"
-            )
-        self._keys, removed = intake.without_prefixes(shapes, f"checkpoint {path}")
-        self.shapes = {key: shapes[whole] for key, whole in self._keys.items()}
-        narrow = intake.widened(_FLOAT_TYPES[dtype] for dtype in types.values())
-        self.notes = tuple(filter(None, (removed, narrow)))
-
-    def __getitem__(self, key: str) -> Array:
-        whole = self._keys[key]
-        with safetensors.safe_open(self._path, framework="numpy") as file:
-            tensor: Array = file.get_tensor(whole)
-        return tensor.astype(np.float32, copy=False)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
 
 
 class CheckpointSource(Protocol):
@@ -168,62 +93,6 @@ class RandomSource:
         return path, "random"
 
 
-@dataclasses.dataclass(frozen=True)
-class FileSource:
-    """A directory, or a glob, with `<variant>.safetensors` or DeiT's file, such as `S24_224.pth`.
-
-    Of the two, the safetensors file is preferred.
-
-    Attributes:
-        pattern: the directory or the glob.
-    """
-
-    pattern: str
-    trained: bool = True
-
-    def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
-        names = file_names(variant)
-        directory = pathlib.Path(self.pattern)
-        paths = (
-            [str(directory / name) for name in names]
-            if directory.is_dir()
-            else sorted(glob.glob(self.pattern))
-        )
-        found = only_file(self.pattern, [path for path in paths if os.path.isfile(path)], names)
-        return pathlib.Path(found), found
-
-
-def file_names(variant: Variant) -> list[str]:
-    """The possible names of a file with a variant's weights, the preferred one first."""
-    return [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
-
-
-def only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> str:
-    """The address of the only file with the first of the names that any file has.
-
-    Args:
-        pattern: the value of `--checkpoints`, for messages.
-        addresses: the addresses of all files.
-        names: the names, the preferred one first.
-
-    Raises:
-        CheckpointError: no file has one of the names, or several have the same.
-    """
-    for name in names:
-        found = [address for address in addresses if address.rsplit("/", 1)[-1] == name]
-        if len(found) > 1:
-            raise CheckpointError(
-                f"--checkpoints {pattern}: {len(found)} files named {name}, among them "
-                f"{found[0]} and {found[1]}; expected one"
-            )
-        if found:
-            return found[0]
-    raise CheckpointError(
-        f"--checkpoints {pattern}: no file {' or '.join(names)} there; "
-        "expected a directory or a glob that contains it, 'hf' or 'random'"
-    )
-
-
 def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSource:
     """The source that a value of `--checkpoints` names.
 
@@ -245,7 +114,11 @@ def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSour
 
 
 def _read(path: pathlib.Path, kind: intake.WeightsKind | None = None) -> LazyTensors | PthTensors:
-    return PthTensors(str(path), kind) if path.suffix == ".pth" else LazyTensors(str(path), kind)
+    return (
+        LazyTensors(str(path), kind)
+        if path.suffix == ".safetensors"
+        else PthTensors(str(path), kind)
+    )
 
 
 def open_checkpoint(

@@ -9,15 +9,9 @@ import hashlib
 import os
 import pathlib
 
+from export.checkpoints.files import file_names, only_file
 from export.checkpoints.hub import HubSource
-from export.checkpoints.sources import (
-    Checkpoint,
-    CheckpointSource,
-    RandomSource,
-    checkpoint_source,
-    file_names,
-    only_file,
-)
+from export.checkpoints.sources import Checkpoint, CheckpointSource, RandomSource, checkpoint_source
 from export.errors import CheckpointError
 from export.variants import Variant
 

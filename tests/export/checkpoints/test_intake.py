@@ -12,8 +12,10 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import save_file
 
+from export.checkpoints.files import FileSource
 from export.checkpoints.pth import PthTensors
-from export.checkpoints.sources import Checkpoint, FileSource, LazyTensors, open_checkpoint
+from export.checkpoints.safetensors_file import LazyTensors
+from export.checkpoints.sources import Checkpoint, open_checkpoint
 from export.errors import CheckpointError
 from export.variants import CaiTConfig, Variant
 from tests.support.pth_file import Built, Call, Named, tensor, write
@@ -218,3 +220,44 @@ def test_safetensors_are_read_by_their_whole_keys(
     with pytest.raises(KeyError):
         tensors["module.norm.bias"]
     np.testing.assert_array_equal(tensors["norm.bias"], tiny_tensors["norm.bias"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "best.pth", "last.pt"])
+@pytest.mark.parametrize("given", ["directory", "file"])
+def test_files_that_are_named_after_no_variant(
+    given: str,
+    name: str,
+    opened: Callable[..., Checkpoint],
+    tiny_tensors: Tensors,
+    tmp_path: pathlib.Path,
+) -> None:
+    if name.endswith(".safetensors"):
+        save_file(tiny_tensors, tmp_path / name)
+    else:
+        file = File()
+        file.write(tmp_path / name, file.state(tiny_tensors))
+    (tmp_path / "config.json").write_text('{"architecture": "tiny.fb_dist_in1k"}')
+    checkpoint = opened(tmp_path if given == "directory" else tmp_path / name)
+    assert checkpoint.path == str(tmp_path / name)
+
+
+def test_a_configuration_of_another_architecture_is_refused(
+    opened: Callable[..., Checkpoint], tiny_tensors: Tensors, tmp_path: pathlib.Path
+) -> None:
+    save_file(tiny_tensors, tmp_path / "model.safetensors")
+    config = tmp_path / "config.json"
+    config.write_text('{"architecture": "cait_s24_224"}')
+    with pytest.raises(
+        CheckpointError, match=r"config\.json is of 'cait_s24_224'; expected 'tiny'"
+    ):
+        opened(tmp_path)
+    config.write_text("[")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read"):
+        opened(tmp_path)
+    config.unlink()
+    # Two files of weights leave it open which is meant.
+    for name in ("one.pth", "two.pth"):
+        (tmp_path / name).write_bytes((tmp_path / "model.safetensors").read_bytes())
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no file tiny\.safetensors or TINY_32\.pth there"):
+        opened(tmp_path)

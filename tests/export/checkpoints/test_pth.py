@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from export.checkpoints.files import FileSource
 from export.checkpoints.pth import PthTensors
-from export.checkpoints.sources import Checkpoint, FileSource, open_checkpoint
+from export.checkpoints.sources import Checkpoint, open_checkpoint
 from export.errors import CheckpointError
 from export.variants import CaiTConfig, Variant
 from tests.support.pth_file import REBUILD, Call, Named, Pickler, tensor, write, write_tensors

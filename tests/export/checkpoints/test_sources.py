@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 import safetensors.numpy
 
+from export.checkpoints.files import FileSource
+from export.checkpoints.safetensors_file import LazyTensors
 from export.checkpoints.sources import (
     Checkpoint,
     CheckpointSource,
-    FileSource,
-    LazyTensors,
     RandomSource,
     checkpoint_source,
     open_checkpoint,

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from export.checkpoints.random_weights import random_tensor, seeded_normal
-from export.checkpoints.sources import LazyTensors
+from export.checkpoints.safetensors_file import LazyTensors
 from export.reference import forward_pass as reference
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
