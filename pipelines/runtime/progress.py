@@ -179,7 +179,7 @@ class _Lines:
         now = time.monotonic()
         if step.done:
             text = f"[{finished}/{self._total}] {step.step} {step.subject}: {step.seconds:.1f} s"
-        elif now - self._written.setdefault(step.subject, now - _LINE_SECONDS) >= _LINE_SECONDS:
+        elif now - self._written.setdefault(step.subject, now) >= _LINE_SECONDS:
             self._written[step.subject] = now
             text = f"{step.step} {step.subject}: {step.images_in_words}"
         else:
