@@ -24,8 +24,8 @@ from .report import write_report
 
 _NAMESPACE = "cait"
 
-_Validated = tuple[StagedVariant, tuple[ShardResult, ...]]
-"""A variant, and what the gate found of each of its models on one shard."""
+_Validated = tuple[int, StagedVariant, tuple[ShardResult, ...]]
+"""A shard's number, a variant, and what the gate found of each of its models on the shard."""
 
 
 class Convert(beam.PTransform):
@@ -102,10 +102,11 @@ class Report(beam.PTransform):
 def _by_model(
     _variant: str, validated: Iterable[_Validated]
 ) -> Iterator[tuple[StagedModel, list[ShardResult]]]:
-    shards = list(validated)
-    models = shards[0][0].models
-    for i, model in enumerate(models):
-        yield model, [results[i] for _, results in shards]
+    # They come in any order; of equal differences the report names the first image.
+    shards = sorted(validated, key=lambda entry: entry[0])
+    _, staged, _ = shards[0]
+    for i, model in enumerate(staged.models):
+        yield model, [results[i] for *_, results in shards]
 
 
 class _StepFn(beam.DoFn):
@@ -201,7 +202,7 @@ class _ValidateFn(_StepFn):
             self._images.inc(result.images)
             self._bad_images.inc(len(result.bad_images))
         self._milliseconds.update(_milliseconds_since(started))
-        yield staged.name, (staged, results)
+        yield staged.name, (shard.number, staged, results)
 
 
 class _PublishFn(_StepFn):
