@@ -2,13 +2,11 @@
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import pathlib
 import shutil
 from collections.abc import Iterator, Sequence
 
-import botocore.session
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -20,9 +18,6 @@ from signatures import Geometry
 
 MODELS = ("cait_one", "cait_two")
 GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
-
-# Beam makes a client for every call of a store, and each would read the same megabytes of JSON.
-botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 @dataclasses.dataclass(frozen=True)
