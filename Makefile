@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: export check test lint docs lock clean
+.PHONY: export check test cluster test-cluster wheel lint docs lock clean
 
 # Publishes one variant with random (seeded) weights, from what is in the repository.
 export: $(VENV)/installed
@@ -20,6 +20,23 @@ test: lint
 # The fast loop: all but the tests that are marked as slow.
 check: lint
 	$(PYTEST) -m "not slow"
+
+# The jobs on a cluster that is started here, of hosts that share no disk: mount namespaces, which
+# need root, or a kernel that lets others have them.
+test-cluster: $(VENV)/dev
+	$(RUN) -m pytest --timeout 1800 tests/cluster
+
+# The same cluster, shown: two variants published by Dask's workers, and evaluated by Beam's.
+cluster: $(VENV)/dev
+	$(RUN) -m tests.support.cluster
+
+# The code as workers of a cluster get it. What an earlier build left would be in it.
+wheel: $(VENV)/installed
+	rm -rf build/lib build/bdist.* build/wheels cait_serving.egg-info
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+		--wheel-dir build/wheels .
+	rm -rf build/lib build/bdist.* cait_serving.egg-info
+	@echo $(CURDIR)/build/wheels/*.whl
 
 lint: $(VENV)/dev
 	$(RUN) -m ruff check .

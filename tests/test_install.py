@@ -19,6 +19,7 @@ import pytest
 
 from cait import COMMANDS, main
 from tests.support.paths import PACKAGES, REPOSITORY
+from tests.support.wheel import build_wheel
 
 TINY = "cait_tiny_32"
 PARTS = [
@@ -44,17 +45,7 @@ for name in ["cait", *{PACKAGES!r}]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    # Of a copy: a build leaves folders in the source, and takes what an earlier one left there.
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "LICENSE", "cait.py"):
-        shutil.copy(REPOSITORY / name, source)
-    for folder in (*PACKAGES, "benchmarks", "tests/data"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.pth")
-        shutil.copytree(REPOSITORY / folder, source / folder, ignore=ignored)
-    wheels = tmp_path_factory.mktemp("wheels")
-    pip(sys.executable, "wheel", "--no-build-isolation", "--wheel-dir", str(wheels), str(source))
-    (wheel,) = wheels.iterdir()
-    return wheel
+    return build_wheel(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")
