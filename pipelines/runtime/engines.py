@@ -2,10 +2,8 @@
 
 import importlib
 import os
-import pathlib
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Sequence
 
 import apache_beam as beam
@@ -13,13 +11,12 @@ from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     PipelineOptions,
     PortableOptions,
-    SetupOptions,
     StandardOptions,
-    WorkerOptions,
 )
 
 from export.errors import UserError, one_line
 
+from .code import differing_module, installed_modules, require_code
 from .command_line import JobError
 from .files import is_url
 
@@ -29,8 +26,6 @@ DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 DASK = "DaskRunner"
 # What runs on this machine, by this installation.
 _LOCAL = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "PrismRunner", "RenderRunner")
-_PACKAGES = ("export", "pipelines", "serving", "serving_configs", "signatures")
-_WHEEL = "run `make wheel`, and pass --extra_package build/wheels/cait_serving-*.whl"
 _CONNECT_SECONDS = 10.0
 
 
@@ -40,7 +35,8 @@ def register_flags(argv: Sequence[str]) -> None:
     Raises:
         UserError: the runner's packages are not installed.
     """
-    if any(DASK.lower() in argument.lower() for argument in argv):
+    named = {argument.lower().removeprefix("--runner=") for argument in argv}
+    if any(name == "dask" or name.endswith(DASK.lower()) for name in named):
         try:
             importlib.import_module("apache_beam.runners.dask.dask_runner")
         except ImportError as error:
@@ -58,7 +54,8 @@ def runner_name(options: PipelineOptions) -> str:
     value: str = options.view_as(StandardOptions).runner or DEFAULT_RUNNER
     if "." in value:
         return value.rsplit(".", 1)[-1]
-    known: dict[str, str] = {n.lower(): n for n in StandardOptions.KNOWN_RUNNER_NAMES}
+    names = (*StandardOptions.KNOWN_RUNNER_NAMES, DASK)
+    known: dict[str, str] = {known_name.lower(): known_name for known_name in names}
     for name in (value.lower(), f"{value.lower()}runner"):
         if name in known:
             return known[name]
@@ -84,6 +81,9 @@ def prepare_engine(
     name = runner_name(options)
     standard = options.view_as(StandardOptions)
     standard.runner = standard.runner or DEFAULT_RUNNER
+    if name == DASK:
+        # Beam does not know it by its short name.
+        standard.runner = f"apache_beam.runners.dask.dask_runner.{DASK}"
     environment = options.view_as(PortableOptions).environment_type
     if name in _LOCAL or environment == "LOOPBACK":
         return
@@ -95,9 +95,10 @@ def prepare_engine(
             )
     if name == "FlinkRunner":
         _check_flink(options)
-    # Dask's workers take no packages: the code is installed beside them.
-    if name != DASK:
-        _check_code(options, name)
+    if name == DASK:
+        _check_dask(options)
+    else:
+        require_code(options, name)
 
 
 def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) -> None:
@@ -150,46 +151,34 @@ def _check_flink(options: PipelineOptions) -> None:
         ) from None
 
 
-def _check_code(options: PipelineOptions, name: str) -> None:
-    """Looks for the code in a wheel that is sent to the workers, or for an image that has it."""
-    portable = options.view_as(PortableOptions)
-    image = options.view_as(WorkerOptions).sdk_container_image
-    if image or (portable.environment_type == "DOCKER" and portable.environment_config):
-        return
-    wheels = [
-        path
-        for path in options.view_as(SetupOptions).extra_packages or ()
-        if pathlib.PurePath(path).name.startswith("cait_serving-")
-    ]
-    if not wheels:
-        raise UserError(
-            f"--runner {name}: its workers do not have this code; {_WHEEL}, or name an image that "
-            "has it with --sdk_container_image"
-        )
-    for path in wheels:
-        _check_wheel(path)
+def _check_dask(options: PipelineOptions) -> None:
+    """Looks for the code on the workers, too: they take no packages, it is installed there."""
+    from apache_beam.runners.dask.dask_runner import DaskOptions
+    from distributed import Client
 
-
-def _check_wheel(path: str) -> None:
-    root = pathlib.Path(__file__).parents[2]
+    dask = options.view_as(DaskOptions)
+    if not dask.address:
+        return  # Its workers are on this machine, or in a file that Dask reads.
+    flag = f"--dask_client_address {dask.address}"
     try:
-        with zipfile.ZipFile(path) as wheel:
-            found = {name: wheel.read(name) for name in wheel.namelist() if _is_code(name)}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"--extra_package {path}: cannot be read ({error}); {_WHEEL}") from None
-    ours = {
-        name: module.read_bytes()
-        for package in _PACKAGES
-        for module in (root / package).rglob("*.py")
-        if _is_code(name := module.relative_to(root).as_posix())
-    }
-    for name in sorted(ours.keys() | found.keys()):
-        if ours.get(name) != found.get(name):
+        with Client(dask.address, timeout=_CONNECT_SECONDS) as client:
+            try:
+                workers: dict[str, dict[str, str]] = client.run(installed_modules)
+            except ImportError as error:
+                raise UserError(
+                    f"{flag}: its workers do not have this code ({one_line(error)}); expected the "
+                    "wheel of `make wheel` installed on each"
+                ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{flag}: cannot be reached ({one_line(error)}); expected the address of Dask's "
+            "scheduler, such as tcp://dask:8786"
+        ) from None
+    if not workers:
+        raise UserError(f"{flag}: no workers are there; start them, then run the job again")
+    for worker, found in workers.items():
+        if name := differing_module(found):
             raise UserError(
-                f"--extra_package {path}: {name} is not that of the code that submits the job; "
-                f"expected a wheel of the same code: {_WHEEL}"
+                f"{flag}: {name} on the worker {worker} is not that of the code that submits the "
+                "job; expected the wheel of `make wheel` installed on each"
             )
-
-
-def _is_code(name: str) -> bool:
-    return name.endswith(".py") and name.split("/")[0] in _PACKAGES

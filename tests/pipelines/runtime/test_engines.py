@@ -51,6 +51,7 @@ def refused() -> Callable[..., str]:
     [
         ("FlinkRunner", "FlinkRunner"),
         ("flink", "FlinkRunner"),
+        ("dask", "DaskRunner"),
         ("some.module.TheirRunner", "TheirRunner"),
         (None, "FnApiRunner"),
     ],
