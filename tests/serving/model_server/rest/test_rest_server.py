@@ -115,7 +115,7 @@ def test_a_call_that_does_not_end_is_given_up(base: pathlib.Path, tmp_path: path
         waiting = threads.submit(call, server.rest_port, "POST", PREDICT, body)
         until((tmp_path / "begun").exists)
         assert not server.server.stop(1)
-        refused(waiting.result(), 503, "The server stops, and this call took too long")
+        refused(waiting.result(), 503, "The server stopped before this call was answered")
 
 
 def test_a_port_that_is_taken(base: pathlib.Path) -> None:
