@@ -161,7 +161,8 @@ def _check_dask(options: PipelineOptions) -> None:
         return  # Its workers are on this machine, or in a file that Dask reads.
     flag = f"--dask_client_address {dask.address}"
     try:
-        with Client(dask.address, timeout=_CONNECT_SECONDS) as client:
+        connected = Client(dask.address, timeout=_CONNECT_SECONDS)  # type: ignore[no-untyped-call]
+        with connected as client:
             try:
                 workers: dict[str, dict[str, str]] = client.run(installed_modules)
             except ImportError as error:

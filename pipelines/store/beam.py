@@ -256,7 +256,7 @@ def _read_descriptions_once() -> None:
 
     Beam makes one for every call, and each would read megabytes of JSON that describe the service.
     """
-    session = importlib.import_module("botocore.session")
+    session: Any = importlib.import_module("botocore.session")
     if not hasattr(session.create_loader, "cache_info"):
         session.create_loader = functools.cache(session.create_loader)
 
