@@ -1,3 +1,5 @@
+import dataclasses
+
 """Reading the sample, and which of its images have their attention compared."""
 
 from typing import Any
@@ -44,11 +46,11 @@ def test_attention_is_compared_on_the_first_two_that_can_be_decoded(tmp_path, da
     write(tmp_path / "s-1", (b"bad", {}), photo)
     write(tmp_path / "s-2", photo, photo)
     shards = plan_shards([str(tmp_path / "s-*"), str(tmp_path / "s-1")])
-    assert shards == (
+    assert [dataclasses.replace(shard, stamp="") for shard in shards] == [
         Shard(str(tmp_path / "s-0"), 1, ()),
         Shard(str(tmp_path / "s-1"), 2, (1,)),
         Shard(str(tmp_path / "s-2"), 2, (0,)),
-    )
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 20])
