@@ -1,7 +1,6 @@
-import dataclasses
-
 """Reading the sample, and which of its images have their attention compared."""
 
+import dataclasses
 from typing import Any
 
 import pytest
