@@ -15,7 +15,15 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.paths import REPOSITORY
-from tests.support.readme import PAGES, README, is_of_hub, is_of_serving, lines, words
+from tests.support.readme import (
+    PAGES,
+    README,
+    is_of_cluster,
+    is_of_hub,
+    is_of_serving,
+    lines,
+    words,
+)
 
 PACKAGES = ("benchmarks", "export", "pipelines", "serving", "serving_configs", "signatures")
 FOLDERS = (*PACKAGES, "docs", "examples", "tests")
@@ -23,13 +31,15 @@ SVGS = {path.name: path.read_text(encoding="utf-8") for path in (REPOSITORY / "d
 
 
 def of_module(name: str) -> Callable[[str], bool]:
-    return lambda line: words(line)[:3] == [".venv/bin/python", "-m", name]
+    start = [".venv/bin/python", "-m", name]
+    return lambda line: words(line)[:3] == start and not is_of_cluster(line)
 
 
 # The test that runs the commands of a kind -> the kind. Each test looks at all of its kind.
 KINDS: dict[str, Callable[[str], bool]] = {
     "tests/serving/test_readme.py": is_of_serving,
     "tests/serving_configs/test_readme.py": is_of_hub,
+    "tests/cluster, and tests/pipelines/test_readme.py for their flags": is_of_cluster,
     "tests/pipelines/test_readme.py, publish": of_module("pipelines.publish"),
     "tests/pipelines/test_readme.py, verify": of_module("pipelines.verify"),
     "tests/pipelines/evaluate/test_readme_accuracy.py, evaluate": of_module("pipelines.evaluate"),
@@ -61,7 +71,16 @@ MAKE = [words(line)[1:] for line in lines() if KINDS["make"](line)]
 
 def test_make_targets() -> None:
     """The targets that a test may not run, for what they cost, are these, and are there."""
-    assert MAKE == [["export"], ["test"], ["lint"], ["check"], ["docs"]]
+    assert MAKE == [
+        ["export"],
+        ["test"],
+        ["lint"],
+        ["check"],
+        ["test-cluster"],
+        ["docs"],
+        ["cluster"],
+        ["wheel"],
+    ]
     for targets in MAKE:
         subprocess.run(
             ["make", "--dry-run", *targets], cwd=REPOSITORY, capture_output=True, check=True

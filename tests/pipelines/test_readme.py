@@ -5,6 +5,7 @@ stand there. tests/test_documentation.py says which test runs what else.
 import argparse
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from export.checkpoints.sources import write_random_checkpoint
 from export.variants import VARIANTS
 from pipelines.publish.flags import PublishPipelineOptions, add_labels
 from pipelines.publish.options import parse
+from pipelines.runtime.engines import runner_name
 from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table
@@ -23,6 +25,7 @@ from tests.support.readme import (
     between,
     blocks,
     command_of,
+    is_of_cluster,
     is_of_hub,
     is_of_serving,
     lines,
@@ -34,17 +37,36 @@ SNIPPETS = [
 ]
 
 
-PUBLISH = [words(line) for line in lines() if words(line)[1:3] == ["-m", "pipelines.publish"]]
+COMMANDS = [line for line in lines() if words(line)[1:3] == ["-m", "pipelines.publish"]]
+PUBLISH = [words(line) for line in COMMANDS if not is_of_cluster(line)]
+ON_CLUSTERS = [words(line) for line in COMMANDS if is_of_cluster(line)]
 
 
 def test_publish_commands_are_there():
     assert len(PUBLISH) == 2
+    assert len(ON_CLUSTERS) == 4
 
 
 @pytest.mark.parametrize("command", PUBLISH, ids=len)
 def test_publish_command_has_flags_that_are_accepted(command):
     options, _ = parse(command[3:])
     assert options.publish_to.endswith("build/published")
+
+
+@pytest.mark.parametrize("command", ON_CLUSTERS, ids=lambda command: runner_of(command))
+def test_command_for_a_cluster_has_flags_that_are_accepted(command):
+    """tests/cluster runs the one for Dask; the other engines are not here."""
+    options, beam_options = parse(command[3:])
+    assert re.fullmatch(r"(s3|gs)://bucket/cait", options.publish_to)
+    assert runner_name(beam_options) == runner_of(command)
+    assert not beam_options.get_all_options(drop_default=True).keys() & CREDENTIALS
+
+
+def runner_of(command: list[str]) -> str:
+    return command[command.index("--runner") + 1]
+
+
+CREDENTIALS = {"s3_access_key_id", "s3_secret_access_key", "s3_session_token"}
 
 
 def test_publish_command_runs_on_files_of_weights(publish_tiny, tiny_variant, tmp_path):

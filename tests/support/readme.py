@@ -37,8 +37,12 @@ def words(line: str) -> list[str]:
 
 
 def command_of(module: str) -> list[str]:
-    """The arguments of the one command that runs a module."""
-    (command,) = (words(line) for line in lines() if words(line)[1:3] == ["-m", module])
+    """The arguments of the one command that runs a module, but for those of a cluster."""
+    (command,) = (
+        words(line)
+        for line in lines()
+        if words(line)[1:3] == ["-m", module] and not is_of_cluster(line)
+    )
     return command[3:]
 
 
@@ -53,6 +57,11 @@ def is_of_serving(text: str) -> bool:
     """Whether a command or a snippet is run by tests/serving/test_readme.py, on a server."""
     programs = r"\bserving\.(model_server|client|attention|page)\b"
     return bool(re.search(rf"{programs}|localhost:850[01]\b", text))
+
+
+def is_of_cluster(text: str) -> bool:
+    """Whether a command is run by tests/cluster, or is for an engine that no test can have."""
+    return bool(re.search(r"://bucket/|\bbin/dask\b", text))
 
 
 def is_of_hub(text: str) -> bool:
