@@ -49,12 +49,15 @@ def judge(
 
 
 def _worst(figures: Iterable[OutputDifference]) -> list[OutputDifference]:
-    """The worst difference of every output of every signature."""
+    """The worst difference of every output of every signature, in the order of their names.
+
+    The gate finds them in an order that depends on its threads.
+    """
     worst: dict[tuple[str, str], OutputDifference] = {}
     for figure in figures:
         key = (figure.signature, figure.output)
         worst[key] = figure.worse(worst[key]) if key in worst else figure
-    return list(worst.values())
+    return [worst[key] for key in sorted(worst)]
 
 
 def _main_difference(staged: StagedModel, worst: Iterable[OutputDifference]) -> float | None:
