@@ -120,5 +120,11 @@ def read(store: Store, path: str) -> bytes:
     Raises:
         OSError: it is not there or cannot be read.
     """
-    with store.open(path) as file:
-        return file.read()
+    try:
+        with store.open(path) as file:
+            return file.read()
+    except OSError:
+        raise
+    except Exception as error:
+        # Every filesystem has errors of its own, such as for an object that is replaced meanwhile.
+        raise OSError(f"{store.address(path)}: cannot be read ({error})") from error

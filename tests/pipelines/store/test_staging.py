@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipelines.store.area import Area
+from pipelines.store.beam import BeamStore
 from pipelines.store.staging import Staging, staging_area
 from serving_configs import record_files
 from tests.support.publishers import Tree, object_store, write_files
@@ -89,3 +91,15 @@ def test_a_live_run_says_so(tree, tmp_path):
                 break
             time.sleep(0.1)  # A store has no event to wait for.
         assert set(store.sizes(staging.path)) == {"alive"}
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_an_error_of_the_store(tree, monkeypatch):
+    area = Area(tree.root, "run")
+    area.write("progress/step.json", b"a longer content")
+    # Its length is asked for first; a shorter one is there when it is read.
+    content = tree.open().open("run/progress/step.json")
+    area.write("progress/step.json", b"x")
+    monkeypatch.setattr(BeamStore, "open", lambda *_: content)
+    content.seek(8)
+    with pytest.raises(OSError, match=r"progress/step\.json: cannot be read \("):
+        area.read("progress/step.json")
