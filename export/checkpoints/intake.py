@@ -71,8 +71,10 @@ def choose(
     kind: WeightsKind | None,
     same: Callable[[StateDict, StateDict], bool],
     subject: str,
-) -> tuple[StateDict, str]:
-    """The state dict to take, and a note on it; empty where there was nothing to choose.
+) -> tuple[StateDict, str, bool]:
+    """The state dict to take, a note on it, and whether others hold other numbers.
+
+    The note is empty where there was nothing to choose.
 
     Args:
         found: those of a file, at least one.
@@ -98,15 +100,11 @@ def choose(
     (state,) = candidates
     others = [other for other in found if other is not state]
     if not others:
-        return state, f"state dict {state.place!r} of a trainer's file" if state.place else ""
+        note = f"state dict {state.place!r} of a trainer's file" if state.place else ""
+        return state, note, False
     if all(same(state, other) for other in others):
-        return state, f"state dict {state.place!r}; {places} hold the same numbers"
-    return state, f"state dict {state.place!r} of {places}"
-
-
-def has_both_kinds(note: str) -> bool:
-    """Whether a note of `choose` is on a choice between weights that differ."""
-    return note.startswith("state dict") and " of '" in note
+        return state, f"state dict {state.place!r}; {places} hold the same numbers", False
+    return state, f"state dict {state.place!r} of {places}", True
 
 
 def without_prefixes(keys: Iterable[str], subject: str) -> tuple[dict[str, str], str]:

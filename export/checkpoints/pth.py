@@ -61,12 +61,11 @@ class PthTensors(Mapping[str, Array]):
             content, self._members, self._order = self._read_archive()
         except (zipfile.BadZipFile, OSError, KeyError, NotImplementedError) as error:
             self._refuse_format(error)
-        state, chosen = self._state(self._unpickle(content), kind)
+        state, chosen, self.differing = self._state(self._unpickle(content), kind)
         whole = self._only_tensors(state)
         keys, removed = intake.without_prefixes(whole, f"checkpoint {path}")
         self._tensors = {key: whole[found] for key, found in keys.items()}
         self.kind = state.kind
-        self.differing = intake.has_both_kinds(chosen)
         self.shapes = {key: tensor.shape for key, tensor in self._tensors.items()}
         for key, tensor in self._tensors.items():
             self._check(key, tensor)
@@ -160,7 +159,7 @@ class PthTensors(Mapping[str, Array]):
 
     def _state(
         self, content: object, kind: intake.WeightsKind | None
-    ) -> tuple[intake.StateDict, str]:
+    ) -> tuple[intake.StateDict, str, bool]:
         found = list(intake.state_dicts(content, lambda value: isinstance(value, Tensor)))
         if not found:
             self._refuse_content(content)
