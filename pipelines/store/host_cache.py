@@ -46,6 +46,8 @@ class HostCache:
         """
         target = self._root / name
         if target.is_dir():
+            # What is in use is not old, however long ago it was fetched.
+            os.utime(self._root / name.split("/")[0])
             return target
         self._remove_old()
         copy = self._root / f".{uuid.uuid4().hex}"
