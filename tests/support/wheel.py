@@ -20,7 +20,13 @@ def build_wheel(source: pathlib.Path) -> pathlib.Path:
         ignored = shutil.ignore_patterns("__pycache__", "*.pth")
         shutil.copytree(REPOSITORY / folder, source / folder, ignore=ignored)
     # With what is installed here, and nothing installed anew.
-    made = ["make", "wheel", f"VENV={sys.prefix}", f"--old-file={sys.prefix}/installed"]
+    made = [
+        "make",
+        "--no-print-directory",
+        "wheel",
+        f"VENV={sys.prefix}",
+        f"--old-file={sys.prefix}/installed",
+    ]
     done = subprocess.run(made, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (wheel,) = (source / "build" / "wheels").iterdir()
