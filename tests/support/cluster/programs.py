@@ -76,13 +76,13 @@ class Program:
                 time.sleep(_LOOK_SECONDS)
 
     def child(self) -> int | None:
-        """Its first child, if there is one."""
-        children = [
-            child
+        """Its first child that runs, if there is one."""
+        children = (
+            int(child)
             for thread in pathlib.Path(f"/proc/{self.pid}/task").glob("*/children")
             for child in thread.read_text().split()
-        ]
-        return int(children[0]) if children else None
+        )
+        return next((child for child in children if _runs(child)), None)
 
     def wait_for(self, pattern: str, seconds: float = 300) -> re.Match[str]:
         """What of its output matches, once it is there."""
@@ -105,6 +105,15 @@ class Program:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended stays until its parent has awaited it."""
+    try:
+        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def environment(home: pathlib.Path, code: pathlib.Path, **variables: str) -> dict[str, str]:
