@@ -165,10 +165,14 @@ def _check_dask(options: PipelineOptions) -> None:
         with connected as client:
             try:
                 workers: dict[str, dict[str, str]] = client.run(installed_modules)
-            except ImportError as error:
+            except Exception as error:
+                # Dask hands over the worker's ImportError, or an exception with its text alone.
+                if not isinstance(error, ImportError) and "ModuleNotFoundError" not in str(error):
+                    raise
+                reason = one_line(error) if isinstance(error, ImportError) else error
                 raise UserError(
-                    f"{flag}: its workers do not have this code ({one_line(error)}); expected the "
-                    "wheel of `make wheel` installed on each"
+                    f"{flag}: its workers do not have this code ({reason}); expected the wheel of "
+                    "`make wheel` installed on each"
                 ) from None
     except (OSError, ValueError) as error:
         raise UserError(

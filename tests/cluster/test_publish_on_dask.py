@@ -65,7 +65,8 @@ def test_a_worker_without_the_code_is_a_wrong_input(
     line = refused(cluster, tree, tmp_path)
     assert re.match(
         r"error: --dask_client_address \S+: its workers do not have this code "
-        r"\(ModuleNotFoundError: .*\); expected the wheel of `make wheel` installed on each$",
+        r"\(ModuleNotFoundError\W.*'pipelines'.*\); expected the wheel of `make wheel` "
+        r"installed on each$",
         line,
     )
 
