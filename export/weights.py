@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CheckpointError
-from .names import ca_block_name, sa_block_name
+from .names import ca_block_name, layer_name, sa_block_name
 from .variants import MLP_RATIO, CaiTConfig
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ def _convolution(tensor: Array) -> Array:
 
 
 def _row(tensor: Array) -> Array:
-    """A vector, with or without leading dimensions of size 1, as the only row of an embedding."""
+    """A vector, with or without leading dimensions of size 1, as the only row of a kernel."""
     return tensor.reshape(1, -1)
 
 
 def _column(tensor: Array) -> Array:
-    """A vector as the only column of an embedding."""
+    """A vector as the only column of a kernel."""
     return tensor.reshape(-1, 1)
 
 
@@ -87,27 +87,27 @@ def _norm(key: str) -> tuple[WeightMapping, WeightMapping]:
 def _talking_heads(key: str, layer: str) -> tuple[WeightMapping, WeightMapping]:
     # Not transposed: the model multiplies by (H, H) from the left, as PyTorch's layout has it.
     return (
-        WeightMapping(f"{key}.weight", "HH", layer, "embeddings", _same),
-        WeightMapping(f"{key}.bias", "H", f"{layer}_bias", "embeddings", _column),
+        WeightMapping(f"{key}.weight", "HH", layer, "kernel", _same),
+        WeightMapping(f"{key}.bias", "H", f"{layer}_bias", "kernel", _column),
     )
 
 
 _OUTSIDE_BLOCKS = (
     WeightMapping("patch_embed.proj.weight", "D3PP", "patch_embed", "kernel", _convolution),
     WeightMapping("patch_embed.proj.bias", "D", "patch_embed", "bias", _same),
-    WeightMapping("pos_embed", "1ND", "pos_embed", "embeddings", _rows),
-    WeightMapping("cls_token", "11D", "cls_token", "embeddings", _row),
+    WeightMapping("pos_embed", "1ND", "pos_embed", "kernel", _rows),
+    WeightMapping("cls_token", "11D", "cls_token", "kernel", _row),
     *_norm("norm"),
 )
 _HEAD = _linear("head", "head", "K", "D")
 _BLOCK = (
     *_norm("norm1"),
     *_linear("attn.proj", "attn_proj", "D", "D"),
-    WeightMapping("gamma_1", "D", "gamma_1", "embeddings", _row),
+    WeightMapping("gamma_1", "D", "gamma_1", "kernel", _row),
     *_norm("norm2"),
     *_linear("mlp.fc1", "mlp_fc1", "M", "D"),
     *_linear("mlp.fc2", "mlp_fc2", "D", "M"),
-    WeightMapping("gamma_2", "D", "gamma_2", "embeddings", _row),
+    WeightMapping("gamma_2", "D", "gamma_2", "kernel", _row),
 )
 _SELF_ATTENTION_BLOCK = (
     *_BLOCK,
@@ -226,5 +226,5 @@ def read_weights(classifier: "tf_keras.Model", config: CaiTConfig) -> dict[str, 
 def _variable(
     classifier: "tf_keras.Model", block: str | None, mapping: WeightMapping
 ) -> "tf_keras.Variable":
-    owner = classifier if block is None else classifier.get_layer(block)
-    return getattr(owner.get_layer(mapping.layer), mapping.attribute)
+    layer = classifier.get_layer(layer_name(block or "", mapping.layer))
+    return getattr(layer, mapping.attribute)

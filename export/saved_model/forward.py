@@ -7,8 +7,8 @@ block, and is cheap to trace again for other outputs.
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -19,8 +19,19 @@ from signatures.functions import BlockAttention, ForwardOutputs
 from ..compute import ComputeDtype
 from ..names import attention_name, ca_block_name, sa_block_name
 from ..variants import CaiTConfig
-from .block_functions import BlockFunction, Body, Outputs, call_with_functions, named_weights
+from .block_functions import Block, BlockFunction, Body, Outputs, blocks_by_themselves
 from .inference import attention_bias, self_attention_block
+
+# A block's name, its tokens (B, N, D) and the parts of its attention -> the next block's tokens.
+After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Functions:
+    """What each kind of block runs."""
+
+    self_attention: BlockFunction
+    class_attention: BlockFunction
 
 
 class Forward:
@@ -37,52 +48,36 @@ class Forward:
     def __init__(
         self, classifier: tf_keras.Model, config: CaiTConfig, dtype: ComputeDtype = "float32"
     ) -> None:
-        _, self_attention, class_attention = classifier.output
         self.blocks = [sa_block_name(i) for i in range(config.sa_blocks)]
         self.class_blocks = [ca_block_name(i) for i in range(config.ca_blocks)]
         self.spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
-        self._patches = config.patches
-        self._acts_in_training = config.acts_in_training
+        self._config = config
         self._as_layer: dict[tuple[bool, bool], tf.types.experimental.ConcreteFunction] = {}
-        self._head = classifier.get_layer("head")
+        self._layers = {layer.name: layer for layer in classifier.layers}
 
-        outputs = [
-            self._head.input,
-            *(class_attention[attention_name(name)] for name in self.class_blocks),
-        ]
-        attention = [self_attention[attention_name(name)] for name in self.blocks]
+        block, class_block = blocks_by_themselves(config)
+        self._weight_names = block.weight_names
+        self._weights = self._weights_of(block, self.blocks)
+        self._class_weights = self._weights_of(class_block, self.class_blocks)
+        of_class_blocks = BlockFunction(class_block)
+        self._layer_functions = _Functions(BlockFunction(block), of_class_blocks)
+        without, with_attention = (
+            BlockFunction(block, _inference(config, block.weight_names, dtype, attention))
+            for attention in (False, True)
+        )
+        self._attention_function = with_attention
+        inference = _Functions(without, of_class_blocks)
         # A function keeps all of its outputs until it returns. So the one that signatures share
         # has no self-attention: all blocks of the largest model are 1.8 GiB for one image.
-        self._without_self_attention = tf_keras.Model(classifier.input, outputs, name="cait")
-        self._complete = tf_keras.Model(classifier.input, outputs + attention, name="cait")
-        self._self_attention = tf_keras.Model(classifier.input, attention, name="cait")
-
-        block = classifier.get_layer(self.blocks[0])
-        of_class_blocks = dict.fromkeys(
-            self.class_blocks, BlockFunction(classifier.get_layer(self.class_blocks[0]))
-        )
-        self._layer_functions = of_class_blocks | dict.fromkeys(self.blocks, BlockFunction(block))
-        inference_functions = of_class_blocks | dict.fromkeys(
-            self.blocks, BlockFunction(block, _inference(config, block, dtype, attention=False))
-        )
-        self._attention_functions = dict.fromkeys(
-            self.blocks, BlockFunction(block, _inference(config, block, dtype, attention=True))
-        )
-        self._shared = self._trace(
-            "forward",
-            functools.partial(
-                call_with_functions, self._without_self_attention, inference_functions
-            ),
-        )
+        self._shared = self._trace("forward", lambda images: self._run(images, inference)[:-1])
 
     def without_self_attention(self, images: tf.Tensor) -> ForwardOutputs:
         """Everything but the self-attention, by a call of one function that all callers share."""
-        features, *class_attention = self._shared(images)
-        return ForwardOutputs(features, class_attention)
+        return ForwardOutputs(*self._shared(images))
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """The classifier's head: (B, D) -> (B, K)."""
-        return self._head(features)
+        return self._layers["head"](features)
 
     def self_attention(self, images: tf.Tensor, counts: tf.Tensor) -> list[BlockAttention]:
         """The self-attention of every block, traced where this is called.
@@ -93,9 +88,9 @@ class Forward:
                 block.
         """
         # For all blocks at once, so that there are few nodes for each.
-        sizes = tf.stack([counts * self._patches, tf.fill((len(self.blocks),), -1)], axis=1)
+        sizes = tf.pad(counts[:, tf.newaxis], ((0, 0), (0, 2)), constant_values=-1)
         size_after = dict(zip(self.blocks, tf.unstack(sizes, num=len(self.blocks)), strict=True))
-        origin = tf.zeros((2,), tf.int32)
+        origin = tf.zeros((3,), tf.int32)
         parts: dict[str, Sequence[tf.Tensor]] = {}
 
         def drop_images(name: str, tokens: tf.Tensor, attention: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -104,13 +99,9 @@ class Forward:
             going_on.set_shape(tokens.shape)
             return going_on
 
-        call_with_functions(
-            self._self_attention, self._attention_functions, images, after=drop_images
-        )
+        self._run_blocks(self._tokens(images), self._attention_function, after=drop_images)
         return [
-            BlockAttention(
-                parts[name], attention_bias(named_weights(self._self_attention.get_layer(name)))
-            )
+            BlockAttention(parts[name], attention_bias(self._named_weights(name)))
             for name in self.blocks
         ]
 
@@ -120,16 +111,16 @@ class Forward:
         def call(
             images: tf.Tensor, training: bool = False, return_attention: bool = True
         ) -> object:
-            acts = bool(training) and self._acts_in_training
-            features, *attention = self._run_as_layer(acts, bool(return_attention))(images)
+            acts = bool(training) and self._config.acts_in_training
+            run = self._run_as_layer(acts, bool(return_attention))
+            features, class_attention, self_attention = run(images)
             main = self.logits(features) if head == "classifier" else features
             if not return_attention:
                 return main
-            split = len(self.class_blocks)
             return (
                 main,
-                _by_name(self.blocks, attention[split:]),
-                _by_name(self.class_blocks, attention[:split]),
+                _by_name(self.blocks, self_attention),
+                _by_name(self.class_blocks, class_attention),
             )
 
         traced = tf.function(call, autograph=False)
@@ -144,23 +135,66 @@ class Forward:
         self, training: bool, attention: bool
     ) -> tf.types.experimental.ConcreteFunction:
         """Traced once for both heads."""
+
+        def run(images: tf.Tensor) -> _Results:
+            results = self._run(images, self._layer_functions, training)
+            return results if attention else (results[0], [], [])
+
         if (training, attention) not in self._as_layer:
             name = "forward_in_training" if training else "forward_as_layer"
-            self._as_layer[training, attention] = self._trace(
-                name if attention else f"{name}_without_attention",
-                functools.partial(
-                    call_with_functions,
-                    self._complete if attention else self._without_self_attention,
-                    self._layer_functions,
-                    training=training,
-                ),
-            )
+            name = name if attention else f"{name}_without_attention"
+            self._as_layer[training, attention] = self._trace(name, run)
         return self._as_layer[training, attention]
 
+    def _run(self, images: tf.Tensor, functions: _Functions, training: bool = False) -> "_Results":
+        """The model, by the functions of its blocks."""
+        tokens, self_attention = self._run_blocks(
+            self._tokens(images, training), functions.self_attention, training
+        )
+        class_token = tf.tile(self._layers["cls_token"].kernel, (tf.shape(tokens)[0], 1))
+        class_attention = []
+        for name in self.class_blocks:
+            class_token, (attention,) = functions.class_attention(
+                (class_token, tokens), self._class_weights[name], training
+            )
+            class_attention.append(attention)
+        return self._layers["norm"](class_token), class_attention, self_attention
+
+    def _tokens(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Images (B, S, S, 3) -> the first block's tokens (B, N, D)."""
+        tokens = self._layers["patches"](self._layers["patch_embed"](images))
+        tokens += self._layers["pos_embed"].kernel
+        if "pos_drop" in self._layers:
+            tokens = self._layers["pos_drop"](tokens, training=training)
+        return tokens
+
+    def _run_blocks(
+        self,
+        tokens: tf.Tensor,
+        function: BlockFunction,
+        training: bool = False,
+        after: After | None = None,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The self-attention blocks: the tokens after the last, and all parts of the attention."""
+        heads = tf.eye(self._config.heads)
+        parts: list[tf.Tensor] = []
+        for name in self.blocks:
+            tokens, attention = function((tokens, heads), self._weights[name], training)
+            parts += attention
+            if after is not None:
+                tokens = after(name, tokens, attention)
+        return tokens, parts
+
+    def _weights_of(self, kind: Block, names: Sequence[str]) -> dict[str, list[tf.Variable]]:
+        return {name: kind.weights_in(name, self._layers) for name in names}
+
+    def _named_weights(self, name: str) -> Mapping[str, tf.Variable]:
+        return dict(zip(self._weight_names, self._weights[name], strict=True))
+
     def _trace(
-        self, name: str, call: Callable[[tf.Tensor], list[tf.Tensor]]
+        self, name: str, call: Callable[[tf.Tensor], object]
     ) -> tf.types.experimental.ConcreteFunction:
-        def run(images: tf.Tensor) -> list[tf.Tensor]:
+        def run(images: tf.Tensor) -> object:
             return call(images)
 
         run.__name__ = name
@@ -168,15 +202,18 @@ class Forward:
         return tf.function(run, autograph=False).get_concrete_function(self.spec)
 
 
+# Features, the class attention of each block and the self-attention of each block.
+_Results = tuple[tf.Tensor, Sequence[tf.Tensor], Sequence[tf.Tensor]]
+
+
 def _inference(
-    config: CaiTConfig, block: tf_keras.Model, dtype: ComputeDtype, attention: bool
+    config: CaiTConfig, weight_names: Sequence[str], dtype: ComputeDtype, attention: bool
 ) -> Body:
-    """The body of `export.saved_model.inference`, for all blocks that are built as this one."""
-    order = list(named_weights(block))
+    """The body of `export.saved_model.inference`, with weights in this order."""
 
     def body(inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]) -> Outputs:
         tokens, _ = inputs
-        named = dict(zip(order, weights, strict=True))
+        named = dict(zip(weight_names, weights, strict=True))
         # Where images leave the model after a block, XLA would compile for every number of them.
         with tf.xla.experimental.jit_scope(False) if attention else contextlib.nullcontext():
             tokens, without_bias = self_attention_block(config, tokens, named, dtype)

@@ -31,7 +31,7 @@ Weights = Mapping[str, tf.Tensor]
 def self_attention_block(
     config: CaiTConfig, tokens: tf.Tensor, weights: Weights, dtype: ComputeDtype = "float32"
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Computes a block: tokens (B*N, D) -> (B*N, D), and the attention without its bias.
+    """Computes a block: tokens (B, N, D) -> (B, N, D), and the attention without its bias.
 
     Args:
         config: the sizes.
@@ -47,7 +47,7 @@ def self_attention_block(
     wide = functools.partial(tf.cast, dtype=tf.float32)
     patches, dim = config.patches, config.embed_dim
     sizes = _stream_sizes(patches)
-    by_image = tf.split(tf.reshape(tokens, (-1, patches, dim)), sizes, axis=1)
+    by_image = tf.split(tokens, sizes, axis=1)
     streams = [tf.reshape(part, (-1, dim)) for part in by_image]
     qkv = [_dense(narrow(_layer_norm(x, weights, "norm1")), weights, "attn_qkv") for x in streams]
     parts = [_by_head(config, *part) for part in zip(qkv, sizes, strict=True)]
@@ -58,11 +58,11 @@ def self_attention_block(
     for i, part in enumerate(attention):
         y = wide(tf.matmul(part, v)) + from_bias
         y = tf.reshape(tf.transpose(narrow(y), (0, 2, 1, 3)), (-1, dim))
-        x = streams[i] + wide(_dense(y, weights, "attn_proj")) * weights["gamma_1/embeddings"]
+        x = streams[i] + wide(_dense(y, weights, "attn_proj")) * weights["gamma_1/kernel"]
         y = tf.nn.gelu(_dense(narrow(_layer_norm(x, weights, "norm2")), weights, "mlp_fc1"))
-        x += wide(_dense(y, weights, "mlp_fc2")) * weights["gamma_2/embeddings"]
+        x += wide(_dense(y, weights, "mlp_fc2")) * weights["gamma_2/kernel"]
         streams[i] = tf.reshape(x, (-1, sizes[i], dim))
-    return tf.reshape(tf.concat(streams, 1), (-1, dim)), [wide(part) for part in attention]
+    return tf.concat(streams, 1), [wide(part) for part in attention]
 
 
 def _stream_sizes(patches: int) -> list[int]:
@@ -84,17 +84,17 @@ def _attention(config: CaiTConfig, q: tf.Tensor, k: tf.Tensor, weights: Weights)
     narrow = functools.partial(tf.cast, dtype=q.dtype)
     scale = (config.embed_dim // heads) ** -0.5
     scores = tf.reshape(tf.matmul(q, k, transpose_b=True), (-1, heads, length * patches))
-    scores = tf.matmul(narrow(weights["attn_proj_l/embeddings"] * scale), scores)
+    scores = tf.matmul(narrow(weights["attn_proj_l/kernel"] * scale), scores)
     scores = tf.reshape(scores, (-1, heads, length, patches))
     attention = narrow(tf.nn.softmax(tf.cast(scores, tf.float32)))
     attention = tf.reshape(attention, (-1, heads, length * patches))
-    attention = tf.matmul(narrow(weights["attn_proj_w/embeddings"]), attention)
+    attention = tf.matmul(narrow(weights["attn_proj_w/kernel"]), attention)
     return tf.reshape(attention, (-1, heads, length, patches))
 
 
 def attention_bias(weights: Weights) -> tf.Tensor:
     """The bias that the attention of `self_attention_block` lacks: (H, 1, 1)."""
-    return tf.expand_dims(weights["attn_proj_w_bias/embeddings"], -1)
+    return tf.expand_dims(weights["attn_proj_w_bias/kernel"], -1)
 
 
 def _dense(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:
