@@ -123,7 +123,11 @@ class BlockFunction:
         # which takes seconds. A function that is called is optimised once. The blocks' own layers
         # may be inlined: gradients are taken through them.
         attributes = {"_noinline": True} if body is not None else None
-        self._run = tf.function(run, autograph=False, experimental_attributes=attributes)
+        # TFLite's converter has no calls. It inlines what is marked as not to be inlined only where
+        # a function also says whether XLA must compile it, be it no.
+        self._run = tf.function(
+            run, autograph=False, jit_compile=False, experimental_attributes=attributes
+        )
 
     def __call__(
         self, inputs: Sequence[tf.Tensor], weights: Sequence[tf.Variable], training: bool = False

@@ -8,6 +8,7 @@ block, and is cheap to trace again for other outputs.
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
@@ -20,7 +21,7 @@ from ..compute import ComputeDtype
 from ..names import attention_name, ca_block_name, sa_block_name
 from ..variants import CaiTConfig
 from .block_functions import Block, BlockFunction, Body, Outputs, blocks_by_themselves
-from .inference import attention_bias, self_attention_block
+from .inference import attention_bias, class_attention_block, self_attention_block
 
 # A block's name, its tokens (B, N, D) and the parts of its attention -> the next block's tokens.
 After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
@@ -59,14 +60,14 @@ class Forward:
         self._weight_names = block.weight_names
         self._weights = self._weights_of(block, self.blocks)
         self._class_weights = self._weights_of(class_block, self.class_blocks)
-        of_class_blocks = BlockFunction(class_block)
-        self._layer_functions = _Functions(BlockFunction(block), of_class_blocks)
+        self._layer_functions = _Functions(BlockFunction(block), BlockFunction(class_block))
         without, with_attention = (
             BlockFunction(block, _inference(config, block.weight_names, dtype, attention))
             for attention in (False, True)
         )
         self._attention_function = with_attention
-        inference = _Functions(without, of_class_blocks)
+        of_class_blocks = _class_inference(config, class_block.weight_names)
+        inference = _Functions(without, BlockFunction(class_block, of_class_blocks))
         # A function keeps all of its outputs until it returns. So the one that signatures share
         # has no self-attention: all blocks of the largest model are 1.8 GiB for one image.
         self._shared = self._trace("forward", lambda images: self._run(images, inference)[:-1])
@@ -106,11 +107,16 @@ class Forward:
         ]
 
     def as_call(self, head: Head) -> tf.types.experimental.GenericFunction:
-        """`__call__` of the restored object, traced for every combination of its flags."""
+        """`__call__` of the restored object, traced for every combination of its flags.
+
+        Images may have 16 bits, too: under one of Keras's policies for mixed precision
+        `hub.KerasLayer` narrows what it gets. All is computed in float32 all the same.
+        """
 
         def call(
             images: tf.Tensor, training: bool = False, return_attention: bool = True
         ) -> object:
+            images = tf.cast(images, tf.float32)
             acts = bool(training) and self._config.acts_in_training
             run = self._run_as_layer(acts, bool(return_attention))
             features, class_attention, self_attention = run(images)
@@ -124,11 +130,15 @@ class Forward:
             )
 
         traced = tf.function(call, autograph=False)
-        for training in (False, True):
-            for return_attention in (True, False):
-                traced.get_concrete_function(
-                    self.spec, training=training, return_attention=return_attention
-                )
+        flags = itertools.product(
+            (tf.float32, tf.bfloat16, tf.float16), (False, True), (True, False)
+        )
+        for dtype, training, return_attention in flags:
+            traced.get_concrete_function(
+                tf.TensorSpec(self.spec.shape, dtype),
+                training=training,
+                return_attention=return_attention,
+            )
         return traced
 
     def _run_as_layer(
@@ -218,6 +228,15 @@ def _inference(
         with tf.xla.experimental.jit_scope(False) if attention else contextlib.nullcontext():
             tokens, without_bias = self_attention_block(config, tokens, named, dtype)
         return tokens, without_bias if attention else []
+
+    return body
+
+
+def _class_inference(config: CaiTConfig, weight_names: Sequence[str]) -> Body:
+    def body(inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]) -> Outputs:
+        named = dict(zip(weight_names, weights, strict=True))
+        class_token, attention = class_attention_block(config, *inputs, named)
+        return class_token, [attention]
 
     return body
 

@@ -59,10 +59,44 @@ def self_attention_block(
         y = wide(tf.matmul(part, v)) + from_bias
         y = tf.reshape(tf.transpose(narrow(y), (0, 2, 1, 3)), (-1, dim))
         x = streams[i] + wide(_dense(y, weights, "attn_proj")) * weights["gamma_1/kernel"]
-        y = tf.nn.gelu(_dense(narrow(_layer_norm(x, weights, "norm2")), weights, "mlp_fc1"))
+        y = _gelu(_dense(narrow(_layer_norm(x, weights, "norm2")), weights, "mlp_fc1"))
         x += wide(_dense(y, weights, "mlp_fc2")) * weights["gamma_2/kernel"]
         streams[i] = tf.reshape(x, (-1, sizes[i], dim))
     return tf.concat(streams, 1), [wide(part) for part in attention]
+
+
+def class_attention_block(
+    config: CaiTConfig, class_token: tf.Tensor, tokens: tf.Tensor, weights: Weights
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes a block: class token (B, D), tokens (B, N, D) -> class token, attention.
+
+    Args:
+        config: the sizes.
+        class_token: float32.
+        tokens: those after the last self-attention block, float32.
+        weights: as in `self_attention_block`.
+
+    Returns:
+        The class token (B, D) and the attention (B, H, 1, N+1); float32.
+    """
+    heads, dim, length = config.heads, config.embed_dim, config.patches + 1
+    head_dim = dim // heads
+    u = _layer_norm(tf.concat([class_token[:, tf.newaxis], tokens], 1), weights, "norm1")
+    q = _dense(u[:, 0], weights, "attn_q") * head_dim**-0.5
+    u = tf.reshape(u, (-1, dim))
+    k, v = (
+        tf.transpose(
+            tf.reshape(_dense(u, weights, f"attn_{part}"), (-1, length, heads, head_dim)),
+            (0, 2, 1, 3),
+        )
+        for part in "kv"
+    )
+    scores = tf.matmul(tf.reshape(q, (-1, heads, 1, head_dim)), k, transpose_b=True)
+    attention = tf.nn.softmax(scores)
+    y = _dense(tf.reshape(tf.matmul(attention, v), (-1, dim)), weights, "attn_proj")
+    x = class_token + y * weights["gamma_1/kernel"]
+    y = _gelu(_dense(_layer_norm(x, weights, "norm2"), weights, "mlp_fc1"))
+    return x + _dense(y, weights, "mlp_fc2") * weights["gamma_2/kernel"], attention
 
 
 def _stream_sizes(patches: int) -> list[int]:
@@ -100,6 +134,11 @@ def attention_bias(weights: Weights) -> tf.Tensor:
 def _dense(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:
     product = tf.matmul(x, tf.cast(weights[f"{name}/kernel"], x.dtype))
     return tf.nn.bias_add(product, tf.cast(weights[f"{name}/bias"], x.dtype))
+
+
+def _gelu(x: tf.Tensor) -> tf.Tensor:
+    """GELU in its exact form, by `Erf`: ONNX does not have the `Erfc` of `tf.nn.gelu`."""
+    return 0.5 * x * (1.0 + tf.math.erf(x * 0.5**0.5))
 
 
 def _layer_norm(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:

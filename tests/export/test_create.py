@@ -29,13 +29,11 @@ def test_a_new_model_of_a_variant() -> None:
     assert model.name == "cait_xxs24_224"
     assert model.count_params() == 11_956_264 - 995 * 193
     assert model.output[0].shape == (None, 5)
-    block = model.get_layer("sa_ffn_block_23")
-    np.testing.assert_array_equal(
-        block.get_layer("gamma_1").embeddings, np.full((1, 192), 1e-5, np.float32)
-    )
-    kernel = block.get_layer("attn_qkv").kernel.numpy()
-    assert 0.0199 < kernel.std() < 0.0201
-    assert not block.get_layer("attn_qkv").bias.numpy().any()
+    gamma = model.get_layer("sa_ffn_block_23_gamma_1").kernel
+    np.testing.assert_array_equal(gamma, np.full((1, 192), 1e-5, np.float32))
+    products = model.get_layer("sa_ffn_block_23_attn_qkv")
+    assert 0.0199 < products.kernel.numpy().std() < 0.0201
+    assert not products.bias.numpy().any()
 
 
 def test_an_unknown_variant_and_an_impossible_number_are_refused() -> None:

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from export.blocks import self_attention_block
 from export.checkpoints.random_weights import random_tensor, seeded_normal
 from export.model import build_classifier, features_of
 from export.reference.forward_pass import forward
@@ -27,6 +28,17 @@ def built(config: CaiTConfig, name: str = "tiny") -> tf_keras.Model:
         {key: random_tensor("tiny", key, s) for key, s in expected_shapes(config).items()},
     )
     return model
+
+
+def block_of(model: tf_keras.Model, config: CaiTConfig, name: str) -> tf_keras.Model:
+    """A self-attention block with a model's weights: tokens (B, N, D) -> [tokens, attention]."""
+    tokens = tf_keras.Input((config.patches, config.embed_dim))
+    identity = tf.one_hot(tf.range(tf.shape(tokens)[1] * 0 + config.heads), config.heads)
+    block = tf_keras.Model(tokens, list(self_attention_block(config, tokens, identity, name)))
+    for layer in block.layers:
+        if layer.weights:
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+    return block
 
 
 def tiny_with(**changed: float) -> CaiTConfig:
@@ -201,40 +213,40 @@ def test_without_rates_training_is_inference(classifier: tf_keras.Model) -> None
 
 def test_dropout_is_where_timm_has_it(regularised: tf_keras.Model) -> None:
     found = {
-        (owner.name, layer.name): layer.rate
-        for owner in (regularised, *(x for x in regularised.layers if hasattr(x, "layers")))
-        for layer in owner.layers
+        layer.name: layer.rate
+        for layer in regularised.layers
         if isinstance(layer, tf_keras.layers.Dropout)
     }
     inside = ["attn_drop", "attn_proj_drop", "mlp_drop1", "mlp_drop2", "drop_path1", "drop_path2"]
-    assert found == {
-        ("tiny", "pos_drop"): 0.3,
-        **{(f"sa_ffn_block_{i}", name): 0.3 for i in range(2) for name in inside},
-    }
+    names = ["pos_drop", *(f"sa_ffn_block_{i}_{name}" for i in range(2) for name in inside)]
+    assert found == dict.fromkeys(names, 0.3)
 
 
 def test_the_attention_that_is_returned_is_the_one_before_dropout() -> None:
     # Nothing but the dropout of the first block's attention comes before its attention's use,
     # so in training, too, the first block returns what inference returns.
-    model = built(tiny_with(drop_path_rate=0.5))
-    block = model.get_layer("sa_ffn_block_0")
-    tokens = seeded_normal("tokens", (3 * 4, 16))
-    with_dropout = built(tiny_with(dropout_rate=0.5)).get_layer("sa_ffn_block_0")
-    wanted = block([tokens, tf.range(2)])[1]
-    for one in (block, with_dropout):
-        np.testing.assert_array_equal(one([tokens, tf.range(2)], training=True)[1], wanted)
+    name = "sa_ffn_block_0"
+    tokens = seeded_normal("tokens", (3, 4, 16))
+    blocks = [
+        block_of(built(config), config, name)
+        for config in (tiny_with(drop_path_rate=0.5), tiny_with(dropout_rate=0.5))
+    ]
+    wanted = blocks[0](tokens)[1]
+    for block in blocks:
+        np.testing.assert_array_equal(block(tokens, training=True)[1], wanted)
 
 
 def test_stochastic_depth_drops_the_whole_branch_of_an_image() -> None:
     tf.random.set_seed(1)
     images, patches, rate = 64, 4, 0.25
-    block = built(tiny_with(drop_path_rate=rate)).get_layer("sa_ffn_block_0")
-    tokens = seeded_normal("tokens", (images * patches, 16))
+    config = tiny_with(drop_path_rate=rate)
+    block = block_of(built(config), config, "sa_ffn_block_0")
+    tokens = seeded_normal("tokens", (images, patches, 16))
     kept = {}
     for name in ("drop_path1", "drop_path2"):
-        layer = block.get_layer(name)
+        layer = block.get_layer(f"sa_ffn_block_0_{name}")
         watched = tf_keras.Model(block.inputs, [layer.input, layer.output])
-        branch, dropped = watched([tokens, tf.range(2)], training=True)
+        branch, dropped = watched(tokens, training=True)
         assert branch.shape == dropped.shape == (images, patches, 16)
         # An image's branch is left out whole, or kept whole and scaled to the same mean.
         zero = [bool((dropped[i].numpy() == 0).all()) for i in range(images)]
@@ -249,13 +261,14 @@ def test_stochastic_depth_drops_the_whole_branch_of_an_image() -> None:
 
 def test_at_a_rate_close_to_one_an_image_passes_the_blocks_unchanged() -> None:
     tf.random.set_seed(1)
-    model = built(tiny_with(drop_path_rate=0.9999))
-    block = model.get_layer("sa_ffn_block_1")
-    tokens = seeded_normal("tokens", (5 * 4, 16))
-    after, _ = block([tokens, tf.range(2)], training=True)
+    config = tiny_with(drop_path_rate=0.9999)
+    model = built(config)
+    block = block_of(model, config, "sa_ffn_block_1")
+    tokens = seeded_normal("tokens", (5, 4, 16))
+    after, _ = block(tokens, training=True)
     np.testing.assert_array_equal(after, tokens)
     # And in inference it does not.
-    assert np.abs(block([tokens, tf.range(2)])[0] - tokens).max() > 0.01
+    assert np.abs(block(tokens)[0] - tokens).max() > 0.01
     # Class attention has no stochastic depth, so images still get outputs of their own.
     logits = model(IMAGES, training=True)[0].numpy()
     assert np.isfinite(logits).all()
@@ -264,18 +277,76 @@ def test_at_a_rate_close_to_one_an_image_passes_the_blocks_unchanged() -> None:
 
 def test_layers_are_stock_ones(regularised: tf_keras.Model) -> None:
     layers = list(regularised._flatten_layers())
-    # Both kinds of block, and what is inside of them.
     assert len(layers) > 100
-    assert {"sa_ffn_block_0", "attn_qkv", "ca_ffn_block_1"} <= {layer.name for layer in layers}
     for layer in layers:
         assert type(layer).__module__.startswith("tf_keras."), layer.name
         assert not isinstance(layer, tf_keras.layers.Lambda), layer.name
 
 
-def test_blocks_are_layers_with_names(classifier: tf_keras.Model) -> None:
-    assert classifier.get_layer("sa_ffn_block_1").get_layer("attn_proj_l").output.shape[1:] == 2
-    assert classifier.get_layer("ca_ffn_block_0").get_layer("attn_k").units == 16
-    assert classifier.get_layer("head").units == 10
+def test_layers_of_blocks_have_names(classifier: tf_keras.Model) -> None:
+    shapes = {
+        "sa_ffn_block_1": (None, 4, 16),
+        "sa_ffn_block_1_att": (None, 2, 4, 4),
+        "sa_ffn_block_1_attn_proj_l": (2, 2),
+        "ca_ffn_block_0": (None, 16),
+        "ca_ffn_block_0_att": (None, 2, 1, 5),
+        "ca_ffn_block_0_attn_k": (None, 16),
+        "head": (None, 10),
+    }
+    for name, shape in shapes.items():
+        assert classifier.get_layer(name).output.shape == shape, name
+
+
+def test_what_is_inside_of_a_model_is_on_its_graph(classifier: tf_keras.Model) -> None:
+    # As Grad-CAM, attention rollout and integrated gradients need it.
+    inside = [classifier.get_layer(f"sa_ffn_block_{i}").output for i in range(2)]
+    attention = classifier.get_layer("sa_ffn_block_0_att").output
+    watched = tf_keras.Model(classifier.input, [*inside, attention, classifier.output[0]])
+    images = tf.constant(IMAGES)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        *outputs, logits = watched(images)
+        gradients = tape.gradient(logits[:, 3], [*outputs, images])
+    for found, value in zip(gradients, [*outputs, images], strict=True):
+        assert found.shape == value.shape
+        assert np.abs(found).max() > 0
+
+
+def test_gradients_are_tensors(classifier: tf_keras.Model) -> None:
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(classifier(IMAGES, training=True)[0] ** 2)
+    gradients = tape.gradient(loss, classifier.trainable_variables)
+    assert {type(gradient).__name__ for gradient in gradients} == {"EagerTensor"}
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_a_policy_narrows_products_alone(policy: str, tiny_tensors: Tensors) -> None:
+    config = tiny_with(dropout_rate=0.1, drop_path_rate=0.1)
+    narrow = policy.removeprefix("mixed_")
+    tf_keras.mixed_precision.set_global_policy(policy)
+    try:
+        model = built(config)
+        wanted = forward(tiny_tensors, IMAGES).logits
+        assert wanted is not None
+        outputs = model(IMAGES)
+        # What is narrow rounds to 8 or 11 bits.
+        np.testing.assert_allclose(outputs[0], wanted, rtol=0, atol=0.1)
+        assert np.abs(outputs[0] - wanted).max() > 1e-5
+        assert {tensor.dtype for tensor in tf.nest.flatten(outputs)} == {tf.float32}
+        assert {variable.dtype for variable in model.variables} == {tf.float32}
+        for layer in ("attn_qkv", "attn_proj", "mlp_fc1", "mlp_fc2"):
+            assert model.get_layer(f"sa_ffn_block_1_{layer}").compute_dtype == narrow
+        for layer in ("sa_ffn_block_1_norm1", "sa_ffn_block_1", "ca_ffn_block_0_att", "head"):
+            assert model.get_layer(layer).compute_dtype == "float32"
+        softmax = [layer for layer in model.layers if layer.name.startswith("tf.nn.softmax")]
+        assert {layer.output.dtype for layer in softmax} == {tf.float32}
+        logits = tf_keras.Model(model.input, model.output[0])
+        loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        logits.compile("sgd", loss)
+        history = logits.fit(IMAGES, np.arange(3), batch_size=3, epochs=2, verbose=0).history
+        assert np.isfinite(history["loss"]).all()
+    finally:
+        tf_keras.mixed_precision.set_global_policy("float32")
 
 
 def test_the_feature_extractor_shares_all_but_the_head(classifier: tf_keras.Model) -> None:

@@ -13,6 +13,7 @@ import tf_keras
 from export.checkpoints.random_weights import seeded_normal
 from export.errors import CheckpointError
 from export.model import build_classifier
+from export.names import layer_name
 from export.reference.forward_pass import forward
 from export.variants import VARIANTS, CaiTConfig
 from export.weights import assign_weights, check_shapes, expected_shapes, read_weights
@@ -79,19 +80,19 @@ def test_what_was_read_is_assigned_to_another_model(
     [
         ("blocks.1.attn.proj.weight", "sa_ffn_block_1", "attn_proj", "kernel", np.transpose),
         ("blocks.0.attn.qkv.weight", "sa_ffn_block_0", "attn_qkv", "kernel", np.transpose),
-        ("blocks.1.attn.proj_l.weight", "sa_ffn_block_1", "attn_proj_l", "embeddings", np.copy),
-        ("blocks.0.attn.proj_w.weight", "sa_ffn_block_0", "attn_proj_w", "embeddings", np.copy),
+        ("blocks.1.attn.proj_l.weight", "sa_ffn_block_1", "attn_proj_l", "kernel", np.copy),
+        ("blocks.0.attn.proj_w.weight", "sa_ffn_block_0", "attn_proj_w", "kernel", np.copy),
         ("blocks_token_only.1.attn.q.weight", "ca_ffn_block_1", "attn_q", "kernel", np.transpose),
         ("blocks_token_only.0.attn.k.weight", "ca_ffn_block_0", "attn_k", "kernel", np.transpose),
         ("blocks_token_only.0.attn.v.weight", "ca_ffn_block_0", "attn_v", "kernel", np.transpose),
         ("blocks_token_only.1.mlp.fc1.bias", "ca_ffn_block_1", "mlp_fc1", "bias", np.copy),
         ("blocks.1.norm2.weight", "sa_ffn_block_1", "norm2", "gamma", np.copy),
         ("blocks.1.norm2.bias", "sa_ffn_block_1", "norm2", "beta", np.copy),
-        ("blocks.1.gamma_1", "sa_ffn_block_1", "gamma_1", "embeddings", np.atleast_2d),
-        ("blocks.0.attn.proj_w.bias", "sa_ffn_block_0", "attn_proj_w_bias", "embeddings", None),
+        ("blocks.1.gamma_1", "sa_ffn_block_1", "gamma_1", "kernel", np.atleast_2d),
+        ("blocks.0.attn.proj_w.bias", "sa_ffn_block_0", "attn_proj_w_bias", "kernel", None),
         ("norm.weight", None, "norm", "gamma", np.copy),
         ("head.weight", None, "head", "kernel", np.transpose),
-        ("pos_embed", None, "pos_embed", "embeddings", np.squeeze),
+        ("pos_embed", None, "pos_embed", "kernel", np.squeeze),
     ],
 )
 def test_tensors_arrive_where_and_how_they_belong(
@@ -103,8 +104,7 @@ def test_tensors_arrive_where_and_how_they_belong(
     assigned: tf_keras.Model,
     tiny_tensors: Tensors,
 ) -> None:
-    owner = assigned.get_layer(block) if block else assigned
-    found = getattr(owner.get_layer(layer), attribute).numpy()
+    found = getattr(assigned.get_layer(layer_name(block or "", layer)), attribute).numpy()
     wanted = convert(tiny_tensors[key]) if convert else tiny_tensors[key][:, np.newaxis]
     np.testing.assert_array_equal(found, wanted)
 

@@ -61,8 +61,8 @@ def test_bytes_stay_as_they_are(tiny_models):
         for head, directory in tiny_models.items()
     }
     assert digests == {
-        "classifier": "544642b4d1dfb195568d88da8122749a8c3bf7593606f9e04d67d22a9365044d",
-        "features": "06ef01f62042cfba1f704b5d2e90aa0770041aebbb3701d1fbc3a23bf2d62948",
+        "classifier": "2236ab5eb4f38dd3080893b6938159eb889040ebb663e13666c5b2b8929d8f92",
+        "features": "06faa1bc4a3b6731912b4bcd3286e79263be42b9d2259f6cd3976fcfc282d3a6",
     }
 
 

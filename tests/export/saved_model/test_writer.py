@@ -110,9 +110,9 @@ def test_blocks_of_a_kind_share_one_function(head: Head, tiny_models: Models) ->
         for function in functions
     ]
     # A class-attention block has two products; a self-attention block two of the talking heads'
-    # weights and two of the attention. It is there as the layer has it, and as signatures run it,
-    # in two streams, with the attention and without.
-    assert sorted(count for count in products if count) == [2, 4, 8, 8]
+    # weights and two of the attention. Both are there as the layers have them, and as signatures
+    # run them: self-attention in two streams, with the attention and without.
+    assert sorted(count for count in products if count) == [2, 2, 4, 8, 8]
     # Who calls them: the function that signatures share, `self_attention`, and the call as a layer
     # with every block's attention and without.
     calls = [
@@ -187,8 +187,8 @@ def test_every_function_reaches_every_variable(
     identities = {id(variable) for variable in loaded.variables}
     assert len(identities) == count
     functions = [*loaded.signatures.items(), *(("", f) for f in loaded.__call__.concrete_functions)]
-    # `training` and `return_attention`, each on and off.
-    assert len(functions) == len(signatures_for(head, tiny_config.geometry)) + 4
+    # `training` and `return_attention`, each on and off, for images of each type.
+    assert len(functions) == len(signatures_for(head, tiny_config.geometry)) + 3 * 4
     # The class token and what comes after it have no part in the self-attention.
     before = ("patch_embed/", "pos_embed/", "sa_ffn_block_")
     of_patches = {id(v) for v in loaded.variables if v.name.startswith(before)}
@@ -226,7 +226,7 @@ def test_convert_tells_what_it_wrote_and_names_layers_alike_each_time(
     assert set(written.seconds) == {"build", "assign", "write"}
 
     layers = keras_layers(directory)
-    assert {"tiny_fe", "sa_ffn_block_0", "attn_qkv"} <= set(layers)
+    assert {"tiny_fe", "sa_ffn_block_0", "sa_ffn_block_0_attn_qkv"} <= set(layers)
     # The other was written after the classifier that it shares its layers with.
     other = tiny_models["features"]
     assert layers == keras_layers(other)
