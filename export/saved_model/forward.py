@@ -234,8 +234,9 @@ def _inference(
 
 def _class_inference(config: CaiTConfig, weight_names: Sequence[str]) -> Body:
     def body(inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor]) -> Outputs:
+        class_token, tokens = inputs
         named = dict(zip(weight_names, weights, strict=True))
-        class_token, attention = class_attention_block(config, *inputs, named)
+        class_token, attention = class_attention_block(config, class_token, tokens, named)
         return class_token, [attention]
 
     return body

@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
@@ -11,6 +12,7 @@ from tests.support.arrays import IMAGES
 
 pytestmark = pytest.mark.slow
 
+Array = npt.NDArray[np.float32]
 Models = dict[Head, pathlib.Path]
 
 SIGNATURES = [
@@ -29,9 +31,9 @@ def convert(directory: pathlib.Path, signature: str, *types: tf.DType, narrow: b
     return content
 
 
-def run(content: bytes, signature: str, images: object) -> dict[str, object]:
+def run(content: bytes, signature: str, images: Array) -> dict[str, Array]:
     interpreter = tf.lite.Interpreter(model_content=content)
-    outputs: dict[str, object] = interpreter.get_signature_runner(signature)(images=images)
+    outputs: dict[str, Array] = interpreter.get_signature_runner(signature)(images=images)
     return outputs
 
 

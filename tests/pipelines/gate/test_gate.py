@@ -1,6 +1,7 @@
 """The gate catches what it is there to catch."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import export.model
+import export.layers
 import export.saved_model.forward
+import export.saved_model.inference
 import pipelines.gate.latency
 import pipelines.gate.prepared_image
 from export.checkpoints.random_weights import random_tensor
@@ -85,19 +87,30 @@ def test_swapped_norms_of_equal_shape_are_caught(gate_of):
     assert ("__call__", "sa_ffn_block_2_att") not in caught
 
 
-def test_gelus_tanh_form_is_caught(gate_of, monkeypatch):
-    dense = export.model._dense
+def test_gelus_tanh_form_is_caught_in_signatures(gate_of, monkeypatch):
+    approximate = functools.partial(tf.nn.gelu, approximate=True)
+    monkeypatch.setattr(export.saved_model.inference, "_gelu", approximate)
+    caught = failing(gate_of())
+    assert ("serving_default", "logits") in caught
+    assert ("__call__", "logits") not in caught
 
-    def approximate(x, units: int, name: str, activation: str | None = None):
-        y = dense(x, units, name)
+
+def test_gelus_tanh_form_is_caught_in_layers(gate_of, monkeypatch):
+    dense = export.layers.LayerMaker.dense
+
+    def approximate(make, x, units, name, activation=None, dtype=None):
+        y = dense(make, x, units, name, dtype=dtype)
         return tf.nn.gelu(y, approximate=True) if activation else y
 
-    monkeypatch.setattr(export.model, "_dense", approximate)
-    assert ("serving_default", "logits") in failing(gate_of())
+    monkeypatch.setattr(export.layers.LayerMaker, "dense", approximate)
+    caught = failing(gate_of())
+    assert ("__call__", "logits") in caught
+    assert ("serving_default", "logits") not in caught
 
 
-def test_wrong_epsilon_is_caught(gate_of, monkeypatch):
-    monkeypatch.setattr(export.model, "LAYER_NORM_EPSILON", 1e-3)
+@pytest.mark.parametrize("module", [export.layers, export.saved_model.inference])
+def test_wrong_epsilon_is_caught(gate_of, monkeypatch, module):
+    monkeypatch.setattr(module, "LAYER_NORM_EPSILON", 1e-3)
     assert ("serving_default", "logits") in failing(gate_of())
 
 
@@ -117,9 +130,9 @@ def mixing_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that add to an image's tokens something of its neighbour's."""
     block = self_attention_block
 
-    def mixing(config: CaiTConfig, *arguments, **named):
-        tokens, attention = block(config, *arguments, **named)
-        return tokens + 0.1 * (tf.roll(tokens, config.patches, 0) - tokens), attention
+    def mixing(*arguments, **named):
+        tokens, attention = block(*arguments, **named)
+        return tokens + 0.1 * (tf.roll(tokens, 1, 0) - tokens), attention
 
     monkeypatch.setattr(export.saved_model.forward, "self_attention_block", mixing)
 
