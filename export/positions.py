@@ -1,10 +1,31 @@
 """Positions for another image size than that of the training."""
 
 import math
+from collections import ChainMap
+from collections.abc import Mapping
 
 import tensorflow as tf
 
+from .variants import CaiTConfig
 from .weights import Array
+
+
+def with_positions_for(config: CaiTConfig, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
+    """A checkpoint's tensors, with positions for a model's image size.
+
+    Args:
+        config: the model's sizes.
+        tensors: timm's keys -> arrays in timm's layout.
+
+    Returns:
+        `tensors` itself where its positions fit.
+    """
+    positions = tensors.get("pos_embed")
+    side = config.image_size // config.patch_size
+    if positions is None or positions.ndim != 3 or positions.shape[1] == side**2:
+        return tensors
+    # Not a copy: the largest checkpoint has 1.4 GB.
+    return ChainMap({"pos_embed": resample_positions(positions, side)}, tensors)  # type: ignore[arg-type]
 
 
 def resample_positions(positions: Array, side: int) -> Array:
