@@ -12,6 +12,7 @@ from signatures import Head
 from .compute import ComputeDtype
 from .memory import garbage_collector_paused, release_memory
 from .model import build_classifier, features_of
+from .positions import with_positions_for
 from .saved_model.writer import SavedModelWriter
 from .variants import CaiTConfig
 from .weights import Array, assign_weights
@@ -48,8 +49,9 @@ def convert(
 
     Args:
         name: the classifier's name; the feature extractor's is `<name>_fe`.
-        config: the model's sizes.
-        tensors: timm's keys -> arrays in timm's layout.
+        config: the model's sizes; without classes there is no classifier to write.
+        tensors: timm's keys -> arrays in timm's layout. Positions of another image size are
+            resampled.
         directories: the heads to write -> the new directory of each.
         labels: names of the classes, for the `classify` signature.
         trained: False marks the models as untrained, for random weights.
@@ -82,7 +84,7 @@ def _convert(
     with garbage_collector_paused():
         classifier = build_classifier(config, name)
     built = time.perf_counter()
-    assign_weights(classifier, config, tensors)
+    assign_weights(classifier, config, with_positions_for(config, tensors))
     seconds = {"build": built - started, "assign": time.perf_counter() - built}
     writer = None
     for head, directory in directories.items():

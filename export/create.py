@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 import tf_keras
 
+from .checkpoints.sizes import fit_to_size
 from .checkpoints.sources import checkpoint_source, open_checkpoint
+from .errors import UserError
 from .model import build_classifier
-from .positions import resample_positions
+from .positions import with_positions_for
 from .variants import CaiTConfig, get_variant
 from .weights import Array, assign_weights, read_weights
 
@@ -32,9 +34,11 @@ def create_cait(
     Args:
         name: the variant's name.
         num_classes: outputs of the head. None: as many as the checkpoint has, or 1000 without a
-            checkpoint. Where the checkpoint has another number, the head keeps its initial weights.
-        image_size: side of the square input in pixels, a multiple of 16; the variant's when None.
-            For another size the checkpoint's positions are resampled, as timm does it.
+            checkpoint. Where the checkpoint has another number or no head, the head keeps its
+            initial weights.
+        image_size: side of the square input in pixels, a multiple of 16. None: that of the
+            checkpoint's positions, or the variant's without a checkpoint. For another size the
+            checkpoint's positions are resampled, as timm does it.
         checkpoints: `hf`, a directory or a glob, as for the flag `--checkpoints`; None for initial
             weights.
         revision: branch, tag or commit of the hub's repository.
@@ -45,9 +49,12 @@ def create_cait(
         A trainable functional model, as `export.model.build_classifier` describes it.
 
     Raises:
-        UserError: there is no such variant or file, or the file does not fit the variant.
+        UserError: there is no such variant or file, the file does not fit the variant, or it has no
+            head and `num_classes` is None.
         ValueError: a number is out of its range.
     """
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; it has to be at least 1")
     variant = get_variant(name)
     config = dataclasses.replace(
         variant.config,
@@ -62,7 +69,15 @@ def create_cait(
         source = checkpoint_source(checkpoints, revision)
         checkpoint = open_checkpoint(source, variant, pathlib.Path(cache))
         if num_classes is None:
+            if not checkpoint.num_classes:
+                raise UserError(
+                    f"checkpoint {checkpoint.path}: no classification head; expected num_classes, "
+                    "for a new one"
+                )
             config = dataclasses.replace(config, num_classes=checkpoint.num_classes)
+        if image_size is None:
+            sized, _ = fit_to_size(variant, checkpoint)
+            config = dataclasses.replace(config, image_size=sized.config.image_size)
         classifier = build_classifier(config, name)
         tensors = _fitted(checkpoint.tensors(), classifier, config, checkpoint.num_classes)
         assign_weights(classifier, config, tensors)
@@ -73,10 +88,9 @@ def _fitted(
     tensors: Mapping[str, Array], classifier: tf_keras.Model, config: CaiTConfig, found_classes: int
 ) -> Mapping[str, Array]:
     """A checkpoint's tensors with positions and a head that fit the model."""
-    side = config.image_size // config.patch_size
-    fitted = {"pos_embed": resample_positions(tensors["pos_embed"], side)}
-    if found_classes != config.num_classes:
-        initial = read_weights(classifier, config)
-        fitted |= {key: initial[key] for key in _HEAD}
+    tensors = with_positions_for(config, tensors)
+    if found_classes == config.num_classes:
+        return tensors
+    initial = read_weights(classifier, config)
     # Not a copy: the largest checkpoint has 1.4 GB.
-    return ChainMap(fitted, tensors)  # type: ignore[arg-type]
+    return ChainMap({key: initial[key] for key in _HEAD}, tensors)  # type: ignore[arg-type]

@@ -28,24 +28,31 @@ def build_classifier(config: CaiTConfig, name: str) -> tf_keras.Model:
         a dict of `ca_ffn_block_<i>_att` (B, H, 1, N+1), after softmax. The layers
         `sa_ffn_block_<i>` have the tokens (B, N, D) after each block, `ca_ffn_block_<i>` the class
         token (B, D). All of these are float32. Under one of Keras's policies for mixed precision
-        products are computed in its 16 bits.
+        products are computed in its 16 bits. Without classes it is a feature extractor, with
+        features (B, D) in the place of the logits.
     """
     make = LayerMaker(config)
     images = layers.Input((config.image_size, config.image_size, 3), name="images")
     features, self_attention, class_attention = _backbone(config, images)
-    logits = make.dense(features, config.num_classes, "head", dtype=make.dtype)
-    return tf_keras.Model(images, (logits, self_attention, class_attention), name=name)
+    main = features
+    if config.num_classes:
+        main = make.dense(features, config.num_classes, "head", dtype=make.dtype)
+    return tf_keras.Model(images, (main, self_attention, class_attention), name=name)
 
 
 def features_of(classifier: tf_keras.Model, name: str) -> tf_keras.Model:
     """The feature extractor that shares all layers and variables of a classifier.
+
+    Args:
+        classifier: what `build_classifier` returned, with or without a head.
+        name: the Keras model's name.
 
     Returns:
         A functional model as `build_classifier` returns it, with features (B, D), the normalised
         class token, in the place of the logits.
     """
     _, self_attention, class_attention = classifier.output
-    features = classifier.get_layer("head").input
+    features = classifier.get_layer("norm").output
     return tf_keras.Model(classifier.input, (features, self_attention, class_attention), name=name)
 
 

@@ -28,7 +28,7 @@ class CaiTConfig:
         sa_blocks: self-attention blocks, over the patches.
         ca_blocks: class-attention blocks, over the class token and the patches.
         layer_scale_init: initial value of every LayerScale gamma.
-        num_classes: outputs of the classification head.
+        num_classes: outputs of the classification head; 0 for a model without a head.
         dropout_rate: dropout in training, after the positions, and in the self-attention blocks
             after the talking heads, the projections and in the MLPs; 0 to below 1.
         drop_path_rate: stochastic depth of the self-attention blocks, in training; 0 to below 1.
@@ -52,8 +52,9 @@ class CaiTConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.type is int and value < 1:
-                raise ValueError(f"{field.name} is {value}; it has to be at least 1")
+            least = 0 if field.name == "num_classes" else 1
+            if field.type is int and value < least:
+                raise ValueError(f"{field.name} is {value}; it has to be at least {least}")
             if field.name.endswith("_rate") and not 0.0 <= value < 1.0:
                 raise ValueError(f"{field.name} is {value}; it has to be in [0, 1)")
         if self.image_size % self.patch_size:
@@ -99,6 +100,8 @@ class Variant:
         top1: published top-1 accuracy on ImageNet-1k's validation set, in percent.
         top5: published top-5 accuracy, in percent.
         deit_file: file of the original weights.
+        origin: the variant that this is another size of; its weights are looked for. None for
+            itself.
     """
 
     name: str
@@ -108,6 +111,39 @@ class Variant:
     top1: float
     top5: float
     deit_file: str
+    origin: "Variant | None" = None
+
+    @property
+    def network(self) -> str:
+        """The name without the image size: variants with the same one have the same blocks."""
+        return self.name.removesuffix(f"_{self.config.image_size}")
+
+    def at_size(self, image_size: int) -> "Variant":
+        """The variant for images of another size: named after it, and without published figures.
+
+        Args:
+            image_size: side of the square input in pixels; may be the variant's own.
+
+        Raises:
+            ValueError: the size is not a multiple of that of a patch.
+        """
+        config = dataclasses.replace(self.config, image_size=image_size)
+        return dataclasses.replace(
+            self,
+            name=self.name
+            if image_size == self.config.image_size
+            else f"{self.network}_{image_size}",
+            config=config,
+            parameters=self.parameters + (config.patches - self.config.patches) * config.embed_dim
+            if self.parameters
+            else 0,
+            # Nearly all multiply-adds are by patch.
+            flops_g=self.flops_g * config.patches / self.config.patches,
+            top1=0.0,
+            top5=0.0,
+            deit_file="",
+            origin=self.origin or self,
+        )
 
     @property
     def hub_repository(self) -> str:
@@ -164,3 +200,17 @@ def get_variant(name: str) -> Variant:
     near = difflib.get_close_matches(name, VARIANTS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(VARIANTS)}"
     raise UserError(f"unknown variant {name!r}; {hint}")
+
+
+def find_variant(name: str) -> Variant:
+    """Looks a variant up by its name, which may be of another image size: `cait_xxs24_288`.
+
+    Raises:
+        UserError: see `get_variant`.
+    """
+    network, _, size = name.rpartition("_")
+    if name not in VARIANTS and size.isdecimal() and int(size):
+        for variant in VARIANTS.values():
+            if variant.network == network and not int(size) % variant.config.patch_size:
+                return variant.at_size(int(size))
+    return get_variant(name)

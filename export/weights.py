@@ -125,7 +125,7 @@ _CLASS_ATTENTION_BLOCK = (
 
 def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, WeightMapping]]:
     """The whole key of each tensor, its block (None: outside of the blocks), and its mapping."""
-    for mapping in _OUTSIDE_BLOCKS + _HEAD:
+    for mapping in _OUTSIDE_BLOCKS + (_HEAD if config.num_classes else ()):
         yield mapping.key, None, mapping
     for block in range(config.sa_blocks):
         for mapping in _SELF_ATTENTION_BLOCK:
@@ -136,7 +136,7 @@ def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, WeightMapping]
 
 
 def expected_shapes(config: CaiTConfig) -> dict[str, Shape]:
-    """Timm's key -> shape in timm's layout, for every tensor of a classifier's checkpoint."""
+    """Timm's key -> shape in timm's layout, for every tensor of a configuration's checkpoint."""
     sizes = {
         "1": 1,
         "3": 3,

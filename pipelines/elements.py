@@ -72,8 +72,8 @@ class StagedModel:
 
     @property
     def has_published_accuracy(self) -> bool:
-        """Whether the variant's published figures apply: not to other classes, and not where the
-        variant is the user's own.
+        """Whether the variant's published figures apply: not to other classes, not to another image
+        size, and not where the variant is the user's own.
         """
         classes = self.variant.config.num_classes
         return bool(self.variant.top1) and self.config.num_classes == classes

@@ -12,7 +12,7 @@ class Geometry:
         patches: N, patches of an image.
         heads: H, attention heads.
         embed_dim: D, width of a token.
-        num_classes: K, outputs of the classification head.
+        num_classes: K, outputs of the classification head; 0 where the weights have none.
         sa_blocks: self-attention blocks; `block` is below this.
         ca_blocks: class-attention blocks.
     """

@@ -5,10 +5,10 @@ import glob
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import CheckpointError
-from ..variants import Variant
+from ..variants import VARIANTS, Variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,17 +30,40 @@ class FileSource:
         directory = pathlib.Path(self.pattern)
         paths = map(str, directory.iterdir()) if directory.is_dir() else glob.glob(self.pattern)
         files = sorted(path for path in paths if os.path.isfile(path))
-        names = file_names(variant)
-        if not any(os.path.basename(path) in names for path in files):
-            _check_architecture(self.pattern, files, variant)
-            names += _unnamed_weights(files)
-        found = only_file(self.pattern, files, names)
+        found = file_of_variant(self.pattern, files, variant, _read_if_there)
         return pathlib.Path(found), found
 
 
-def file_names(variant: Variant) -> list[str]:
-    """The possible names of a file with a variant's weights, the preferred one first."""
-    return [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
+def _read_if_there(path: str) -> bytes | None:
+    return pathlib.Path(path).read_bytes() if os.path.isfile(path) else None
+
+
+def file_of_variant(
+    pattern: str,
+    addresses: Sequence[str],
+    variant: Variant,
+    read: Callable[[str], bytes | None],
+) -> str:
+    """The address of the file with a variant's weights.
+
+    Args:
+        pattern: the value of `--checkpoints`, for messages.
+        addresses: the paths or URLs of all files that it leads to.
+        variant: the variant.
+        read: reads a small file, or returns None where there is none.
+
+    Raises:
+        CheckpointError: there is no such file, there are several, or it is of another variant.
+    """
+    names = [f"{variant.name}.safetensors", *([variant.deit_file] if variant.deit_file else [])]
+    if not any(_name(address) in names for address in addresses):
+        _check_architecture(pattern, addresses, variant, read)
+        names += _unnamed_weights(addresses)
+    return _only_file(pattern, addresses, names)
+
+
+def _name(address: str) -> str:
+    return address.rsplit("/", 1)[-1]
 
 
 _HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -48,9 +71,9 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _CONFIG = "config.json"
 
 
-def _unnamed_weights(files: Sequence[str]) -> list[str]:
+def _unnamed_weights(addresses: Sequence[str]) -> list[str]:
     """The name of the only file of weights that is named after no variant, if there is one."""
-    names = [os.path.basename(path) for path in files]
+    names = [_name(address) for address in addresses]
     of_hub = [name for name in _HUB_NAMES if name in names]
     if of_hub:
         return of_hub[:1]
@@ -58,33 +81,42 @@ def _unnamed_weights(files: Sequence[str]) -> list[str]:
     return weights if len(weights) == 1 else []
 
 
-def _check_architecture(pattern: str, files: Sequence[str], variant: Variant) -> None:
+def _check_architecture(
+    pattern: str,
+    addresses: Sequence[str],
+    variant: Variant,
+    read: Callable[[str], bytes | None],
+) -> None:
     """Compares the architecture in a hub's `config.json` with the variant.
+
+    It may be the same network at another image size: the positions tell the size of the weights.
 
     Raises:
         CheckpointError: it is another one, or the file cannot be read.
     """
-    directories = {os.path.dirname(path) for path in files}
-    config = pathlib.Path(directories.pop(), _CONFIG) if len(directories) == 1 else None
-    if config is None or not config.is_file():
+    directories = {address.removesuffix(_name(address)) for address in addresses}
+    if len(directories) != 1:
         return
+    config = f"{directories.pop()}{_CONFIG}"
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-        architecture = content.get("architecture", variant.name)
+        if (content := read(config)) is None:
+            return
+        # timm writes the pretrained tag behind a point.
+        found = str(json.loads(content).get("architecture", variant.name)).split(".")[0]
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"--checkpoints {pattern}: {config} cannot be read ({error}); expected JSON with an "
             "architecture"
         ) from None
-    # timm writes the pretrained tag behind a point.
-    if str(architecture).split(".")[0] != variant.name:
+    known = VARIANTS.get(found)
+    if found != variant.name and (known is None or known.network != variant.network):
         raise CheckpointError(
-            f"--checkpoints {pattern}: {config} is of {architecture!r}; expected "
-            f"{variant.name!r}, or --variants {str(architecture).split('.')[0]}"
+            f"--checkpoints {pattern}: {config} is of {found!r}; expected {variant.name!r}, or "
+            f"--variants {found}"
         )
 
 
-def only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> str:
+def _only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> str:
     """The address of the only file with the first of the names that any file has.
 
     Args:
@@ -96,7 +128,7 @@ def only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> s
         CheckpointError: no file has one of the names, or several have the same.
     """
     for name in names:
-        found = [address for address in addresses if address.rsplit("/", 1)[-1] == name]
+        found = [address for address in addresses if _name(address) == name]
         if len(found) > 1:
             raise CheckpointError(
                 f"--checkpoints {pattern}: {len(found)} files named {name}, among them "

@@ -6,8 +6,10 @@ on the local disk. `open_checkpoint` checks the whole file before anything is bu
 
 import dataclasses
 import hashlib
+import math
 import pathlib
 import uuid
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -15,8 +17,8 @@ import safetensors
 import safetensors.numpy
 
 from ..errors import CheckpointError, UserError
-from ..variants import Variant
-from ..weights import check_shapes, expected_shapes
+from ..variants import CaiTConfig, Variant
+from ..weights import Shape, check_shapes, expected_shapes
 from . import intake
 from .files import FileSource
 from .hub import HubSource
@@ -37,7 +39,8 @@ class Checkpoint:
         source: where it came from, for people.
         sha256: of the file, in hexadecimal.
         trained: False for random weights, also when they are read from a file.
-        num_classes: outputs of the head.
+        num_classes: outputs of the head; 0 where the file has no head.
+        image_size: side of the images that its positions are for, in pixels.
         kind: the weights as trained, or their moving average.
         notes: what was done to read the file, a line for each.
     """
@@ -47,6 +50,7 @@ class Checkpoint:
     sha256: str
     trained: bool
     num_classes: int = 1000
+    image_size: int = 224
     kind: intake.WeightsKind = "model"
     notes: tuple[str, ...] = ()
 
@@ -132,7 +136,8 @@ def open_checkpoint(
 
     Args:
         source: where the checkpoint comes from.
-        variant: the variant that it has to fit, with any number of classes.
+        variant: the variant that it has to fit, with any number of classes or no head, and with the
+            positions of any square image.
         cache: a directory for a file that the source writes.
         kind: which weights to take of a file with both kinds; None for the averaged ones, as timm's
             loader has it.
@@ -150,11 +155,9 @@ def open_checkpoint(
             f"checkpoint {path}: it has weights as trained and averaged ones ({tensors.notes[0]}); "
             "name one with --weights model or --weights ema"
         )
-    head = tensors.shapes.get("head.weight", ())
-    # Anything but a matrix with rows fails the check below, which names it.
-    num_classes = head[0] if len(head) == 2 and head[0] else variant.config.num_classes
-    config = dataclasses.replace(variant.config, num_classes=num_classes)
-    check_shapes(tensors.shapes, config, f"checkpoint {path} for {variant.name}")
+    subject = f"checkpoint {path} for {variant.name}"
+    config = _found_config(tensors.shapes, variant.config, subject)
+    check_shapes(tensors.shapes, config, subject)
     for key in tensors:
         bad = int(np.count_nonzero(~np.isfinite(tensors[key])))
         if bad:
@@ -164,10 +167,43 @@ def open_checkpoint(
             )
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    trained = source.trained and tensors.metadata.get(_TRAINED) != "false"
     return Checkpoint(
-        str(path), description, digest, trained, num_classes, tensors.kind, tensors.notes
+        path=str(path),
+        source=description,
+        sha256=digest,
+        trained=source.trained and tensors.metadata.get(_TRAINED) != "false",
+        num_classes=config.num_classes,
+        image_size=config.image_size,
+        kind=tensors.kind,
+        notes=(*tensors.notes, *([] if config.num_classes else ["no classification head"])),
     )
+
+
+def _found_config(shapes: Mapping[str, Shape], config: CaiTConfig, subject: str) -> CaiTConfig:
+    """A configuration with the number of classes and the image size that a checkpoint has.
+
+    What it cannot read stays as it is: `check_shapes` names it.
+
+    Raises:
+        CheckpointError: the positions are not of a square grid of patches.
+    """
+    found = {}
+    head = shapes.get("head.weight", ())
+    if len(head) == 2 and head[0]:
+        found["num_classes"] = head[0]
+    elif not any(key.startswith("head.") for key in shapes):
+        found["num_classes"] = 0
+    positions = shapes.get("pos_embed", ())
+    if len(positions) == 3:
+        side = math.isqrt(positions[1])
+        if not side or side**2 != positions[1]:
+            raise CheckpointError(
+                f"{subject}: tensor 'pos_embed' has shape {positions}; expected a position for "
+                f"each patch of a square image, such as {config.patches} for {config.image_size} "
+                "pixels"
+            )
+        found["image_size"] = side * config.patch_size
+    return dataclasses.replace(config, **found)
 
 
 def write_random_checkpoint(variant: Variant, path: pathlib.Path) -> None:

@@ -77,7 +77,13 @@ class Forward:
         return ForwardOutputs(*self._shared(images))
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
-        """The classifier's head: (B, D) -> (B, K)."""
+        """The classifier's head: (B, D) -> (B, K).
+
+        Raises:
+            ValueError: the model has none.
+        """
+        if "head" not in self._layers:
+            raise ValueError("the model has no classification head")
         return self._layers["head"](features)
 
     def self_attention(self, images: tf.Tensor, counts: tf.Tensor) -> list[BlockAttention]:

@@ -9,13 +9,13 @@ import hashlib
 import os
 import pathlib
 
-from export.checkpoints.files import file_names, only_file
+from export.checkpoints.files import file_of_variant
 from export.checkpoints.hub import HubSource
 from export.checkpoints.sources import Checkpoint, CheckpointSource, RandomSource, checkpoint_source
 from export.errors import CheckpointError
 from export.variants import Variant
 
-from ..runtime.files import cache_directory, find_files, is_url, local_copy
+from ..runtime.files import cache_directory, find_files, is_url, local_copy, read_bytes
 
 _HUB = "hf://"
 
@@ -36,10 +36,14 @@ class UrlSource:
         try:
             found = find_files(self.pattern) or find_files(f"{self.pattern.rstrip('/')}/*")
             stamps = {file.address: file.stamp for file in found}
-            address = only_file(self.pattern, list(stamps), file_names(variant))
+            address = file_of_variant(self.pattern, list(stamps), variant, _read_if_there)
             return local_copy(address, stamps[address]), address
         except OSError as error:
             raise CheckpointError(f"--checkpoints {self.pattern}: {error}") from None
+
+
+def _read_if_there(address: str) -> bytes | None:
+    return read_bytes(address) if find_files(address, checksums=False) else None
 
 
 def open_source(value: str, revision: str | None = None) -> CheckpointSource:
@@ -64,7 +68,10 @@ def on_this_worker(checkpoint: Checkpoint, variant: Variant) -> Checkpoint:
     """
     if os.path.isfile(checkpoint.path):
         return checkpoint
-    path, _ = _source_of(checkpoint).locate(variant, cache_directory() / checkpoint.sha256[:32])
+    # The weights of a variant of another size are named after its origin.
+    path, _ = _source_of(checkpoint).locate(
+        variant.origin or variant, cache_directory() / checkpoint.sha256[:32]
+    )
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != checkpoint.sha256:

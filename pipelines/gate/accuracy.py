@@ -80,9 +80,16 @@ def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> No
     """Checks that accuracies are published for the models, where `--accuracy_gate on` needs them.
 
     Raises:
-        UserError: weights are of other classes than those that the figures were published for.
+        UserError: weights are of other classes, or a model is of another image size, than those
+            that the figures were published for.
     """
     for task in tasks if setting == "on" else ():
+        if origin := task.variant.origin:
+            raise UserError(
+                f"--accuracy_gate on: no accuracy is published of {origin.name} with positions for "
+                f"{task.checkpoint.image_size} pixels on images of "
+                f"{task.variant.config.image_size}; expected --accuracy_gate off"
+            )
         found, expected = task.checkpoint.num_classes, task.variant.config.num_classes
         if found != expected:
             raise UserError(

@@ -40,9 +40,14 @@ def check_labels(path: str, labels: tuple[str, ...], tasks: Iterable[ConvertTask
     """Compares the number of names with the weights' number of classes.
 
     Raises:
-        UserError: a checkpoint has another number of classes.
+        UserError: a checkpoint has another number of classes, or no head.
     """
     for task in tasks:
+        if not task.checkpoint.num_classes:
+            raise UserError(
+                f"--labels {path}: {task.checkpoint.path} has no classification head; expected no "
+                "--labels"
+            )
         if task.checkpoint.num_classes != len(labels):
             raise UserError(
                 f"--labels {path}: {len(labels)} names; {task.checkpoint.path} has "

@@ -15,9 +15,8 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from export import UserError, get_variant, open_checkpoint
+from export import UserError
 
-from ..data.checkpoints import open_source
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
 from ..gate.accuracy import require_labels, require_published, untested
@@ -26,7 +25,7 @@ from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
-from ..runtime.workers import local_workers, longest_first
+from ..runtime.workers import local_workers
 from ..store.base import is_remote, open_store
 from ..store.beam import BeamStore
 from ..store.release import refuse_untrained
@@ -40,6 +39,7 @@ from .options import PublishOptions, parse
 from .parts import parts_for
 from .remote_configs import write_remote_configs
 from .report import read_report, table
+from .tasks import prepare_tasks
 from .transforms import Convert, Publish, Report, Validate
 
 
@@ -76,7 +76,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
             labels=labels,
             filesystem=beam_options.get_all_options(drop_default=True),
         )
-        tasks = _prepare_tasks(options, scratch / "checkpoints")
+        tasks = prepare_tasks(options, scratch / "checkpoints")
         if options.labels and labels:
             check_labels(options.labels, labels, tasks)
         require_published(options.accuracy_gate, tasks)
@@ -145,17 +145,6 @@ def _staged(options: PublishOptions) -> Iterator[tuple[Staging, pathlib.Path]]:
                 root.rmdir()
 
 
-def _prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
-    source = open_source(options.checkpoints, options.revision)
-    tasks = []
-    for variant in longest_first(map(get_variant, options.variants)):
-        checkpoint = open_checkpoint(source, variant, cache, options.weights, ask=True)
-        for note in checkpoint.notes:
-            print(f"note: {checkpoint.source}: {note}", file=sys.stderr)
-        tasks.append(ConvertTask(variant, options.heads, checkpoint))
-    return tasks
-
-
 def _run_pipeline(
     context: PublishContext,
     tasks: Sequence[ConvertTask],
@@ -168,7 +157,7 @@ def _run_pipeline(
             # `Convert` spreads them among the workers.
             | "Tasks" >> beam.Create(tasks, reshuffle=False)
             | "Convert" >> Convert(context)
-            | "Validate" >> Validate(context, shards)
+            | "Validate" >> Validate(context, [task.variant for task in tasks], shards)
             | "Publish" >> Publish(context)
             | "Report" >> Report(context)
         )

@@ -55,6 +55,12 @@ class PublishPipelineOptions(PipelineOptions):
             "that has both (needed then)",
         )
         weights.add_argument(
+            "--image_size",
+            metavar="PIXELS",
+            help="side of the models' images; positions of another size are resampled as timm does "
+            "it, and the models are named after the size (default: the size of the weights)",
+        )
+        weights.add_argument(
             "--compute_dtype",
             metavar="DTYPE",
             default=COMPUTE_DTYPES[0],

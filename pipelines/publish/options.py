@@ -6,12 +6,13 @@ import math
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.checkpoints.intake import WeightsKind
+from export.checkpoints.sizes import check_multiple
 from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant
@@ -37,6 +38,7 @@ class PublishOptions:
         checkpoints: where the weights come from.
         revision: of the hub's repositories, None for their newest.
         weights: which weights to take of a file with both kinds; None for a file with one.
+        image_size: side of the models' images in pixels; None for that of the weights.
         labels: file of the classes' names, None for ImageNet's or their numbers.
         sample_shard: globs.
         publish_to: absolute path of the published tree.
@@ -58,6 +60,7 @@ class PublishOptions:
     checkpoints: str
     revision: str | None
     weights: WeightsKind | None
+    image_size: int | None
     labels: str | None
     sample_shard: tuple[str, ...]
     publish_to: str
@@ -107,12 +110,14 @@ class PublishOptions:
             if is_remote(flags.publish_to)
             else str(pathlib.Path(flags.publish_to).absolute())
         )
+        variants = _variants(flags.variants)
         return cls(
-            variants=_variants(flags.variants),
+            variants=variants,
             heads=_heads(flags.heads),
             checkpoints=flags.checkpoints,
             revision=flags.revision,
             weights=_weights(flags.weights),
+            image_size=_image_size(flags.image_size, variants),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
             publish_to=publish_to,
@@ -156,6 +161,15 @@ def _weights(value: str | None) -> WeightsKind | None:
     if value is not None:
         raise UserError(f"--weights {value}; expected {' or '.join(kinds)}")
     return None
+
+
+def _image_size(value: str | None, variants: Iterable[str]) -> int | None:
+    if value is None:
+        return None
+    size = whole_number("--image_size", value, 1)
+    for name in variants:
+        check_multiple(size, get_variant(name))
+    return size
 
 
 def _compute_dtype(value: str) -> ComputeDtype:

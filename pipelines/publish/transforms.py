@@ -12,7 +12,7 @@ import apache_beam as beam
 import threadpoolctl
 from apache_beam.metrics import Metrics
 
-from export.variants import get_variant
+from export.variants import Variant
 
 from ..elements import ConvertTask, ModelReport, Shard, ShardResult, StagedModel, StagedVariant
 from ..runtime.files import set_filesystem_options
@@ -50,15 +50,18 @@ class Validate(beam.PTransform):
     A variant's models stay together up to the gate: one pass of the reference serves all of them.
     """
 
-    def __init__(self, context: PublishContext, shards: Sequence[Shard]) -> None:
+    def __init__(
+        self, context: PublishContext, variants: Sequence[Variant], shards: Sequence[Shard]
+    ) -> None:
         super().__init__()
         self._context = context
+        self._variants = tuple(variants)
         self._shards = tuple(shards)
 
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
         return (
             staged
-            | "FanOut" >> beam.ParDo(_FanOutFn(self._context.options.variants, self._shards))
+            | "FanOut" >> beam.ParDo(_FanOutFn(self._variants, self._shards))
             # Keeps conversions, too: a later failure repeats none of them.
             | "ShareOut" >> beam.GroupByKey()
             | "Work" >> beam.FlatMapTuple(lambda _, work: [entry for entry in work if entry])
@@ -135,11 +138,11 @@ class _FanOutFn(beam.DoFn):
     sees them. Whatever variant is staged first, it sees all keys before, longest first.
     """
 
-    def __init__(self, variants: Sequence[str], shards: Sequence[Shard]) -> None:
+    def __init__(self, variants: Sequence[Variant], shards: Sequence[Shard]) -> None:
         self._shards = shards
         self._keys: list[_Key] = [
             (variant.name, part.number)
-            for variant in longest_first(map(get_variant, variants))
+            for variant in longest_first(variants)
             for part in parts_for(variant, shards)
         ]
 

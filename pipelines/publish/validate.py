@@ -6,10 +6,12 @@ import itertools
 import json
 import pathlib
 import time
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 
 from export.errors import one_line
 from export.memory import release_memory
+from export.reference.positions import resample
 from export.reference.preprocessing import UndecodableImageError
 from signatures.labels import default_labels
 
@@ -78,7 +80,11 @@ class PreparedShard:
     def __init__(self, staged: StagedModel, shard: Shard) -> None:
         started = time.perf_counter()
         config = staged.config
-        tensors = on_this_worker(staged.checkpoint, staged.variant).tensors()
+        read = on_this_worker(staged.checkpoint, staged.variant).tensors()
+        side = config.image_size // config.patch_size
+        # Resampled here by code that the model's were not resampled with.
+        positions = resample(read["pos_embed"], side)
+        tensors = ChainMap({"pos_embed": positions}, read)  # type: ignore[arg-type]
 
         def prepare(image: SampleImage) -> PreparedImage | str:
             attention = image.number in shard.attention

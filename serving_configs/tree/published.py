@@ -67,6 +67,11 @@ class PublishedModel(Manifest):
         return LatencyProfile(**self.measured) if self.measured else None
 
     @property
+    def has_classes(self) -> bool:
+        """Whether the weights have a classification head."""
+        return self.geometry.num_classes > 0
+
+    @property
     def knows_imagenet(self) -> bool:
         """Whether the classes of the variant's classifier are ImageNet-1k's."""
         return self.geometry.num_classes == IMAGENET_CLASSES

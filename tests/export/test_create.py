@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tf_keras
 
 from export import create_cait
@@ -12,9 +13,8 @@ from export.checkpoints.random_weights import seeded_normal
 from export.checkpoints.sources import checkpoint_source, open_checkpoint, write_random_checkpoint
 from export.errors import UserError
 from export.model import build_classifier
-from export.positions import resample_positions
 from export.reference import forward_pass as reference
-from export.variants import CaiTConfig, get_variant
+from export.variants import VARIANTS, CaiTConfig, Variant, get_variant
 from export.weights import read_weights
 
 
@@ -119,11 +119,34 @@ def test_at_another_size_outputs_are_timm_s(size: int, data: pathlib.Path) -> No
             np.testing.assert_allclose(found, golden[f"ca_{block}"], rtol=0, atol=1e-6)
 
 
-def test_positions_of_the_same_grid_stay_what_they_are() -> None:
-    positions = seeded_normal("positions", (1, 9, 4))
-    assert resample_positions(positions, 3) is positions
-    with pytest.raises(ValueError, match="10 positions do not form a square grid"):
-        resample_positions(seeded_normal("positions", (1, 10, 4)), 3)
+def test_a_model_has_the_size_of_its_weights_if_no_other_is_asked_for(
+    tiny: CaiTConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = Variant("tiny", tiny, 0, 0.0, 0.0, 0.0, "")
+    monkeypatch.setitem(VARIANTS, "tiny", variant)
+    write_random_checkpoint(variant.at_size(48), tmp_path / "tiny.safetensors")
+    assert create_cait("tiny", checkpoints=str(tmp_path)).input.shape == (None, 48, 48, 3)
+    sized = create_cait("tiny", image_size=32, checkpoints=str(tmp_path))
+    assert sized.input.shape == (None, 32, 32, 3)
+    assert create_cait("tiny").input.shape == (None, 32, 32, 3)
+
+
+def test_weights_without_a_head_get_a_new_one(
+    tiny: CaiTConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variant = Variant("tiny", tiny, 0, 0.0, 0.0, 0.0, "")
+    monkeypatch.setitem(VARIANTS, "tiny", variant)
+    headless = dataclasses.replace(variant, config=dataclasses.replace(tiny, num_classes=0))
+    write_random_checkpoint(headless, tmp_path / "tiny.safetensors")
+    with pytest.raises(UserError, match=r"no classification head; expected num_classes, for a new"):
+        create_cait("tiny", checkpoints=str(tmp_path))
+    model = create_cait("tiny", 3, checkpoints=str(tmp_path))
+    found = read_weights(model, dataclasses.replace(tiny, num_classes=3))
+    assert found["head.weight"].shape == (3, 16)
+    assert not found["head.bias"].any()
+    written = safetensors.numpy.load_file(tmp_path / "tiny.safetensors")
+    for key, value in written.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
 def test_a_size_that_no_patches_fill_is_refused() -> None:

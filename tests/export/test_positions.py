@@ -57,6 +57,7 @@ def test_at_another_size_outputs_are_timm_s(size: int, data: pathlib.Path) -> No
     positions = resample(tensors["pos_embed"], size // 16)
     by_numpy = forward({**tensors, "pos_embed": positions}, images)
     np.testing.assert_allclose(by_numpy.features, features, rtol=0, atol=1e-5)
+    assert by_numpy.logits is not None
     np.testing.assert_allclose(by_numpy.logits, logits, rtol=0, atol=1e-5)
 
 

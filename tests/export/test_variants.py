@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from export.errors import UserError
-from export.variants import VARIANTS, CaiTConfig, get_variant
+from export.variants import VARIANTS, CaiTConfig, find_variant, get_variant
 from export.weights import expected_shapes
 
 # Table 1 of the paper with timm's names, written a second time: image size, embedding size, heads,
@@ -132,7 +132,7 @@ def test_for_a_name_like_no_other_all_are_listed() -> None:
         ({"heads": 0}, "heads is 0; it has to be at least 1"),
         ({"sa_blocks": 0}, "sa_blocks is 0; it has to be at least 1"),
         ({"ca_blocks": 0}, "ca_blocks is 0; it has to be at least 1"),
-        ({"num_classes": 0}, "num_classes is 0; it has to be at least 1"),
+        ({"num_classes": -1}, "num_classes is -1; it has to be at least 0"),
         ({"dropout_rate": -0.1}, "dropout_rate is -0.1; it has to be in [0, 1)"),
         ({"dropout_rate": 1.0}, "dropout_rate is 1.0; it has to be in [0, 1)"),
         ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0; it has to be in [0, 1)"),
@@ -164,3 +164,11 @@ def test_geometry_has_the_sizes_of_the_configuration() -> None:
     assert (geometry.image_size, geometry.patches) == (48, 36)
     assert (geometry.heads, geometry.embed_dim, geometry.num_classes) == (3, 12, 7)
     assert (geometry.sa_blocks, geometry.ca_blocks) == (5, 1)
+
+
+def test_a_variant_is_found_by_its_name_at_another_size() -> None:
+    assert find_variant("cait_s24_384") is VARIANTS["cait_s24_384"]
+    assert find_variant("cait_s24_512") == VARIANTS["cait_s24_224"].at_size(512)
+    for name in ("cait_s24_500", "cait_s24_0", "cait_s25_512", "cait_s24", "cait_s24_x"):
+        with pytest.raises(UserError, match=f"unknown variant '{name}'"):
+            find_variant(name)

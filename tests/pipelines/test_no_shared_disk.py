@@ -82,6 +82,9 @@ def test_a_job_reads_and_writes_addresses_alone(publish_tiny, tiny_variant, tree
     assert not [name for name in names if name.startswith(".run-")]
 
 
+CONFIG = "config.json"
+
+
 @pytest.fixture
 def task(tiny_variant, tmp_path) -> ConvertTask:
     checkpoint = open_checkpoint(RandomSource(), tiny_variant, tmp_path / "weights")
@@ -146,6 +149,38 @@ def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_varian
         CheckpointError, match=rf"no file {TINY}\.safetensors or TINY_32\.pth there"
     ):
         open_checkpoint(open_source(f"{tree.root}/none"), tiny_variant, tmp_path)
+
+
+def test_a_file_that_is_named_after_no_variant_is_found_by_url(task, tree, tiny_variant, tmp_path):
+    store = tree.open()
+    for name in ("model.safetensors", "best.safetensors"):
+        folder = f"{tree.root}/{name.partition('.')[0]}"
+        file, config = (f"{folder}/{part}".removeprefix(f"{tree.root}/") for part in (name, CONFIG))
+        store.write(file, pathlib.Path(task.checkpoint.path).read_bytes())
+        store.write(config, f'{{"architecture": "{TINY}"}}'.encode())
+        for url in (folder, f"{folder}/", f"{folder}/{name}"):
+            checkpoint = open_checkpoint(open_source(url), tiny_variant, tmp_path)
+            assert checkpoint.source == f"{folder}/{name}"
+            assert checkpoint.sha256 == task.checkpoint.sha256
+            elsewhere = dataclasses.replace(checkpoint, path="/elsewhere")
+            # Models of another size are made of the same file.
+            for variant in (tiny_variant, tiny_variant.at_size(48)):
+                assert on_this_worker(elsewhere, variant) == checkpoint
+        store.write(config, b'{"architecture": "cait_s24_224"}')
+        for url in (folder, f"{folder}/{name}"):
+            with pytest.raises(CheckpointError, match=rf"json is of 'cait_s24_224'; .*{TINY}"):
+                open_checkpoint(open_source(url), tiny_variant, tmp_path)
+        store.write(config, b"{}")
+    # Two files of weights leave it open which is meant.
+    store.write("best/other.pth", b"PK")
+    with pytest.raises(CheckpointError, match=rf"no file {TINY}\.safetensors or TINY_32\.pth"):
+        open_checkpoint(open_source(f"{tree.root}/best"), tiny_variant, tmp_path)
+
+
+def test_random_weights_of_another_size_are_made_on_a_worker(task, tiny_variant):
+    elsewhere = dataclasses.replace(task.checkpoint, path="/elsewhere/weights.safetensors")
+    made = on_this_worker(elsewhere, tiny_variant.at_size(48))
+    assert pathlib.Path(made.path).read_bytes() == pathlib.Path(task.checkpoint.path).read_bytes()
 
 
 def test_a_file_that_has_changed_is_copied_again(tree):

@@ -105,6 +105,7 @@ def test_a_download_through_a_redirect_is_described_and_kept(
         "sha256": hashlib.sha256(hub.content).hexdigest(),
         "trained": True,
         "num_classes": 10,
+        "image_size": 32,
         "kind": "model",
         "notes": [],
     }

@@ -31,7 +31,7 @@ def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, s
         pipeline
         | beam.Create(tasks)
         | Convert(run)
-        | Validate(run, plan_shards([shards]))
+        | Validate(run, [tiny_variant], plan_shards([shards]))
         | Publish(run)
         | Report(run)
     )
@@ -65,5 +65,5 @@ def test_counters_and_distributions_tell_what_was_done(tiny_variant, tmp_path, s
 
 def test_transforms_and_elements_pickle(tmp_path: pathlib.Path):
     run = context(tmp_path)
-    for transform in (Convert(run), Validate(run, ()), Publish(run), Report(run)):
+    for transform in (Convert(run), Validate(run, (), ()), Publish(run), Report(run)):
         assert pickle.loads(pickle.dumps(transform)).__dict__.keys() == transform.__dict__.keys()
