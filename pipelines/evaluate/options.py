@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
-from export.variants import get_variant
+from export.variants import find_variant
 
 from ..runtime.command_line import refuse_unknown, split_names, whole_number
 from ..runtime.engines import DASK, register_flags, runner_name
@@ -168,7 +168,7 @@ def _refuse_unknown(options: PipelineOptions, own: dict[str, object]) -> None:
 def _variants(value: str) -> tuple[str, ...] | None:
     if value == "all":
         return None
-    return tuple(get_variant(name).name for name in split_names("--variants", value))
+    return tuple(find_variant(name).name for name in split_names("--variants", value))
 
 
 def _versions(value: str) -> tuple[int, ...] | str:

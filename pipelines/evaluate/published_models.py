@@ -52,6 +52,7 @@ def find_classifiers(
                         manifest.files,
                         # Nearly all weights are used once for each patch.
                         manifest.parameters * manifest.geometry.patches / 1e9,
+                        manifest.published is not None,
                     )
                 )
     missing = set(variants or ()) - {model.variant for model in found}

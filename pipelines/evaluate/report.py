@@ -38,7 +38,7 @@ def evaluation_of(
     images = sum(score.images for score in scores)
     correct = {k: sum(getattr(score, k) for score in scores) for k in ("top1", "top5")}
     seconds = sum(score.seconds for score in scores)
-    variant = VARIANTS.get(model.variant)
+    variant = VARIANTS.get(model.variant) if model.has_published_accuracy else None
     if variant and any(score.classes != variant.config.num_classes for score in scores):
         variant = None  # Trained for other classes: nothing is published of it.
     entry: dict[str, Any] = {

@@ -26,6 +26,7 @@ class ServedModel:
         files: its files.
         gigaflops: multiply-adds of an image, roughly, in thousands of millions.
         digest: of its content, SHA-256 in hexadecimal, from its manifest.
+        has_published_accuracy: whether the variant's published figures are of such weights.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ServedModel:
     digest: str
     files: tuple[FileRecord, ...] = ()
     gigaflops: float = 1.0
+    has_published_accuracy: bool = True
 
     @property
     def title(self) -> str:

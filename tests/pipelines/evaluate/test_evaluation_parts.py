@@ -1,13 +1,15 @@
 """The parts of an evaluation are even, and as many as the work is worth."""
 
 import collections
+import dataclasses
 
 import pytest
 
 from pipelines.data.image_folder import ImageFile
 from pipelines.data.labelled import DataShard
 from pipelines.evaluate.parts import tasks_of
-from pipelines.evaluate.scores import ServedModel
+from pipelines.evaluate.report import evaluation_of
+from pipelines.evaluate.scores import ServedModel, ShardScore
 
 FILES = tuple(ImageFile(str(i), 0) for i in range(500))
 IMAGENET = [DataShard(str(i), str(i), "/imagenet", FILES) for i in range(100)]
@@ -41,3 +43,10 @@ def test_shards_of_a_part(one: ServedModel, shards: int, parts: set[int]) -> Non
 def test_models_that_take_longest_come_first() -> None:
     tasks = tasks_of([SMALL, LARGE], IMAGENET)
     assert [task.model.name for task in tasks] == [LARGE.name] * 100 + [SMALL.name] * 100
+
+
+def test_figures_of_other_weights_stand_beside_no_accuracy() -> None:
+    scores = [ShardScore(classes=1000, images=10, top1=5, top5=9)]
+    for published, wanted in ((True, 78.524), (False, None)):
+        served = dataclasses.replace(SMALL, has_published_accuracy=published)
+        assert evaluation_of(served, scores, ())["top1"]["published"] == wanted
