@@ -43,7 +43,7 @@ ON_CLUSTERS = [words(line) for line in COMMANDS if is_of_cluster(line)]
 
 
 def test_publish_commands_are_there():
-    assert len(PUBLISH) == 2
+    assert len(PUBLISH) == 3
     assert len(ON_CLUSTERS) == 4
 
 
@@ -71,12 +71,16 @@ CREDENTIALS = {"s3_access_key_id", "s3_secret_access_key", "s3_session_token"}
 
 def test_publish_command_runs_on_files_of_weights(publish_tiny, tiny_variant, tmp_path):
     """With a variant of two blocks, and paths of this test."""
-    (command,) = (command for command in PUBLISH if "random" not in command)
-    assert command[command.index("--checkpoints") + 1] == "weights"
     weights = tmp_path / "weights"
     write_random_checkpoint(tiny_variant, weights / f"{tiny_variant.name}.safetensors")
-    result = publish_tiny("--checkpoints", str(weights))
-    assert result.status == 0, result.stderr
+    plain, sized = (command for command in PUBLISH if "random" not in command)
+    assert "--image_size" not in plain
+    for command in (plain, sized):
+        assert command[command.index("--checkpoints") + 1] == "weights"
+        size = command[command.index("--image_size") :][:2] if command is sized else []
+        result = publish_tiny("--checkpoints", str(weights), *size)
+        assert result.status == 0, result.stderr
+    assert "cait_tiny_288" in result.stdout
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
