@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from export import VARIANTS, UserError, get_variant
+from signatures.addresses import disk_path
 
 from .files import measure_files
 from .interleaved import Command, Rounds, measure
@@ -70,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="of each competitor")
     parser.add_argument("--repeats", type=int, default=3, help="of each load and conversion")
     parser.add_argument(
-        "--competitors", type=pathlib.Path, help="a Python with benchmarks/competitors.txt"
+        "--competitors", type=disk_path, help="a Python with benchmarks/competitors.txt"
     )
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
+    parser.add_argument("--work", type=disk_path, default="build/benchmarks")
     options = parser.parse_args(argv)
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):

@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from export import VARIANTS, UserError, get_variant
+from signatures.addresses import disk_path
 
 from .models import random_checkpoint
 from .process_tree import Ended, run
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--images", default="2,8,16", help="sizes of the sample, from 2")
     parser.add_argument("--workers", default="0,2", help="processes; 0 is the command's own")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
+    parser.add_argument("--work", type=disk_path, default="build/benchmarks")
     options = parser.parse_args(argv)
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):

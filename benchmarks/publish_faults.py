@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines.store.base import is_remote
 from pipelines.verify import tree_problems
 from serving_configs.tree.paths import STAGING
+from signatures.addresses import is_url
 from tests.support.publishers import MODELS, Tree, local_tree, object_store
 
 from .publishing import Poller, Publisher, new_content, write_model
@@ -171,7 +171,7 @@ def two_at_once(
 
 
 def _kind(tree: Tree) -> str:
-    return "object store" if is_remote(tree.root) else "disk"
+    return "object store" if is_url(tree.root) else "disk"
 
 
 def _files(model: pathlib.Path) -> list[str]:

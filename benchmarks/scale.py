@@ -21,6 +21,7 @@ from pipelines.elements import Shard
 from pipelines.evaluate.parts import tasks_of
 from pipelines.evaluate.scores import ServedModel
 from pipelines.publish.parts import parts_for
+from signatures.addresses import disk_path
 
 from .table import as_markdown
 
@@ -218,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--images", type=int, default=50_000, help="of the evaluation")
     parser.add_argument("--sample", type=int, default=1_000, help="images of the gate's sample")
-    parser.add_argument("--picture", type=pathlib.Path, help="file that the curves are drawn into")
+    parser.add_argument("--picture", type=disk_path, help="file that the curves are drawn into")
     flags = parser.parse_args(argv)
     jobs = [
         (f"publish, a sample of {flags.sample:,} images", publish_stages(flags.sample)),

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from serving.model_server.launch import find_binary
+from signatures.addresses import address, disk_path
 
 from .models import converted
 from .serving_load import batching, mixed_load
@@ -40,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--calls", type=int, default=200, help="of each side of a comparison")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the mixed load")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
-    parser.add_argument("--server_binary", help="as the server of the load, instead of this one")
+    parser.add_argument("--work", type=disk_path, default="build/benchmarks")
+    parser.add_argument(
+        "--server_binary", type=address, help="as the server of the load, instead of this one"
+    )
     options = parser.parse_args(argv)
     binary = find_binary(options.server_binary)
     parts = options.only.split(",")

@@ -31,6 +31,7 @@ from serving_configs.server.memory import server_memory
 from serving_configs.server.models_config import add_published, as_text, set_versions
 from serving_configs.tree.atomic import write_atomically
 from serving_configs.tree.published import PublishedModel, read_published
+from signatures.addresses import address
 
 from .serving_local import UNLIMITED
 from .table import as_markdown, machine
@@ -60,9 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 1 if a server took more than the formula says.
     """
     parser = argparse.ArgumentParser(prog="benchmarks.serving_memory", description=__doc__)
-    parser.add_argument("--published", default="build/published", help="root of a published tree")
+    parser.add_argument(
+        "--published", type=address, default="build/published", help="root of a published tree"
+    )
     parser.add_argument("--models", default="all", help="names, separated by commas")
-    parser.add_argument("--server_binary", help="as the server, instead of this package's")
+    parser.add_argument(
+        "--server_binary", type=address, help="as the server, instead of this package's"
+    )
     options = parser.parse_args(argv)
     names = sorted(published_versions(options.published))
     if options.models != "all":

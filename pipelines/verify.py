@@ -6,13 +6,11 @@ Exit status: 0 when everything is as it was published, 1 when something is not, 
 when there is nothing to check.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
@@ -20,8 +18,10 @@ from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import check_archive
 from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
 from serving_configs.tree.paths import HUB, SERVING, version_path
+from signatures.addresses import address
 
-from .runtime.command_line import one_line_errors
+from .runtime.command_line import JobParser, one_line_errors
+from .runtime.engines import beam_options
 from .store.base import Store, open_store, read
 
 
@@ -38,22 +38,20 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.ver
     """
     flags, others = _parser(prog).parse_known_args(argv)
     # The others are Beam's, such as the endpoint of a bucket.
-    FileSystems.set_options(PipelineOptions(others))
+    FileSystems.set_options(beam_options(others, vars(flags)))
     return _verify(flags.publish_to)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> JobParser:
+    parser = JobParser(
         prog,
         description="Checks every file of every published version against its manifest.",
         epilog="example:\n  %(prog)s published\n\n"
         "Beam's flags, such as --s3_endpoint_url, are accepted too.\n"
         "Exit status: 0 when everything is as it was published, 1 when something is not, which is\n"
         "named, 2 when there is nothing to check.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument("publish_to", help="the published tree: a directory or a URL")
+    parser.add_argument("publish_to", type=address, help="the published tree: a directory or a URL")
     return parser
 
 

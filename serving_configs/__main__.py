@@ -11,10 +11,11 @@ Exit status: 0, or 2 with a line that says what is wrong; then nothing was chang
 
 import argparse
 import math
-import pathlib
 import re
 import sys
 from collections.abc import Sequence
+
+from signatures.addresses import address, disk_path, is_url
 
 from .errors import ConfigError
 from .hub.archive import extract_archive
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_confi
 
 
 def _require_directory(publish_to: str) -> None:
-    if "://" in publish_to:
+    if is_url(publish_to):
         raise ConfigError(
             f"{publish_to}: a URL; expected a directory. pipelines.publish writes the configs of a "
             f"tree on a URL and keeps the labels that its {MODELS_CONFIG} has"
@@ -90,7 +91,7 @@ def _edit(arguments: argparse.Namespace) -> None:
 
 
 def _extract(arguments: argparse.Namespace) -> None:
-    extract_archive(pathlib.Path(arguments.archive), pathlib.Path(arguments.directory))
+    extract_archive(arguments.archive, arguments.directory)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -118,8 +119,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "check an archive of the hub and unpack it",
         "published/hub/cait/cait_xxs24_224/1.tar.gz model",
     )
-    extract.add_argument("archive", help="the .tar.gz of a model's version")
-    extract.add_argument("directory", help="must not exist yet")
+    extract.add_argument("archive", type=disk_path, help="the .tar.gz of a model's version")
+    extract.add_argument("directory", type=disk_path, help="must not exist yet")
     extract.set_defaults(run=_extract)
     return parser
 
@@ -131,7 +132,7 @@ def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "write configs, deployment files, archives and pages for the published models",
         "published --base_path /models",
     )
-    write.add_argument("publish_to", help="root of the published tree")
+    write.add_argument("publish_to", type=address, help="root of the published tree")
     write.add_argument(
         "--base_path",
         metavar="DIR",
@@ -162,7 +163,11 @@ def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _add_edit_flags(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument(
-        "--publish_to", metavar="DIR", required=True, help="root of the published tree (needed)"
+        "--publish_to",
+        metavar="DIR",
+        type=address,
+        required=True,
+        help="root of the published tree (needed)",
     )
     command.add_argument("--model", metavar="NAME", required=True, help="the model's name (needed)")
     command.add_argument(

@@ -1,7 +1,8 @@
 """The signatures of published models: the contract, preprocessing in the graph, the functions.
 
-Imports no other package of ours. Importing this package does not load TensorFlow; its modules
-`functions`, `preprocessing`, `inspection` and `warmup` do.
+Beside them is what every package needs: addresses of files, headers of images. Imports no other
+package of ours. Importing this package does not load TensorFlow; its modules `functions`,
+`preprocessing`, `inspection` and `warmup` do.
 """
 
 from .contract import (

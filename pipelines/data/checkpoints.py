@@ -14,8 +14,9 @@ from export.checkpoints.hub import HubSource
 from export.checkpoints.sources import Checkpoint, CheckpointSource, RandomSource, checkpoint_source
 from export.errors import CheckpointError
 from export.variants import Variant
+from signatures.addresses import is_url
 
-from ..runtime.files import cache_directory, find_files, is_url, local_copy, read_bytes
+from ..runtime.files import cache_directory, find_files, local_copy, read_bytes
 
 _HUB = "hf://"
 

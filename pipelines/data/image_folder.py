@@ -17,8 +17,9 @@ import pathlib
 import re
 
 from export.errors import UserError
+from signatures.addresses import is_url
 
-from ..runtime.files import describe_file, find_files, is_url
+from ..runtime.files import describe_file, find_files
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 """Names of images end so, in any case. Other files are passed over."""

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Sequence
 
 from export.errors import UserError
+from signatures.addresses import is_url
 
-from ..runtime.files import InputFile, find_files, is_url, read_bytes
+from ..runtime.files import InputFile, find_files, read_bytes
 from .image_folder import ImageFile, ImageFolder, read_image_folder
 from .shards import LABEL_KEY, read_shard
 

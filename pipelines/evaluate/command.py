@@ -15,6 +15,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
+from signatures.addresses import is_url
 
 from ..data.labelled import DataShard, plan_data
 from ..runtime.command_line import one_line_errors
@@ -24,7 +25,6 @@ from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
 from ..runtime.workers import local_workers
 from ..store.area import Area
-from ..store.base import is_remote
 from .options import EvaluateOptions, parse
 from .parts import tasks_of
 from .published_models import find_classifiers
@@ -109,7 +109,7 @@ def _run_pipeline(
     def build(pipeline: beam.Pipeline) -> None:
         pipeline | "Tasks" >> beam.Create(tasks) | "Evaluate" >> Evaluate(context)
 
-    with show_progress(context.run, lacking, POLL_SECONDS[is_remote(context.run.root)]):
+    with show_progress(context.run, lacking, POLL_SECONDS[is_url(context.run.root)]):
         run_job(build, options)
 
 

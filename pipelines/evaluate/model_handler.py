@@ -16,11 +16,12 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from export.errors import one_line
 from export.memory import release_memory
+from signatures.addresses import is_url
 
 from ..runtime.files import set_filesystem_options
 from ..runtime.progress import ImageCounter, Objects, Step
 from ..runtime.quiet import load_tensorflow
-from ..store.base import is_remote, open_store
+from ..store.base import open_store
 from ..store.host_cache import HostCache
 from .scores import EvaluateTask, ServedModel, ShardScore
 from .scoring import Array, BytesLogits, EvaluationError, score_shard
@@ -146,7 +147,7 @@ class EvaluateModelHandler(
 
     def _directory(self, model: ServedModel) -> pathlib.Path:
         """The SavedModel on this worker's disk."""
-        if not is_remote(model.root):
+        if not is_url(model.root):
             return pathlib.Path(model.root, model.path)
         name = f"published/{model.digest}/{model.version}"
         return HostCache().fetch(open_store(model.root), model.path, model.files, name)

@@ -9,10 +9,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from export.variants import find_variant
+from signatures.addresses import absolute_address, absolute_glob, disk_path
 
-from ..runtime.command_line import refuse_unknown, split_names, whole_number
-from ..runtime.engines import DASK, register_flags, runner_name
-from ..store.base import is_remote
+from ..runtime.command_line import JobParser, split_names, whole_number
+from ..runtime.engines import DASK, beam_options, runner_name
 
 _EXAMPLE = """\
 example, over the validation images of ImageNet in one directory for each class:
@@ -46,7 +46,7 @@ class EvaluateOptions:
     versions: tuple[int, ...] | str
     first_label: int
     batch_size: int
-    table: str | None
+    table: pathlib.Path | None
     shared_disk: bool
 
     @property
@@ -67,50 +67,45 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
     flags, others = parser.parse_known_args(list(argv))
     # A class of options of its own would be Beam's for the whole process, and beside that of the
     # publish pipeline two flags would have one name.
-    register_flags(others)
-    beam_options = PipelineOptions(others)
-    _refuse_unknown(beam_options, vars(flags))
+    options = beam_options(others, vars(flags))
     for name in ("models", "data"):
         if not getattr(flags, name):
             raise UserError(f"--{name} is missing; --help says what it takes")
-    if runner_name(beam_options) == DASK:
+    if runner_name(options) == DASK:
         raise UserError(
             f"--runner {DASK}: it drops what RunInference emits at the end of a bundle, and with "
             "it figures; expected another runner"
         )
-    models = _address(flags.models)
     return EvaluateOptions(
-        models=models,
+        models=flags.models,
         data=tuple(flags.data),
-        output=_address(flags.output or f"{models.rsplit('/', 1)[0]}/evaluation"),
+        output=flags.output or f"{flags.models.rsplit('/', 1)[0]}/evaluation",
         variants=_variants(flags.variants),
         versions=_versions(flags.versions),
         first_label=whole_number("--first_label", flags.first_label, 0),
         batch_size=whole_number("--batch_size", flags.batch_size, 1),
         table=flags.table,
         shared_disk=flags.shared_disk,
-    ), beam_options
-
-
-def _address(value: str) -> str:
-    return value.rstrip("/") if is_remote(value) else str(pathlib.Path(value).absolute())
+    ), options
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = JobParser(
         prog,
         usage="%(prog)s --models DIR --data GLOB ... [flags]",
         description="Measures the accuracy of published classifiers, as they are served.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
-        "--models", metavar="DIR", help="<publish_to>/serving of pipelines.publish (needed)"
+        "--models",
+        metavar="DIR",
+        type=absolute_address,
+        help="<publish_to>/serving of pipelines.publish (needed)",
     )
     parser.add_argument(
         "--data",
         metavar="GLOB",
+        type=absolute_glob,
         nargs="+",
         help="globs of TFRecord files of tf.train.Example with image/encoded and "
         "image/class/label, or a directory with one directory of images for each class "
@@ -119,6 +114,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="DIR",
+        type=absolute_address,
         help="directory of the results (default: evaluation, beside --models)",
     )
     parser.add_argument(
@@ -145,6 +141,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--table",
         metavar="FILE",
+        type=disk_path,
         help="a file whose table of results is filled in, such as README.md (default: none)",
     )
     parser.add_argument(
@@ -154,15 +151,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "(default: every path that they read or write has to be a URL)",
     )
     return parser
-
-
-def _refuse_unknown(options: PipelineOptions, own: dict[str, object]) -> None:
-    known = {*own, "help"}
-    for cls in PipelineOptions.__subclasses__():
-        if cls.__module__.startswith("apache_beam."):
-            known |= set(cls([]).get_all_options(current_only=True))
-    # What other jobs' flags are called does not count, wherever their modules have been loaded.
-    refuse_unknown(options.get_all_options(drop_default=True, retain_unknown_options=True), known)
 
 
 def _variants(value: str) -> tuple[str, ...] | None:

@@ -115,7 +115,7 @@ def accuracy_table(measured: Mapping[str, tuple[str, str]]) -> list[str]:
     return markdown_table([header, *(_row(v, measured) for v in VARIANTS.values())])
 
 
-def check_table(path: str) -> None:
+def check_table(path: pathlib.Path) -> None:
     """Finds the table before the work is done that fills it in.
 
     Raises:
@@ -124,7 +124,7 @@ def check_table(path: str) -> None:
     _split_table(path)
 
 
-def fill_table(path: str, entries: Sequence[dict[str, Any]]) -> None:
+def fill_table(path: pathlib.Path, entries: Sequence[dict[str, Any]]) -> None:
     """Puts what was measured into a file's table of results, and leaves other variants' rows.
 
     Raises:
@@ -141,14 +141,14 @@ def fill_table(path: str, entries: Sequence[dict[str, Any]]) -> None:
             measured[entry["variant"]] = (_cell(entry, "top1"), _cell(entry, "top5"))
     text = "\n".join(accuracy_table(measured)) + "\n"
     try:
-        write_atomically(pathlib.Path(path), before + text + after)
+        write_atomically(path, before + text + after)
     except OSError as error:
         raise UserError(f"--table {path}: cannot be written ({error.strerror})") from None
 
 
-def _split_table(path: str) -> tuple[str, str, str]:
+def _split_table(path: pathlib.Path) -> tuple[str, str, str]:
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--table {path}: cannot be read ({error}); expected a file") from None
     parts = re.fullmatch(rf"(.*<!-- {MARK} -->\n)(.*)(<!-- /{MARK} -->.*)", text, re.DOTALL)

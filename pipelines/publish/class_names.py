@@ -8,14 +8,14 @@ from export.errors import UserError
 from ..elements import ConvertTask
 
 
-def read_labels(path: str) -> tuple[str, ...]:
+def read_labels(path: pathlib.Path) -> tuple[str, ...]:
     """Reads the file: UTF-8 text with a class on each line, in the order of the head's outputs.
 
     Raises:
         UserError: it cannot be read, a line is empty, or two are the same.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"--labels {path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -36,7 +36,7 @@ def read_labels(path: str) -> tuple[str, ...]:
     return labels
 
 
-def check_labels(path: str, labels: tuple[str, ...], tasks: Iterable[ConvertTask]) -> None:
+def check_labels(path: pathlib.Path, labels: tuple[str, ...], tasks: Iterable[ConvertTask]) -> None:
     """Compares the number of names with the weights' number of classes.
 
     Raises:

@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export import UserError
+from signatures.addresses import is_url
 
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
@@ -26,7 +27,7 @@ from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.tables import as_text
 from ..runtime.workers import local_workers
-from ..store.base import is_remote, open_store
+from ..store.base import open_store
 from ..store.beam import BeamStore
 from ..store.release import refuse_untrained
 from ..store.retention import remove_versions
@@ -101,7 +102,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
 
 
 def _write_configs(options: PublishOptions, scratch: pathlib.Path) -> None:
-    if is_remote(options.publish_to):
+    if is_url(options.publish_to):
         write_remote_configs(BeamStore(options.publish_to), options.hub_publisher, scratch)
     else:
         write_configs(options.publish_to, options.hub_publisher)
@@ -117,7 +118,7 @@ def _staged(options: PublishOptions) -> Iterator[tuple[Staging, pathlib.Path]]:
         UserError: the tree, or the disk of `--staging_dir`, cannot be written.
     """
     root = pathlib.Path(options.publish_to)
-    existed = is_remote(options.publish_to) or root.exists()
+    existed = is_url(options.publish_to) or root.exists()
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -163,6 +164,6 @@ def _run_pipeline(
         )
 
     steps = sum(len(task.heads) * (2 + len(parts_for(task.variant, shards))) for task in tasks)
-    poll_seconds = POLL_SECONDS[is_remote(context.options.publish_to)]
+    poll_seconds = POLL_SECONDS[is_url(context.options.publish_to)]
     with show_progress(context.staging, steps, poll_seconds):
         run_job(build, options)

@@ -6,6 +6,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.compute import COMPUTE_DTYPES
 from signatures import BOTH
+from signatures.addresses import absolute_address, absolute_glob, disk_path
+
+from ..runtime.command_line import JobParser
 
 PROG = "python -m pipelines.publish"
 
@@ -39,6 +42,7 @@ class PublishPipelineOptions(PipelineOptions):
         weights.add_argument(
             "--checkpoints",
             metavar="SOURCE",
+            type=_source,
             help="'hf' for timm's weights from the model hub; a directory or a glob, also by URL, "
             "that holds <variant>.safetensors in timm's key layout or DeiT's .pth files; or "
             "'random' for random weights, the same in every run (needed)",
@@ -78,6 +82,7 @@ class PublishPipelineOptions(PipelineOptions):
             "--sample_shard",
             nargs="+",
             metavar="GLOB",
+            type=absolute_glob,
             help="globs, also by URL, of TFRecord files of tf.train.Example with image/encoded "
             "(needed)",
         )
@@ -91,6 +96,7 @@ class PublishPipelineOptions(PipelineOptions):
         output.add_argument(
             "--publish_to",
             metavar="DIR",
+            type=absolute_address,
             help="the published tree: a directory or a URL (needed)",
         )
         output.add_argument(
@@ -125,6 +131,7 @@ class PublishPipelineOptions(PipelineOptions):
         cluster.add_argument(
             "--staging_dir",
             metavar="DIR",
+            type=absolute_address,
             help="directory on each worker's own disk for models that are made or read, where "
             "--publish_to is a URL (default: the system's directory for temporary files)",
         )
@@ -143,30 +150,36 @@ class PublishPipelineOptions(PipelineOptions):
         )
 
 
+def _source(text: str) -> str:
+    return text if text in ("hf", "random") else absolute_glob(text)
+
+
 def add_labels(parser: argparse.ArgumentParser) -> None:
     """Adds the one flag that Beam is not to see."""
     # Beam has a flag of this name, for jobs on Dataflow, which has another name there too: --label.
     parser.add_argument_group("classes").add_argument(
         "--labels",
         metavar="FILE",
+        type=disk_path,
         help="text file with the name of a class on each line, for weights that were trained for "
         "classes other than ImageNet's (default: ImageNet's names, or numbers)",
     )
 
 
-def help_parser(prog: str) -> argparse.ArgumentParser:
-    """What prints the help: Beam's own stops before the flags of any subclass.
+def own_parser(prog: str) -> JobParser:
+    """What prints the help and names a wrong flag in one line.
+
+    Beam's own stops before the flags of any subclass, and prints its usage for every error.
 
     Args:
         prog: the command as it is written.
     """
-    parser = argparse.ArgumentParser(
+    parser = JobParser(
         prog,
         usage="%(prog)s --checkpoints SOURCE --sample_shard GLOB ... --publish_to DIR [flags]",
         description="Converts CaiT weights to SavedModels, compares them with a NumPy reference\n"
         "and publishes those that match.",
         epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     PublishPipelineOptions._add_argparse_args(parser)
     add_labels(parser)

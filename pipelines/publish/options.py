@@ -5,7 +5,6 @@ import dataclasses
 import math
 import pathlib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
@@ -17,12 +16,12 @@ from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant
 from signatures import BOTH, Head
+from signatures.addresses import is_url
 
 from ..gate.accuracy import AccuracyGate, accuracy_gate
 from ..runtime.command_line import refuse_unknown, split_names, whole_number
 from ..runtime.engines import register_flags
-from ..store.base import is_remote
-from .flags import PROG, PublishPipelineOptions, add_labels, help_parser
+from .flags import PROG, PublishPipelineOptions, add_labels, own_parser
 
 # The rule of the hub's documentation format.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
@@ -61,7 +60,7 @@ class PublishOptions:
     revision: str | None
     weights: WeightsKind | None
     image_size: int | None
-    labels: str | None
+    labels: pathlib.Path | None
     sample_shard: tuple[str, ...]
     publish_to: str
     hub_publisher: str
@@ -85,7 +84,9 @@ class PublishOptions:
         return places
 
     @classmethod
-    def from_beam(cls, options: PipelineOptions, labels: str | None = None) -> "PublishOptions":
+    def from_beam(
+        cls, options: PipelineOptions, labels: pathlib.Path | None = None
+    ) -> "PublishOptions":
         """Checks the flags.
 
         Args:
@@ -105,11 +106,6 @@ class PublishOptions:
                 f"--hub_publisher {flags.hub_publisher!r}; expected lower-case letters, digits "
                 "and hyphens"
             )
-        publish_to = (
-            flags.publish_to.rstrip("/")
-            if is_remote(flags.publish_to)
-            else str(pathlib.Path(flags.publish_to).absolute())
-        )
         variants = _variants(flags.variants)
         return cls(
             variants=variants,
@@ -120,7 +116,7 @@ class PublishOptions:
             image_size=_image_size(flags.image_size, variants),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
-            publish_to=publish_to,
+            publish_to=flags.publish_to,
             hub_publisher=flags.hub_publisher,
             max_bad_images=whole_number("--max_bad_images", flags.max_bad_images, 0),
             accuracy_gate=accuracy_gate(flags.accuracy_gate),
@@ -133,7 +129,7 @@ class PublishOptions:
             else None,
             allow_untrained=flags.allow_untrained,
             staging_ttl=_seconds("--staging_ttl", flags.staging_ttl),
-            staging_dir=_staging_dir(publish_to, flags.staging_dir),
+            staging_dir=_staging_dir(flags.publish_to, flags.staging_dir),
             shared_disk=flags.shared_disk,
         )
 
@@ -192,12 +188,12 @@ def _seconds(flag: str, value: str) -> float:
 def _staging_dir(publish_to: str, staging_dir: str | None) -> str | None:
     if staging_dir is None:
         return None
-    if not is_remote(publish_to):
+    if not is_url(publish_to):
         raise UserError(
             f"--staging_dir {staging_dir}: a version is renamed into --publish_to, so it is made "
             "there; leave --staging_dir out"
         )
-    return str(pathlib.Path(staging_dir).absolute())
+    return staging_dir
 
 
 def _refuse_unknown(options: PipelineOptions) -> None:
@@ -212,9 +208,8 @@ def parse(argv: Sequence[str], prog: str = PROG) -> tuple[PublishOptions, Pipeli
         UserError: see `PublishOptions.from_beam`.
         SystemExit: after `--help`.
     """
-    if "-h" in argv or "--help" in argv:
-        help_parser(prog).print_help()
-        sys.exit(0)
+    # Prints the help, too.
+    own_parser(prog).parse_known_args(argv)
     own = argparse.ArgumentParser(prog, add_help=False, allow_abbrev=False)
     add_labels(own)
     flags, others = own.parse_known_args(argv)

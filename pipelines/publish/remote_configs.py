@@ -15,6 +15,7 @@ from serving_configs.hub.archive import archive_name, hub_root, write_archive
 from serving_configs.server.deployment import SETTINGS, deployment_root, withdrawn_name
 from serving_configs.tree.paths import DEPLOYMENT, EVALUATION, MODELS_CONFIG, SERVING
 
+from ..filesystem import BLOCK_BYTES
 from ..store.beam import BeamStore
 from .configs import write_configs
 
@@ -106,4 +107,4 @@ def _fetch(store: BeamStore, name: str, copy: pathlib.Path) -> None:
     target = copy / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with store.open(name) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, 8 << 20)
+        shutil.copyfileobj(source, file, BLOCK_BYTES)

@@ -1,10 +1,11 @@
 """What the commands share: their errors and the checks of their flags."""
 
+import argparse
 import difflib
 import functools
 import sys
 from collections.abc import Callable, Iterable
-from typing import ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 from export.errors import UserError
 
@@ -17,6 +18,26 @@ _P = ParamSpec("_P")
 
 class JobError(Exception):
     """A job that ended badly. The message is one line."""
+
+
+class JobParser(argparse.ArgumentParser):
+    """A parser that takes whole flag names only, keeps its help's lines, and raises its errors."""
+
+    def __init__(self, prog: str, **arguments: Any) -> None:
+        super().__init__(
+            prog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **arguments,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses a command line.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(message)
 
 
 def one_line_errors(command: Callable[_P, int]) -> Callable[_P, int]:

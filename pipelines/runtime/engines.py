@@ -4,7 +4,7 @@ import importlib
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -15,10 +15,10 @@ from apache_beam.options.pipeline_options import (
 )
 
 from export.errors import UserError, one_line
+from signatures.addresses import is_url
 
 from .code import differing_module, installed_modules, require_code
-from .command_line import JobError
-from .files import is_url
+from .command_line import JobError, refuse_unknown
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Runs in this process and its children. Beam's default would look for another runner first."""
@@ -43,6 +43,27 @@ def register_flags(argv: Sequence[str]) -> None:
             raise UserError(
                 f"--runner {DASK}: {error}; run pip install 'cait-serving[dask]'"
             ) from None
+
+
+def beam_options(argv: Sequence[str], own: Collection[str]) -> PipelineOptions:
+    """The options of Beam's in a command line.
+
+    Args:
+        argv: what is left of it without the command's own flags.
+        own: names of those, for messages.
+
+    Raises:
+        UserError: a flag is neither Beam's nor the command's, or a runner is not installed.
+    """
+    register_flags(argv)
+    options = PipelineOptions(list(argv))
+    known = {*own, "help"}
+    # What other jobs' flags are called does not count, wherever their modules have been loaded.
+    for cls in PipelineOptions.__subclasses__():
+        if cls.__module__.startswith("apache_beam."):
+            known |= set(cls([]).get_all_options(current_only=True))
+    refuse_unknown(options.get_all_options(drop_default=True, retain_unknown_options=True), known)
+    return options
 
 
 def runner_name(options: PipelineOptions) -> str:

@@ -16,11 +16,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-_BLOCK_BYTES = 8 << 20
+from signatures.addresses import is_url
+
+from ..filesystem import BLOCK_BYTES, open_file
+
 _CACHED_SECONDS = 24 * 3600.0
 """How long a copy stays that nobody reads any more."""
 
@@ -50,11 +52,6 @@ def set_filesystem_options(options: Mapping[str, Any]) -> None:
     FileSystems.set_options(PipelineOptions.from_dictionary(dict(options)))
 
 
-def is_url(address: str) -> bool:
-    """Whether an address is on one of Beam's filesystems, not on a disk."""
-    return "://" in address
-
-
 def find_files(pattern: str, checksums: bool = True) -> list[InputFile]:
     """The files that a glob matches, in the order of their addresses.
 
@@ -67,7 +64,9 @@ def find_files(pattern: str, checksums: bool = True) -> list[InputFile]:
         OSError: they cannot be listed. The message is for people.
     """
     if not is_url(pattern):
-        paths = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+        # A name such as `[x]` is no pattern where it is a file's.
+        matches = [pattern] if os.path.lexists(pattern) else glob.glob(pattern)
+        paths = sorted(path for path in matches if os.path.isfile(path))
         return [describe_file(os.path.abspath(path)) for path in paths]
     try:
         (result,) = FileSystems.match([pattern])
@@ -111,11 +110,8 @@ def read_bytes(address: str) -> bytes:
     """
     if not is_url(address):
         return pathlib.Path(address).read_bytes()
-    try:
-        with FileSystems.open(address, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return bytes(file.read())
-    except Exception as error:
-        raise OSError(f"{address}: cannot be read ({error})") from error
+    with open_file(address) as file:
+        return file.read()
 
 
 def local_copy(address: str, stamp: str = "") -> pathlib.Path:
@@ -138,21 +134,13 @@ def local_copy(address: str, stamp: str = "") -> pathlib.Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{uuid.uuid4().hex}")
         try:
-            _copy(address, temporary)
+            with open_file(address) as source, temporary.open("wb") as file:
+                shutil.copyfileobj(source, file, BLOCK_BYTES)
             temporary.rename(target)
         finally:
             temporary.unlink(missing_ok=True)
     os.utime(target)
     return target
-
-
-def _copy(address: str, target: pathlib.Path) -> None:
-    try:
-        source = FileSystems.open(address, compression_type=CompressionTypes.UNCOMPRESSED)
-    except Exception as error:
-        raise OSError(f"{address}: cannot be read ({error})") from error
-    with source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, _BLOCK_BYTES)
 
 
 def cache_directory() -> pathlib.Path:

@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+from signatures.addresses import is_url
+
 
 class Store(Protocol):
     """Where a published tree lies."""
@@ -24,7 +26,7 @@ class Store(Protocol):
         """Opens a file for reading.
 
         Raises:
-            OSError: it is not there or cannot be read.
+            OSError: it is not there or cannot be read; reading from what is returned raises it too.
         """
 
     def write(self, path: str, content: bytes) -> None:
@@ -99,7 +101,7 @@ def open_store(root: str) -> Store:
     Raises:
         UserError: there is no such filesystem.
     """
-    if not is_remote(root):
+    if not is_url(root):
         from .local import LocalStore
 
         return LocalStore(root)
@@ -109,22 +111,11 @@ def open_store(root: str) -> Store:
     return BeamStore(root)
 
 
-def is_remote(root: str) -> bool:
-    """Whether a tree is on one of Beam's filesystems, not on a local disk."""
-    return "://" in root
-
-
 def read(store: Store, path: str) -> bytes:
     """The whole of a small file.
 
     Raises:
         OSError: it is not there or cannot be read.
     """
-    try:
-        with store.open(path) as file:
-            return file.read()
-    except OSError:
-        raise
-    except Exception as error:
-        # Every filesystem has errors of its own, such as for an object that is replaced meanwhile.
-        raise OSError(f"{store.address(path)}: cannot be read ({error})") from error
+    with store.open(path) as file:
+        return file.read()

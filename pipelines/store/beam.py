@@ -17,17 +17,16 @@ themselves alone. Two limits:
 """
 
 import contextlib
-import errno
 import functools
+import glob
 import importlib
 import importlib.util
-import os
 import pathlib
 import random
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -36,11 +35,12 @@ from export.errors import UserError
 from serving_configs import MANIFEST
 from serving_configs.tree.paths import SAVED_MODEL, SERVING, STAGING, version_path
 
+from ..filesystem import BLOCK_BYTES, open_file
+
 CLAIMS = f"{STAGING}/claims"
 """Where the claims are: `<model>/<version>/<publisher>` below it."""
 
 _LAST = (SAVED_MODEL, str(MANIFEST))
-_BLOCK_BYTES = 8 << 20
 _RETRY_SECONDS = 0.5
 _RENEW_SECONDS = 10.0
 # Something, because Beam does not write empty objects to S3.
@@ -85,7 +85,7 @@ class BeamStore:
         return {name: entry.size_in_bytes for name, entry in self._match(path).items()}
 
     def open(self, path: str) -> BinaryIO:
-        return cast(BinaryIO, self._open(path))
+        return open_file(self.address(path))
 
     def write(self, path: str, content: bytes) -> None:
         with self._created(path) as file:
@@ -98,7 +98,7 @@ class BeamStore:
             OSError: it cannot be read or written.
         """
         with open(source, "rb") as file, self._created(path) as target:
-            while block := file.read(_BLOCK_BYTES):
+            while block := file.read(BLOCK_BYTES):
                 target.write(block)
 
     def put_directory(self, directory: pathlib.Path, path: str) -> None:
@@ -209,22 +209,6 @@ class BeamStore:
         except Exception as error:  # Every filesystem has errors of its own.
             raise OSError(f"{address}: cannot be written ({error})") from error
 
-    def _open(self, path: str) -> Any:
-        address = self.address(path)
-        try:
-            return FileSystems.open(address, compression_type=CompressionTypes.UNCOMPRESSED)
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            if not self._exists(address):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address) from None
-            raise OSError(f"{address}: cannot be read ({error})") from error
-
-    def _exists(self, address: str) -> bool:
-        with contextlib.suppress(Exception):  # Then it is the first error that tells.
-            return bool(FileSystems.exists(address))
-        return True
-
     def _copy(self, source: str, target: str) -> None:
         """Copies a file within the tree, without it coming here where the filesystem can do so."""
         try:
@@ -235,7 +219,7 @@ class BeamStore:
     def _match(self, path: str) -> dict[str, Any]:
         top = self.address(path)
         try:
-            (result,) = FileSystems.match([f"{top}/**"])
+            (result,) = FileSystems.match([f"{glob.escape(top)}/**"])
         except BeamIOError as error:
             raise OSError(f"{top}: cannot be listed ({error})") from error
         return {entry.path[len(top) + 1 :]: entry for entry in result.metadata_list}

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from serving_configs import FileRecord, record_files
 from serving_configs.tree.manifest import difference
 
+from ..filesystem import BLOCK_BYTES
 from .base import Store
 
-_BLOCK_BYTES = 8 << 20
 _KEPT_SECONDS = 24 * 3600.0
 """How long copies stay that no run has ended beside."""
 
@@ -58,7 +58,7 @@ class HostCache:
                     store.open(f"{path}/{file.path}") as source,
                     open(copy / file.path, "wb") as copied,
                 ):
-                    shutil.copyfileobj(source, copied, _BLOCK_BYTES)
+                    shutil.copyfileobj(source, copied, BLOCK_BYTES)
             if problems := difference(files, record_files(copy)):
                 raise OSError(f"{store.address(path)}: {problems[0]}")
             self.keep(copy, name)

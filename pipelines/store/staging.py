@@ -23,9 +23,9 @@ from collections.abc import Iterator, Sequence
 
 from serving_configs import FileRecord
 from serving_configs.tree.paths import STAGING
+from signatures.addresses import is_url
 
 from .area import Area
-from .base import is_remote
 from .beam import BeamStore
 from .host_cache import HostCache
 from .local_area import local_area
@@ -58,7 +58,7 @@ class Staging(Area):
         Raises:
             OSError: it cannot be made.
         """
-        if is_remote(self.root):
+        if is_url(self.root):
             if self.scratch:
                 os.makedirs(self.scratch, exist_ok=True)
             directory = pathlib.Path(tempfile.mkdtemp(prefix="cait-", dir=self.scratch))
@@ -77,7 +77,7 @@ class Staging(Area):
             OSError: it cannot be written.
         """
         self.store.put_directory(directory, f"{self.path}/{path}")
-        if is_remote(self.root):
+        if is_url(self.root):
             # A later step on this host need not fetch it.
             self._cache.keep(directory, f"{self.run}/{path}")
 
@@ -91,7 +91,7 @@ class Staging(Area):
         Raises:
             OSError: it cannot be read, or is not what was put there.
         """
-        if not is_remote(self.root):
+        if not is_url(self.root):
             return pathlib.Path(self.root, self.path, path)
         return self._cache.fetch(self.store, f"{self.path}/{path}", files, f"{self.run}/{path}")
 
@@ -116,7 +116,7 @@ def staging_area(root: str, ttl: float, scratch: str | None = None) -> Iterator[
     Raises:
         OSError: it can't be written.
     """
-    if not is_remote(root):
+    if not is_url(root):
         with local_area(pathlib.Path(root, STAGING), ttl) as directory:
             yield Staging(root, f"{STAGING}/{directory.name}")
         return

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from serving_configs.tree.atomic import write_atomically
+from signatures.addresses import disk_path
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.quiet import load_tensorflow
 
@@ -33,7 +34,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         epilog="example, with a server on this machine:\n"
         "  %(prog)s photo.jpg --model cait_xxs24_224 --output attention.png",
     )
-    parser.add_argument("photograph", type=pathlib.Path, help="JPEG or PNG, of any size")
+    parser.add_argument("photograph", type=disk_path, help="JPEG or PNG, of any size")
     add_server_flags(parser, SERVER, "a call")
     parser.add_argument(
         "--model", metavar="NAME", help="name of a model of the server (needed with a server)"
@@ -44,13 +45,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--saved_model",
         metavar="DIR",
-        type=pathlib.Path,
+        type=disk_path,
         help="a version's directory, instead of a server (default: none)",
     )
     parser.add_argument(
         "--output",
         metavar="FILE",
-        type=pathlib.Path,
+        type=disk_path,
         default=pathlib.Path("attention.png"),
         help="the picture, .png or .svg (default: %(default)s)",
     )

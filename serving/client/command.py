@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from signatures.addresses import disk_path
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 
@@ -211,12 +212,21 @@ def _common_flags() -> CommandParser:
     tls.add_argument(
         "--ca",
         metavar="FILE",
+        type=disk_path,
         help="PEM file of the authority of the server's certificate (default: the system's)",
     )
     tls.add_argument(
-        "--cert", metavar="FILE", help="PEM file of this client's certificate (default: none)"
+        "--cert",
+        metavar="FILE",
+        type=disk_path,
+        help="PEM file of this client's certificate (default: none)",
     )
-    tls.add_argument("--key", metavar="FILE", help="PEM file of its private key (default: none)")
+    tls.add_argument(
+        "--key",
+        metavar="FILE",
+        type=disk_path,
+        help="PEM file of its private key (default: none)",
+    )
     tls.add_argument(
         "--tls_server_name",
         metavar="NAME",

@@ -7,8 +7,10 @@ import argparse
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from signatures.addresses import absolute_address, address
 
 from ..command_line import CommandParser, UsageError
 from .flag_help import DESCRIPTION, EXAMPLE, GROUPS
@@ -50,6 +52,13 @@ _NOT_NEGATIVE = (
     "tensorflow_session_parallelism",
     "tensorflow_intra_op_parallelism",
     "tensorflow_inter_op_parallelism",
+)
+_PATHS = (
+    "model_config_file",
+    "grpc_socket_path",
+    "ssl_config_file",
+    "monitoring_config_file",
+    "batching_parameters_file",
 )
 _POSITIVE = ("grpc_max_threads", "rest_api_num_threads")
 
@@ -196,10 +205,20 @@ def _add_flag(group: "argparse._ArgumentGroup", name: str, default: object, text
     elif isinstance(default, bool):
         shown = str(default).lower()
         kind = {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
+    elif name in _PATHS:
+        kind = {"type": _unless_empty(address), "metavar": "FILE"}
+    elif name == "model_base_path":
+        # The real server takes no relative one.
+        kind = {"type": _unless_empty(absolute_address), "metavar": "DIR"}
     elif isinstance(default, int):
         shown = str(default)
         kind = {"type": _integer, "metavar": "N"}
     group.add_argument(f"--{name}", default=default, help=f"{text} (default: {shown})", **kind)
+
+
+def _unless_empty(read: Callable[[str], str]) -> Callable[[str], str]:
+    # Empty is none, as for the real server.
+    return lambda text: text and read(text)
 
 
 def _integer(text: str) -> int:

@@ -7,7 +7,6 @@ The page itself is in `serving/page/static`; it needs no network.
 import argparse
 import contextlib
 import ipaddress
-import pathlib
 import signal
 import socket
 import sys
@@ -16,6 +15,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 
 from serving_configs.tree.paths import serving_root
+from signatures.addresses import disk_path
 from signatures.quiet import load_tensorflow
 
 from ..client.channels import SERVER
@@ -38,6 +38,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--published",
         metavar="DIR",
+        type=disk_path,
         help="a published tree, for which the page starts a server (default: none)",
     )
     parser.add_argument(
@@ -46,7 +47,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--models_from",
         metavar="PATH",
-        type=pathlib.Path,
+        type=disk_path,
         help="where the names come from without --models: a directory of base paths or a models "
         f"config (default: {serving_root(PUBLISHED)})",
     )

@@ -21,7 +21,7 @@ MANIFEST = pathlib.PurePosixPath("assets.extra/manifest.json")
 VERSION_BATCHING = "batching_params.pbtxt"
 
 
-def serving_root(publish_to: str) -> pathlib.Path:
+def serving_root(publish_to: str | pathlib.Path) -> pathlib.Path:
     """The directory of all base paths."""
     return pathlib.Path(publish_to) / SERVING
 

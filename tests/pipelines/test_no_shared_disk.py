@@ -193,5 +193,5 @@ def test_a_file_that_has_changed_is_copied_again(tree):
         assert local_copy(found.address, found.stamp).read_bytes() == content
         assert read_bytes(found.address) == content
     assert stamps[0] != stamps[1]
-    with pytest.raises(OSError, match="cannot be read"):
+    with pytest.raises(FileNotFoundError, match=f"{tree.root}/none"):
         local_copy(f"{tree.root}/none")
