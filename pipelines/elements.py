@@ -96,7 +96,7 @@ class Shard:
     """A file of the sample, or a part of one.
 
     Attributes:
-        path: the TFRecord file, absolute or a URL.
+        path: the file, absolute or a URL.
         images: records in it.
         first: number of its first record in the file.
         attention: numbers of the records whose attention is compared too.
@@ -105,6 +105,8 @@ class Shard:
         number: its place in the sample.
         stamp: see `runtime.files.InputFile`.
         whole: whether it is the whole file.
+        first_label: what the file calls class 0; None for what is usual for its layout.
+        converted: names and formats of the images that were neither JPEG nor PNG.
     """
 
     path: str
@@ -116,6 +118,8 @@ class Shard:
     stamp: str = ""
     first: int = 0
     whole: bool = True
+    first_label: int | None = None
+    converted: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

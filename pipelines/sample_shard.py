@@ -6,19 +6,22 @@
 The same images and the same seed give the same bytes. Exit status: 0, or 2 for a wrong input.
 """
 
-import argparse
 import contextlib
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from apache_beam.io.filesystems import FileSystems
 
 from export.errors import UserError
+from signatures.addresses import absolute_glob, disk_path
 
 from .data.labelled import LabelledImage
+from .data.records import IMAGE_KEY, LABEL_KEY, NAME_KEY
 from .data.sampling import open_source, sample
-from .data.shards import IMAGE_KEY, LABEL_KEY, NAME_KEY
-from .runtime.command_line import one_line_errors
+from .runtime.command_line import JobParser, one_line_errors
+from .runtime.engines import beam_options
 from .runtime.quiet import load_tensorflow
 
 _SHARDED = re.compile(r"(.*-)(\d{5})-of-(\d{5})")
@@ -35,23 +38,37 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.sam
     Returns:
         The exit status.
     """
-    flags = _parser(prog).parse_args(argv)
+    flags, others = _parser(prog).parse_known_args(argv)
+    # The others are Beam's, such as the endpoint of a bucket.
+    FileSystems.set_options(beam_options(others, vars(flags)))
     paths = shard_paths(flags.output)
     for name, least in (("count", len(paths)), ("first_label", 0)):
-        if getattr(flags, name) < least:
+        if getattr(flags, name) is not None and getattr(flags, name) < least:
             raise UserError(f"--{name} {getattr(flags, name)}; expected {least} or more")
-    images = sample(open_source(flags.images, flags.first_label), flags.count, flags.seed)
+    source = open_source(flags.images, flags.first_label, flags.only_jpeg_png)
+    passed_over: list[LabelledImage] = []
+    images = sample(source, flags.count, flags.seed, passed_over.append)
     write_shards(paths, images)
     classes = len({image.label for image in images})
+    _print_notes(images, passed_over)
     print(f"{len(images)} images of {classes} classes in {', '.join(map(str, paths))}")
     return 0
 
 
-def shard_paths(output: str) -> list[pathlib.Path]:
+def _print_notes(images: Iterable[LabelledImage], passed_over: Iterable[LabelledImage]) -> None:
+    for image in images:
+        if image.converted:
+            print(f"note: {image.name}: {image.converted}, converted to PNG", file=sys.stderr)
+    for image in passed_over:
+        why = image.left_out or image.undecodable or "it cannot be decoded"
+        print(f"note: {image.name}: passed over: {why}", file=sys.stderr)
+
+
+def shard_paths(output: pathlib.Path) -> list[pathlib.Path]:
     """The files that `--output` stands for: all of them, when it is the first of so many."""
-    matched = _SHARDED.fullmatch(output)
+    matched = _SHARDED.fullmatch(str(output))
     if not matched:
-        return [pathlib.Path(output)]
+        return [output]
     prefix, number, count = matched[1], int(matched[2]), int(matched[3])
     if number or not count:
         raise UserError(
@@ -105,22 +122,21 @@ def _example(image: LabelledImage) -> bytes:
     return serialized
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> JobParser:
+    parser = JobParser(
         prog,
         description="Writes a class-balanced sample of labelled images as TFRecord files, for\n"
         "`publish --sample_shard`. The same images and the same seed give the same bytes.",
         epilog="example, a thousand images in two files:\n"
         "  %(prog)s --images imagenet/val --count 1000 --output shards/sample-00000-of-00002",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--images",
         metavar="SOURCE",
+        type=absolute_glob,
         required=True,
-        help="directory with one directory of images for each class, or a glob of TFRecord files "
-        "(needed)",
+        help="directory with one directory of images for each class, or a glob of TFRecord files, "
+        "Parquet files or WebDataset's tar files; a path or a URL (needed)",
     )
     parser.add_argument(
         "--count", required=True, type=int, metavar="N", help="images of the sample (needed)"
@@ -135,15 +151,21 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="FILE",
+        type=disk_path,
         required=True,
         help="the file to write; <name>-00000-of-00002 writes two (needed)",
     )
     parser.add_argument(
         "--first_label",
         metavar="N",
-        default=0,
         type=int,
-        help="what the TFRecord files call class 0: 0 or 1 (default: %(default)s)",
+        help="what the labels of files call class 0: 0 or 1 (default: 0, but what WordNet ids "
+        "beside the labels say)",
+    )
+    parser.add_argument(
+        "--only_jpeg_png",
+        action="store_true",
+        help="leave out images of other formats (default: they are converted to PNG)",
     )
     return parser
 

@@ -6,23 +6,26 @@ How the directories' names give the classes' numbers, the first rule that fits a
    class has to be there.
 2. Numbers, such as `0` or `017`: the classes' numbers.
 3. Any other names: their place in alphabetical order, from 0. Then every class has to be there.
+
+Every file of a class's directory belongs to the data, whatever it is called: what it is shows when
+it is read. Hidden files do not belong, nor do images in no class's directory; they are named.
 """
 
-import csv
 import dataclasses
-import functools
-import importlib.resources
+import glob
 import os
 import pathlib
 import re
 
 from export.errors import UserError
 from signatures.addresses import is_url
+from signatures.other_formats import SUFFIXES as OTHER_SUFFIXES
 
 from ..runtime.files import describe_file, find_files
+from .labels import wordnet_ids
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
-"""Names of images end so, in any case. Other files are passed over."""
+SUFFIXES = (".jpeg", ".jpg", ".png", *OTHER_SUFFIXES)
+"""Names of images end so, in any case."""
 
 _WORDNET_ID = re.compile(r"n\d{8}")
 
@@ -46,15 +49,17 @@ class ImageFolder:
 
     Attributes:
         root: its directory.
-        files: all images, by class and then by name.
+        files: all files of classes, by class and then by name.
         stamps: size and time of the last change of each.
         ordered: number of classes where they are numbered in alphabetical order, else None.
+        left_out: names of other files, and why they are not among the files.
     """
 
     root: str
     files: tuple[ImageFile, ...]
     stamps: tuple[str, ...]
     ordered: int | None
+    left_out: tuple[str, ...] = ()
 
 
 def read_image_folder(root: str, flag: str) -> ImageFolder:
@@ -69,7 +74,8 @@ def read_image_folder(root: str, flag: str) -> ImageFolder:
             image.
     """
     where = f"{flag} {root}"
-    images = _url_images(root) if is_url(root) else _local_images(root)
+    stamps = _url_files(root) if is_url(root) else _local_files(root)
+    images, left_out = _by_directory(stamps)
     names = sorted(images)
     if not names:
         raise UserError(f"{where}: no directories in it; expected one for each class")
@@ -79,22 +85,14 @@ def read_image_folder(root: str, flag: str) -> ImageFolder:
         for directory in sorted(names, key=lambda name: (labels[name], name))
         for name, stamp in sorted(images[directory].items())
     ]
-    if not found:
+    if not any(file.name.lower().endswith(SUFFIXES) for file, _ in found):
         raise UserError(
             f"{where}: no images in its {len(names)} directories; expected files named "
             f"{', '.join('*' + suffix for suffix in SUFFIXES)}"
         )
-    files, stamps = zip(*found, strict=True)
+    files, of_files = zip(*found, strict=True)
     top = root.rstrip("/") if is_url(root) else str(pathlib.Path(root).absolute())
-    return ImageFolder(top, files, stamps, ordered)
-
-
-@functools.cache
-def wordnet_ids() -> dict[str, int]:
-    """WordNet id -> number of the class, for ImageNet-1k's 1000 classes."""
-    table = importlib.resources.files("signatures") / "imagenet_labels.tsv"
-    with table.open(encoding="utf-8") as file:
-        return {row["wnid"]: int(row["index"]) for row in csv.DictReader(file, delimiter="\t")}
+    return ImageFolder(top, files, of_files, ordered, tuple(sorted(left_out)))
 
 
 def _labels(names: list[str], where: str) -> tuple[dict[str, int], int | None]:
@@ -120,35 +118,43 @@ def _labels(names: list[str], where: str) -> tuple[dict[str, int], int | None]:
     return {name: number for number, name in enumerate(names)}, len(names)
 
 
-_Images = dict[str, dict[str, str]]
-"""Directory of a class -> its images by their path below the root -> their stamps."""
+_Stamps = dict[str, str | None]
+"""Path below the root, with slashes -> its stamp; None for a directory."""
 
 
-def _local_images(root: str) -> _Images:
-    images: _Images = {}
-    for entry in os.scandir(root):
-        if not entry.is_dir() or entry.name[0] == ".":
-            continue
-        found = images[entry.name] = {}
-        for parent, _, files in os.walk(entry.path, followlinks=True):
-            for path in (pathlib.Path(parent, name) for name in files if _is_image(name)):
-                file = describe_file(str(path))
-                found[path.relative_to(root).as_posix()] = f"{file.size} {file.stamp}"
-    return images
+def _local_files(root: str) -> _Stamps:
+    stamps: _Stamps = {}
+    for parent, directories, files in os.walk(root, followlinks=True):
+        for name in directories:
+            stamps[pathlib.Path(parent, name).relative_to(root).as_posix()] = None
+        for name in files:
+            path = pathlib.Path(parent, name)
+            file = describe_file(str(path))
+            stamps[path.relative_to(root).as_posix()] = f"{file.size} {file.stamp}"
+    return stamps
 
 
-def _url_images(root: str) -> _Images:
+def _url_files(root: str) -> _Stamps:
     top = root.rstrip("/")
-    images: _Images = {}
-    for file in find_files(f"{top}/**", checksums=False):
-        name = file.address[len(top) + 1 :]
-        directory, _, rest = name.partition("/")
-        if rest and directory[0] != ".":
-            found = images.setdefault(directory, {})
-            if _is_image(rest.rsplit("/", 1)[-1]):
-                found[name] = f"{file.size} {file.stamp}"
-    return images
+    files = find_files(f"{glob.escape(top)}/**", checksums=False)
+    return {file.address[len(top) + 1 :]: f"{file.size} {file.stamp}" for file in files}
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and name[0] != "."
+def _by_directory(stamps: _Stamps) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The files of each class's directory, with their stamps, and those of none."""
+    images: dict[str, dict[str, str]] = {}
+    left_out = []
+    for name, stamp in stamps.items():
+        directory, slash, _ = name.partition("/")
+        if directory.startswith("."):
+            continue  # No class: a directory of a program's own.
+        if stamp is None:
+            if not slash:
+                images.setdefault(directory, {})
+        elif any(part.startswith(".") for part in name.split("/")):
+            left_out.append(f"{name}: hidden")
+        elif slash:
+            images.setdefault(directory, {})[name] = stamp
+        elif name.lower().endswith(SUFFIXES):
+            left_out.append(f"{name}: in no class's directory")
+    return images, left_out

@@ -2,18 +2,18 @@
 
 import collections
 import dataclasses
-import glob
 import hashlib
 import os
-import pathlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from export.errors import UserError
 
-from .image_folder import read_image_folder
-from .labelled import LabelledImage
-from .shards import LABEL_KEY, can_decode, read_shard
+from ..runtime.files import InputFile, find_files, read_bytes
+from .formats import EXPECTED
+from .image_folder import SUFFIXES, read_image_folder
+from .labelled import LabelledImage, is_directory, labelled_image, require_label
+from .shards import SampleImage, can_decode, read_shard
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -49,80 +49,114 @@ class FolderSource:
         UserError: see `read_image_folder`.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, only_jpeg_png: bool) -> None:
         folder = read_image_folder(root, "--images")
-        self._root = pathlib.Path(folder.root)
+        self._root = folder.root
+        self._only_jpeg_png = only_jpeg_png
         self.candidates = tuple(Candidate(file.name, file.label) for file in folder.files)
 
     def fetch(self, chosen: Collection[Candidate]) -> dict[Candidate, LabelledImage]:
         found = {}
         for candidate in chosen:
-            path = self._root / candidate.place
+            path = f"{self._root}/{candidate.place}"
             try:
-                encoded = path.read_bytes()
+                encoded = read_bytes(path)
             except OSError as error:
-                raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-            found[candidate] = LabelledImage(candidate.place, encoded, candidate.label)
+                raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+            found[candidate] = labelled_image(
+                candidate.place,
+                encoded,
+                candidate.label,
+                self._only_jpeg_png,
+                candidate.place.lower().endswith(SUFFIXES),
+            )
         return found
 
 
-class RecordSource:
-    """The images of TFRecord files. Each choice is one pass over them.
+class FileSource:
+    """The images of files of many. Each choice is one pass over them.
 
     Args:
-        paths: the files.
-        first_label: what they call class 0.
+        files: the files.
+        first_label: what they call class 0; None for what is usual for their layout.
+        only_jpeg_png: whether images of other formats are left out.
 
     Raises:
-        UserError: see `read_shard`; or a record has no label.
+        UserError: see `read_shard`; or an image has no label.
     """
 
-    def __init__(self, paths: Sequence[str], first_label: int) -> None:
-        self._paths = tuple(paths)
+    def __init__(
+        self, files: Sequence[InputFile], first_label: int | None, only_jpeg_png: bool
+    ) -> None:
+        self._files = tuple(files)
         self._first_label = first_label
+        self._only_jpeg_png = only_jpeg_png
         candidates = []
-        for path in self._paths:
-            for image in read_shard(path, first_label):
-                if image.label is None:
-                    raise UserError(
-                        f"--images {path}: record {image.number} has no {LABEL_KEY}; expected "
-                        "the number of its class"
-                    )
-                candidates.append(Candidate(_place(path, image.number), image.label))
+        for path, image in self._images():
+            label = require_label(f"--images {path}", image)
+            candidates.append(Candidate(_place(path, image.number), label))
         self.candidates = tuple(candidates)
 
     def fetch(self, chosen: Collection[Candidate]) -> dict[Candidate, LabelledImage]:
         found = {}
-        for path in self._paths:
-            for image in read_shard(path, self._first_label):
-                candidate = Candidate(_place(path, image.number), image.label or 0)
-                if candidate in chosen:
-                    found[candidate] = LabelledImage(image.name, image.encoded, candidate.label)
+        for path, image in self._images():
+            candidate = Candidate(_place(path, image.number), image.label or 0)
+            if candidate in chosen:
+                found[candidate] = labelled_image(
+                    image.name, image.encoded, candidate.label, self._only_jpeg_png
+                )
         return found
 
+    def _images(self) -> Iterator[tuple[str, SampleImage]]:
+        for file in self._files:
+            for image in read_shard(file.address, self._first_label, file.stamp, convert=False):
+                yield file.address, image
 
-def open_source(pattern: str, first_label: int) -> ImageSource:
+
+def open_source(
+    pattern: str, first_label: int | None = None, only_jpeg_png: bool = False
+) -> ImageSource:
     """The source that a directory or a glob names.
+
+    Args:
+        pattern: the path or the URL of either.
+        first_label: see `FileSource`.
+        only_jpeg_png: whether images of other formats are left out, in place of being converted.
 
     Raises:
         UserError: there is none, or it is not labelled images.
     """
-    if os.path.isdir(pattern):
-        return FolderSource(pattern)
-    paths = sorted(glob.glob(pattern))
-    if not paths:
+    try:
+        files = find_files(pattern)
+        if not files and is_directory(pattern):
+            return FolderSource(pattern, only_jpeg_png)
+    except OSError as error:
+        raise UserError(f"--images {pattern}: cannot be listed ({error})") from None
+    if not files:
         raise UserError(
             f"--images {pattern}: no file matches; expected a directory with one directory for "
-            "each class, or TFRecord files of labelled images"
+            f"each class, or {EXPECTED}, of labelled images"
         )
-    return RecordSource(paths, first_label)
+    return FileSource(files, first_label, only_jpeg_png)
 
 
-def sample(source: ImageSource, count: int, seed: int) -> list[LabelledImage]:
+def sample(
+    source: ImageSource,
+    count: int,
+    seed: int,
+    passed_over: Callable[[LabelledImage], None] = lambda image: None,
+) -> list[LabelledImage]:
     """A class-balanced sample of images that can be decoded, its classes mixed.
 
     Every class gives the same number of images; where the count can't be divided so, some classes
     give one more. What is chosen depends on the seed and on the images' places alone.
+
+    Args:
+        source: of the images.
+        count: of the sample.
+        seed: number of the choice.
+        passed_over: called with each image that was chosen first and cannot be decoded, or is not
+            to be in a sample.
 
     Raises:
         UserError: a class has too few images.
@@ -133,10 +167,12 @@ def sample(source: ImageSource, count: int, seed: int) -> list[LabelledImage]:
         chosen = choose(left, count, seed)
         new = source.fetch({candidate for candidate in chosen if candidate not in images})
         images |= new
-        bad = {candidate for candidate, image in new.items() if not can_decode(image.encoded)}
+        bad = [candidate for candidate, image in new.items() if not can_decode(image.encoded)]
         if not bad:
             return [images[candidate] for candidate in chosen]
-        left -= bad
+        for candidate in sorted(bad):
+            passed_over(new[candidate])
+        left -= set(bad)
 
 
 def choose(candidates: Iterable[Candidate], count: int, seed: int) -> list[Candidate]:

@@ -1,21 +1,17 @@
-"""The sample: TFRecord files of `tf.train.Example` with an encoded image each."""
+"""The sample, and every other file of many images: records, tables and archives."""
 
 import dataclasses
-import re
 from collections.abc import Iterator, Sequence
 
 from export.errors import UserError
 from export.reference.preprocessing import UndecodableImageError, load_pixels
+from signatures.image_header import ImageHeaderError
+from signatures.other_formats import as_png, is_jpeg_or_png
 
 from ..elements import Shard
 from ..runtime.files import InputFile, find_files, local_copy
-from ..runtime.quiet import load_tensorflow
-
-IMAGE_KEY = "image/encoded"
-LABEL_KEY = "image/class/label"
-NAME_KEY = "image/filename"
-
-_CLASSES = 1000
+from .formats import EXPECTED, reader_of
+from .records import LABEL_KEY
 
 ATTENTION_IMAGES = 2
 """Images of the sample whose attention is compared. Every block is, so two are enough."""
@@ -23,102 +19,84 @@ ATTENTION_IMAGES = 2
 
 @dataclasses.dataclass(frozen=True)
 class SampleImage:
-    """A record of a shard.
+    """An image of a file of many.
 
     Attributes:
-        number: of the record in its file, from 0.
+        number: of the image in its file, from 0.
         name: what to call it in messages.
-        encoded: the image as a file's bytes.
-        label: its class, if the record has one.
+        encoded: the image as a file's bytes; a JPEG or PNG if it can be decoded.
+        label: its class, if the file has one.
+        place: what it is in the file, such as `record 3`.
+        label_key: what its class is called there, such as `image/class/label`.
+        classes: number of classes that the file's numbers are places in an order of, if it says so.
+        converted: Pillow's name of the format that it was converted to PNG from, or empty.
     """
 
     number: int
     name: str
     encoded: bytes
     label: int | None
+    place: str = ""
+    label_key: str = LABEL_KEY
+    classes: int | None = None
+    converted: str = ""
 
 
-def read_shard(path: str, first_label: int = 0, stamp: str = "") -> Iterator[SampleImage]:
-    """Reads a shard, record by record.
+def read_shard(
+    path: str, first_label: int | None = None, stamp: str = "", convert: bool = True
+) -> Iterator[SampleImage]:
+    """Reads a file of many images one by one; its format is told by its content.
 
     Args:
-        path: the TFRecord file, or its URL.
-        first_label: what the records call class 0. Some data sets number ImageNet's classes from
-            1, and leave 0 to the background.
+        path: the file, or its URL.
+        first_label: what it calls class 0. Some data sets number ImageNet's classes from 1, and
+            leave 0 to the background. None for 0, and for what WordNet ids beside the labels say.
         stamp: see `runtime.files.InputFile`.
+        convert: whether images of other formats than JPEG and PNG become PNGs.
 
     Raises:
-        UserError: the file cannot be read or is not a TFRecord file, or a record is not an Example,
-            lacks `image/encoded` or has a label of none of the 1000 classes.
+        UserError: the file cannot be read, is of no known format or layout, or a label is none of
+            the 1000 classes.
     """
-    load_tensorflow()
-    import tensorflow as tf
-
+    where = f"sample shard {path}"
     try:
         local = local_copy(path, stamp)
+        reader = reader_of(local, where)
     except OSError as error:
         raise UserError(f"sample shard {error}") from None
-    records = tf.data.TFRecordDataset(str(local)).as_numpy_iterator()
-    number = -1
-    while True:
-        number += 1
-        where = f"sample shard {path}: record {number}"
-        try:
-            record = next(records, None)
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"{where} cannot be read ({_plain(error.message)}); expected a TFRecord file of "
-                "tf.train.Example"
-            ) from None
-        if record is None:
-            return
-        try:
-            features = tf.train.Example.FromString(record).features.feature
-        except Exception as error:  # DecodeError, whose module depends on protobuf's backend.
-            raise UserError(f"{where} is not a tf.train.Example ({error})") from None
-        encoded = list(features[IMAGE_KEY].bytes_list.value) if IMAGE_KEY in features else []
-        if len(encoded) != 1:
-            found = ", ".join(sorted(features)) or "no features"
-            raise UserError(
-                f"{where} has no {IMAGE_KEY} of one value (found: {found}); expected a JPEG or "
-                "PNG there"
-            )
+    for number, image in enumerate(reader(local, where, first_label)):
+        encoded, converted = converted_image(image.encoded) if convert else (image.encoded, "")
         yield SampleImage(
-            number, _name(features, path, number), encoded[0], _label(features, where, first_label)
+            number,
+            image.name or f"{path.rsplit('/', 1)[-1]}#{number}",
+            encoded,
+            image.label,
+            image.place,
+            image.label_key,
+            image.classes,
+            converted,
         )
 
 
-def _name(features: dict, path: str, number: int) -> str:  # type: ignore[type-arg]
-    if NAME_KEY in features and features[NAME_KEY].bytes_list.value:
-        name: str = features[NAME_KEY].bytes_list.value[0].decode("utf-8", "replace")
-        return name
-    return f"{path.rsplit('/', 1)[-1]}#{number}"
+def converted_image(encoded: bytes) -> tuple[bytes, str]:
+    """A JPEG or PNG as it is, another image as a PNG with the name of its format, else the file."""
+    if is_jpeg_or_png(encoded):
+        return encoded, ""
+    try:
+        return as_png(encoded)
+    except ImageHeaderError:
+        return encoded, ""
 
 
-def _label(features: dict, where: str, first: int) -> int | None:  # type: ignore[type-arg]
-    if LABEL_KEY not in features or not features[LABEL_KEY].int64_list.value:
-        return None
-    label = int(features[LABEL_KEY].int64_list.value[0])
-    if not first <= label < first + _CLASSES:
-        raise UserError(
-            f"{where} has {LABEL_KEY} {label}; expected {first} to {first + _CLASSES - 1}"
-        )
-    return label - first
-
-
-def _plain(message: str) -> str:
-    """TensorFlow's message without the names of its operations."""
-    return re.sub(r"\{\{.*?\}\}|\[Op:.*", "", message).strip()
-
-
-def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
+def plan_shards(patterns: Sequence[str], first_label: int | None = None) -> tuple[Shard, ...]:
     """Finds and reads the whole sample, and chooses the images whose attention is compared.
 
     Args:
         patterns: globs.
+        first_label: see `read_shard`.
 
     Raises:
-        UserError: a glob matches nothing, a record is not as `read_shard` expects it, or fewer than
+        UserError: a glob matches nothing, a file is not as `read_shard` expects it, or fewer than
             two images can be decoded.
     """
     files: list[InputFile] = []
@@ -129,21 +107,33 @@ def plan_shards(patterns: Sequence[str]) -> tuple[Shard, ...]:
             raise UserError(f"--sample_shard {pattern}: cannot be listed ({error})") from None
         if not matches:
             raise UserError(
-                f"--sample_shard {pattern}: no file matches; expected TFRecord files of "
-                "tf.train.Example"
+                f"--sample_shard {pattern}: no file matches; expected {EXPECTED}; of a directory "
+                "of images pipelines.sample_shard makes them"
             )
         files += [match for match in matches if match not in files]
     shards = []
     missing = ATTENTION_IMAGES
     for file in files:
-        count, labelled, chosen = 0, 0, []
-        for image in read_shard(file.address, stamp=file.stamp):
+        count, labelled, chosen, converted = 0, 0, [], []
+        for image in read_shard(file.address, first_label, file.stamp):
             count += 1
+            if image.converted:
+                converted.append(f"{image.name} ({image.converted})")
             labelled += image.label is not None
             if missing and can_decode(image.encoded):
                 chosen.append(image.number)
                 missing -= 1
-        shards.append(Shard(file.address, count, tuple(chosen), labelled, stamp=file.stamp))
+        shards.append(
+            Shard(
+                file.address,
+                count,
+                tuple(chosen),
+                labelled,
+                stamp=file.stamp,
+                first_label=first_label,
+                converted=tuple(converted),
+            )
+        )
     if missing:
         raise UserError(
             f"--sample_shard {' '.join(patterns)}: {ATTENTION_IMAGES - missing} images can be "

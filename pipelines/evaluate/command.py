@@ -33,6 +33,7 @@ from .report import (
     evaluation_of,
     evaluation_table,
     fill_table,
+    notes_of,
     write_evaluation,
 )
 from .scores import EvaluateTask, ServedModel, read_score
@@ -62,7 +63,7 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     if options.table:
         check_table(options.table)
     models = find_classifiers(options.models, options.variants, options.versions)
-    shards = plan_data(options.data, options.first_label)
+    shards = plan_data(options.data, options.first_label, options.only_jpeg_png)
     tasks = tasks_of(models, shards)
     run = _begin(options.output)
     context = EvaluateContext(
@@ -80,6 +81,8 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     if options.table:
         fill_table(options.table, entries)
     print(as_text(evaluation_table(entries)))
+    for note in notes_of(entries):
+        print(f"note: {note}", file=sys.stderr)
     for entry in entries:
         for failure in entry["failures"]:
             print(f"failed: {entry['model']} {entry['version']}: {failure}", file=sys.stderr)

@@ -29,11 +29,12 @@ class EvaluateOptions:
 
     Attributes:
         models: `serving` of a published tree, absolute or a URL.
-        data: an ImageFolder's directory, or globs of TFRecord files.
+        data: an ImageFolder's directory, or globs of files of many images.
         output: the directory that figures are kept in, absolute or a URL.
         variants: names of the variants to evaluate; None for all that are published.
         versions: numbers of the versions to evaluate, or `latest` or `all`.
-        first_label: what the records call class 0.
+        first_label: what the data calls class 0; None for what is usual for its layout.
+        only_jpeg_png: whether images of other formats are left out, in place of being converted.
         batch_size: images of a request.
         table: a file whose table of results is filled in; None for none.
         shared_disk: whether the workers of an engine elsewhere see this machine's paths.
@@ -44,7 +45,8 @@ class EvaluateOptions:
     output: str
     variants: tuple[str, ...] | None
     versions: tuple[int, ...] | str
-    first_label: int
+    first_label: int | None
+    only_jpeg_png: bool
     batch_size: int
     table: pathlib.Path | None
     shared_disk: bool
@@ -82,7 +84,10 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
         output=flags.output or f"{flags.models.rsplit('/', 1)[0]}/evaluation",
         variants=_variants(flags.variants),
         versions=_versions(flags.versions),
-        first_label=whole_number("--first_label", flags.first_label, 0),
+        first_label=None
+        if flags.first_label is None
+        else whole_number("--first_label", flags.first_label, 0),
+        only_jpeg_png=flags.only_jpeg_png,
         batch_size=whole_number("--batch_size", flags.batch_size, 1),
         table=flags.table,
         shared_disk=flags.shared_disk,
@@ -107,9 +112,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="GLOB",
         type=absolute_glob,
         nargs="+",
-        help="globs of TFRecord files of tf.train.Example with image/encoded and "
-        "image/class/label, or a directory with one directory of images for each class "
-        "(needed)",
+        help="a directory with one directory of images for each class, or globs of TFRecord files, "
+        "Parquet files or WebDataset's tar files; paths or URLs (needed)",
     )
     parser.add_argument(
         "--output",
@@ -132,8 +136,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--first_label",
         metavar="N",
-        default="0",
-        help="what the records call class 0: 0 or 1 (default: %(default)s)",
+        help="what the labels of files call class 0: 0 or 1 (default: 0, but what WordNet ids "
+        "beside the labels say)",
+    )
+    parser.add_argument(
+        "--only_jpeg_png",
+        action="store_true",
+        help="leave out images of other formats (default: they are converted to PNG)",
     )
     parser.add_argument(
         "--batch_size", metavar="N", default="16", help="images of a request (default: %(default)s)"

@@ -22,7 +22,15 @@ from .scores import ServedModel, ShardScore
 MARK = "accuracy"
 """Name of the HTML comments around the table of results."""
 
-_UNDECODABLE_SHOWN = 20
+_SHOWN = 20
+"""Names of files in the text reports; evaluation.json has all."""
+
+_OF_FILES = {
+    "converted": "converted to PNG",
+    "left_out": "left out",
+    "undecodable": "could not be decoded",
+}
+"""What is named of the files that were not measured as they are."""
 
 
 def evaluation_of(
@@ -47,7 +55,8 @@ def evaluation_of(
         "variant": model.variant,
         "sha256": model.digest,
         "images": images,
-        "undecodable": [name for score in scores for name in score.undecodable],
+        "files": images + sum(len(score.undecodable) + len(score.left_out) for score in scores),
+        **{kind: [name for s in scores for name in getattr(s, kind)] for kind in _OF_FILES},
         "images_per_second": images / seconds if seconds else None,
         "failures": list(failures),
     }
@@ -97,9 +106,25 @@ def evaluation_table(entries: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]
                 _percent(figures["published"]),
             ]
         speed = entry["images_per_second"]
-        row += [str(entry["images"]), str(len(entry["undecodable"]))]
+        row += [f"{entry['images']} of {entry['files']}", str(len(entry["undecodable"]))]
         rows.append((*row, f"{speed:.1f}" if speed else "-"))
     return rows
+
+
+def notes_of(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """What happened to files that were not measured as they are, a line for each kind of it.
+
+    Several models that were measured on the same files have the same line.
+    """
+    notes: dict[str, None] = {}
+    for entry in entries:
+        for kind, text in _OF_FILES.items():
+            names = entry[kind]
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            if names:
+                listed = "; ".join(names[:_SHOWN])
+                notes[f"{len(names)} of {entry['files']} files {text}: {listed}{more}"] = None
+    return list(notes)
 
 
 def accuracy_table(measured: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -185,31 +210,32 @@ def _interval(figures: dict[str, Any]) -> str:
 def _as_markdown(content: dict[str, Any]) -> str:
     lines = ["# Evaluation", "", *(f"- data: {data}" for data in content["data"])]
     lines += [
-        f"- accuracies in percent, of the images that were decoded; interval: "
+        f"- accuracies in percent, of the images that were measured, of all files; interval: "
         f"{content['interval']}",
         "- images/s: of one worker, without loading the model",
         "",
         *markdown_table(evaluation_table(content["models"])),
     ]
     for entry in content["models"]:
-        if entry["failures"] or entry["undecodable"]:
+        if entry["failures"] or any(entry[kind] for kind in _OF_FILES):
             lines += ["", f"## {entry['model']} {entry['version']}", ""]
         lines += [f"- failed: {failure}" for failure in entry["failures"]]
-        undecodable = entry["undecodable"]
-        lines += [f"- undecodable: {name}" for name in undecodable[:_UNDECODABLE_SHOWN]]
-        if len(undecodable) > _UNDECODABLE_SHOWN:
-            more = len(undecodable) - _UNDECODABLE_SHOWN
-            lines.append(f"- and {more} more, which evaluation.json names")
+        for kind, text in _OF_FILES.items():
+            lines += [f"- {text}: {name}" for name in entry[kind][:_SHOWN]]
+            if len(entry[kind]) > _SHOWN:
+                more = len(entry[kind]) - _SHOWN
+                lines.append(f"- {text}: {more} more, which evaluation.json names")
     return "\n".join(lines) + "\n"
 
 
 def _as_csv(entries: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ["model", "version", "variant", "images", "undecodable", "images_per_second"]
+    columns = ["model", "version", "variant", "images", "files", *_OF_FILES, "images_per_second"]
     parts = ("correct", *_FIELDS, "published")
     writer.writerow([*columns, *(f"{n}_{part}" for n in ("top1", "top5") for part in parts)])
     for entry in entries:
-        row = [{**entry, "undecodable": len(entry["undecodable"])}[column] for column in columns]
+        counts = {kind: len(entry[kind]) for kind in _OF_FILES}
+        row = [{**entry, **counts}[column] for column in columns]
         writer.writerow([*row, *(entry[n][part] for n in ("top1", "top5") for part in parts)])
     return text.getvalue()

@@ -58,7 +58,9 @@ class ShardScore:
         top1: those whose best class was the right one.
         top5: those with the right one among the best five.
         classes: number of classes that the model has; 0 when no image was answered.
-        undecodable: names and reasons of the images that the model refused to decode.
+        undecodable: names and reasons of the files that are no image, or that the model refused.
+        converted: names and formats of the images that it got a PNG of.
+        left_out: names and reasons of the files that were not to be measured.
         seconds: what it took, without loading the model.
         error: why the shard could not be evaluated; empty when it was.
     """
@@ -68,6 +70,8 @@ class ShardScore:
     top5: int = 0
     classes: int = 0
     undecodable: tuple[str, ...] = ()
+    converted: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     seconds: float = 0.0
     error: str = ""
 
@@ -115,6 +119,7 @@ def read_score(area: Area, task: EvaluateTask) -> ShardScore | None:
         if (content["model"], content["shard"]) != (task.model.digest, task.shard.identity):
             return None
         score = content["score"]
-        return ShardScore(**{**score, "undecodable": tuple(score["undecodable"])})
+        names = ("undecodable", "converted", "left_out")
+        return ShardScore(**{**score, **{name: tuple(score[name]) for name in names}})
     except (ValueError, KeyError, TypeError):
         return None  # Damaged since: the shard is done again.

@@ -43,13 +43,17 @@ def score_shard(
     started = time.perf_counter()
     images = top1 = top5 = classes = 0
     undecodable: list[str] = []
+    converted: list[str] = []
+    left_out = list(shard.left_out)
     for batch in _batches(shard.read(), batch_size):
-        for image, answer in zip(
-            batch, _answers(logits_of, [image.encoded for image in batch]), strict=True
-        ):
+        left_out += [f"{image.name}: {image.left_out}" for image in batch if image.left_out]
+        measured = [image for image in batch if not image.left_out]
+        for image, answer in zip(measured, _of_images(logits_of, measured), strict=True):
             if isinstance(answer, str):
                 undecodable.append(f"{image.name}: {answer}")
                 continue
+            if image.converted:
+                converted.append(f"{image.name}: {image.converted}")
             classes = len(answer)
             rank = _rank(answer, image, shard)
             images += 1
@@ -57,12 +61,29 @@ def score_shard(
             top5 += rank < 5
         on_images(len(batch))
     seconds = time.perf_counter() - started
-    return ShardScore(images, top1, top5, classes, tuple(undecodable), seconds)
+    return ShardScore(
+        images,
+        top1,
+        top5,
+        classes,
+        tuple(undecodable),
+        tuple(converted),
+        tuple(left_out),
+        seconds,
+    )
 
 
 def _batches(images: Iterable[LabelledImage], size: int) -> Iterable[list[LabelledImage]]:
     images = iter(images)
     return iter(lambda: list(itertools.islice(images, size)), [])
+
+
+def _of_images(logits_of: BytesLogits, images: Sequence[LabelledImage]) -> list[Array | str]:
+    """For each image its logits, or why there are none."""
+    answers = iter(
+        _answers(logits_of, [image.encoded for image in images if not image.undecodable])
+    )
+    return [image.undecodable or next(answers) for image in images]
 
 
 def _answers(logits_of: BytesLogits, encoded: list[bytes]) -> list[Array | str]:
@@ -73,6 +94,8 @@ def _answers(logits_of: BytesLogits, encoded: list[bytes]) -> list[Array | str]:
     """
     import tensorflow as tf
 
+    if not encoded:
+        return []
     try:
         return list(logits_of(encoded))
     except tf.errors.InvalidArgumentError as error:
@@ -87,10 +110,14 @@ def _rank(logits: Array, image: LabelledImage, shard: DataShard) -> int:
     as in `tf.math.top_k`.
     """
     if shard.classes not in (None, len(logits)):
-        raise EvaluationError(
-            f"{shard.path} has {shard.classes} class directories, numbered in alphabetical order; "
-            f"the model has {len(logits)} classes: name the directories by WordNet id or number"
+        has = (
+            f"{shard.classes} classes by its own description, which does not give their WordNet ids"
         )
+        hint = ""
+        if shard.files:
+            has = f"{shard.classes} class directories, numbered in alphabetical order"
+            hint = ": name the directories by WordNet id or number"
+        raise EvaluationError(f"{shard.path} has {has}; the model has {len(logits)} classes{hint}")
     if not 0 <= image.label < len(logits):
         raise EvaluationError(
             f"{image.name} has label {image.label}; the model has the classes 0 to "

@@ -64,7 +64,10 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     FileSystems.set_options(beam_options)
     prepare_engine(beam_options, options.places, options.shared_disk)
     # Everything that can be wrong is found before anything is written.
-    shards = plan_shards(options.sample_shard)
+    shards = plan_shards(options.sample_shard, options.first_label)
+    for shard in shards:
+        for name in shard.converted:
+            print(f"note: --sample_shard {shard.name}: {name}: converted to PNG", file=sys.stderr)
     require_labels(options.accuracy_gate, shards)
     store = open_store(options.publish_to)
     store.require_writable()

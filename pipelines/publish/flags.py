@@ -83,8 +83,14 @@ class PublishPipelineOptions(PipelineOptions):
             nargs="+",
             metavar="GLOB",
             type=absolute_glob,
-            help="globs, also by URL, of TFRecord files of tf.train.Example with image/encoded "
-            "(needed)",
+            help="globs, also by URL, of TFRecord files, Parquet files or WebDataset's tar files, "
+            "with encoded images and, if they are known, classes (needed)",
+        )
+        data.add_argument(
+            "--first_label",
+            metavar="N",
+            help="what the sample's labels call class 0: 0 or 1 (default: 0, but what WordNet ids "
+            "beside the labels say)",
         )
         data.add_argument(
             "--max_bad_images",

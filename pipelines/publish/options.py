@@ -40,6 +40,7 @@ class PublishOptions:
         image_size: side of the models' images in pixels; None for that of the weights.
         labels: file of the classes' names, None for ImageNet's or their numbers.
         sample_shard: globs.
+        first_label: what the sample calls class 0; None for what is usual for its layout.
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
         max_bad_images: images of the sample that may fail to decode.
@@ -62,6 +63,7 @@ class PublishOptions:
     image_size: int | None
     labels: pathlib.Path | None
     sample_shard: tuple[str, ...]
+    first_label: int | None
     publish_to: str
     hub_publisher: str
     max_bad_images: int
@@ -116,6 +118,9 @@ class PublishOptions:
             image_size=_image_size(flags.image_size, variants),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
+            first_label=whole_number("--first_label", flags.first_label, 0)
+            if flags.first_label is not None
+            else None,
             publish_to=flags.publish_to,
             hub_publisher=flags.hub_publisher,
             max_bad_images=whole_number("--max_bad_images", flags.max_bad_images, 0),

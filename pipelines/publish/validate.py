@@ -97,7 +97,7 @@ class PreparedShard:
 
         # Two images at a time, with a core each.
         with concurrent.futures.ThreadPoolExecutor(2) as executor:
-            records = read_shard(shard.path, stamp=shard.stamp)
+            records = read_shard(shard.path, shard.first_label, shard.stamp)
             ours = itertools.islice(records, shard.first, shard.first + shard.images)
             prepared = list(executor.map(prepare, ours))
         self._measures = shard.measure

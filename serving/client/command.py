@@ -4,12 +4,14 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from signatures.addresses import disk_path
+from signatures.addresses import AddressError, disk_path
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
+from signatures.other_formats import as_png, is_jpeg_or_png
 
 from ..command_line import CommandParser, add_timeout_flag, fail
 from ..errors import Code
@@ -21,19 +23,31 @@ from .types import Label
 
 @dataclasses.dataclass
 class _Photo:
-    """A file: its data and later its classes, or what is wrong with it."""
+    """A file: its data and later its classes, or what is wrong with it.
+
+    Attributes:
+        name: as the user wrote it.
+        path: the file.
+        data: a JPEG or PNG.
+        converted: the format that it is converted from, or empty.
+        classes: the server's answer.
+        problem: why there is none.
+    """
 
     name: str
+    path: pathlib.Path
     data: bytes = b""
+    converted: str = ""
     classes: tuple[Label, ...] = ()
     problem: str | None = None
 
 
 @dataclasses.dataclass
 class _Report:
-    """The text to print, and a line for each photo without an answer."""
+    """The text to print, and lines for photos that were converted or have no answer."""
 
     text: str
+    notes: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -68,6 +82,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.clien
         return _failed(error, 2)
     if report.text:
         print(report.text)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
     for problem in report.problems:
         fail("client", problem)
     return 2 if report.problems else 0
@@ -76,7 +92,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.clien
 def _run(options: argparse.Namespace) -> _Report:
     """Everything that is to be printed. Nothing is printed before all is known."""
     tls = _tls(options)
-    photos = [_read(name) for name in getattr(options, "photos", ())]
+    photos: list[_Photo] = getattr(options, "photos", [])
+    for photo in photos:
+        _read(photo, options.only_jpeg_png)
     if photos and all(photo.problem for photo in photos):
         return _classified(photos, options.json)
     with Client(
@@ -91,15 +109,26 @@ def _run(options: argparse.Namespace) -> _Report:
         return command(client, photos, options.json)
 
 
-def _read(name: str) -> _Photo:
+def _photo(name: str) -> _Photo:
     try:
-        data = pathlib.Path(name).read_bytes()
-        check_image_header(data)
+        return _Photo(name, disk_path(name))
+    except AddressError as error:
+        # The others are answered.
+        return _Photo(name, pathlib.Path(), problem=str(error).removeprefix(f"{name}: "))
+
+
+def _read(photo: _Photo, only_jpeg_png: bool) -> None:
+    if photo.problem is not None:
+        return
+    try:
+        photo.data = photo.path.read_bytes()
+        if not (only_jpeg_png or is_jpeg_or_png(photo.data)):
+            photo.data, photo.converted = as_png(photo.data)
+        check_image_header(photo.data)
     except OSError as error:
-        return _Photo(name, problem=str(error.strerror))
+        photo.problem = str(error.strerror)
     except ImageHeaderError as error:
-        return _Photo(name, problem=str(error))
-    return _Photo(name, data)
+        photo.problem = str(error)
 
 
 def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
@@ -120,20 +149,29 @@ def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
 
 def _classified(photos: list[_Photo], as_json: bool) -> _Report:
     problems = [f"{photo.name}: {photo.problem}" for photo in photos if photo.problem is not None]
+    notes = [
+        f"{photo.name}: not a JPEG or PNG but {photo.converted}; sent as a PNG of the same pixels"
+        for photo in photos
+        if photo.converted
+    ]
     if as_json:
-        entries: list[dict[str, Any]] = [
-            {"image": photo.name, "classes": [label._asdict() for label in photo.classes]}
-            if photo.problem is None
-            else {"image": photo.name, "error": photo.problem}
-            for photo in photos
-        ]
-        return _Report(json.dumps(entries, indent=2), problems)
+        return _Report(json.dumps([_entry(photo) for photo in photos], indent=2), notes, problems)
     lines = []
     for photo in photos:
         if photo.problem is None:
             lines.append(photo.name)
             lines += [f"  {label.probability:8.4f}  {label.label}" for label in photo.classes]
-    return _Report("\n".join(lines), problems)
+    return _Report("\n".join(lines), notes, problems)
+
+
+def _entry(photo: _Photo) -> dict[str, Any]:
+    """A photo as JSON has it."""
+    entry: dict[str, Any] = {"image": photo.name}
+    if photo.converted:
+        entry["converted_from"] = photo.converted
+    if photo.problem is not None:
+        return {**entry, "error": photo.problem}
+    return {**entry, "classes": [label._asdict() for label in photo.classes]}
 
 
 def _status(client: Client, _: list[_Photo], as_json: bool) -> _Report:
@@ -258,5 +296,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         )
         added.set_defaults(command=command)
         if command is _classify:
-            added.add_argument("photos", nargs="+", metavar="PHOTO", help="a JPEG or PNG")
+            added.add_argument(
+                "photos",
+                nargs="+",
+                metavar="PHOTO",
+                type=_photo,
+                help="a JPEG or PNG; of another format that Pillow reads, a PNG of it is sent",
+            )
+            added.add_argument(
+                "--only_jpeg_png",
+                action="store_true",
+                help="refuse photos of other formats (default: they are converted)",
+            )
     return parser

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.data.image_folder import wordnet_ids
+from pipelines.data.labels import wordnet_ids
 from pipelines.data.shards import SampleImage, read_shard
 from pipelines.sample_shard import main
 

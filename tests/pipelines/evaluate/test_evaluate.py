@@ -21,8 +21,9 @@ from export.reference.forward_pass import forward
 from export.reference.preprocessing import load_pixels, normalize
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
-from pipelines.data.image_folder import wordnet_ids
+from pipelines.data.labels import wordnet_ids
 from pipelines.evaluate.command import main
+from tests.support.image_files import FORMATS, write_models_records
 from tests.support.labelled_records import write_shard
 from tests.support.paths import REPOSITORY
 
@@ -232,6 +233,76 @@ def test_image_folder(evaluate, labelled, tmp_path, by):
     entry = entry_of(tmp_path / "out")
     assert (entry["images"], entry["top1"]["correct"], entry["top5"]["correct"]) == counts(images)
     assert entry["undecodable"] == []
+    (notes,) = entry["left_out"]
+    assert notes.endswith("/notes.txt: a file that begins with b'no image'; expected a JPEG or PNG")
+    assert entry["files"] == 61
+    assert f"note: 1 of 61 files left out: {notes}" in stderr
+
+
+def write_mixed(root: pathlib.Path, image: Labelled) -> pathlib.Path:
+    """An image in several formats without losses, a WebP by a wrong name, and other files."""
+    directory = root / str(image.label)
+    directory.mkdir(parents=True)
+    pixels = Image.open(io.BytesIO(image.encoded))
+    for name, kind in (("a.png", "PNG"), ("b.bmp", "BMP"), ("c.tif", "TIFF"), ("d.JPG", "WEBP")):
+        pixels.save(directory / name, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    (directory / "e.webp").write_bytes((directory / "d.JPG").read_bytes()[:-30])
+    (directory / "Thumbs.db").write_bytes(b"x")
+    (directory / "._a.png").write_bytes(b"\0\5\x16\7")
+    (directory / ".cache").mkdir()
+    (directory / ".cache" / "a.png").write_bytes(image.encoded)
+    (root / ".git").mkdir()
+    (root / ".git" / "a.png").write_bytes(image.encoded)
+    (root / "b.png").write_bytes(image.encoded)
+    return root
+
+
+def test_files_of_other_formats_are_measured_and_nothing_is_left_out_in_silence(
+    evaluate, labelled, tmp_path
+):
+    image = next(image for image in labelled if not image.rank)
+    data = str(write_mixed(tmp_path / "folder", image))
+    place = str(image.label)
+    status, stdout, stderr = evaluate(data)
+    assert status == 0, stderr
+    entry = entry_of(tmp_path / "out")
+    # The same pixels have the same answer.
+    assert (entry["images"], entry["top1"]["correct"], entry["files"]) == (4, 4, 9)
+    assert "4 of 9" in stdout
+    assert entry["converted"] == [
+        *(f"{place}/b.bmp: BMP", f"{place}/c.tif: TIFF", f"{place}/d.JPG: WEBP"),
+    ]
+    assert [line.split(":")[0] for line in entry["undecodable"]] == [f"{place}/e.webp"]
+    left_out = [f"{place}/.cache/a.png", f"{place}/._a.png", "b.png", f"{place}/Thumbs.db"]
+    assert [line.split(":")[0] for line in entry["left_out"]] == left_out
+    report = (tmp_path / "out" / "evaluation.md").read_text()
+    for line in (*entry["converted"], *entry["undecodable"], *entry["left_out"]):
+        assert line in stderr
+        assert line in report
+    status, stdout, stderr = evaluate(data, "--only_jpeg_png")
+    assert status == 0, stderr
+    entry = entry_of(tmp_path / "out")
+    assert (entry["images"], entry["files"], entry["converted"]) == (1, 9, [])
+    assert "1 of 9" in stdout
+    assert f"{place}/b.bmp: a BMP; expected a JPEG or PNG" in entry["left_out"]
+    assert len(entry["left_out"]) == 8
+    assert "8 of 9 files left out: " in stderr
+
+
+def test_all_formats_have_the_same_accuracy(evaluate, labelled, tmp_path):
+    images = [(image.encoded, image.label) for image in labelled[:20]]
+    expected = counts(labelled[:20])
+    for name, write in FORMATS.items():
+        write(tmp_path / name, images)
+        status, _, stderr = evaluate(str(tmp_path / name))
+        assert status == 0, stderr
+        entry = entry_of(tmp_path / "out")
+        found = (entry["images"], entry["top1"]["correct"], entry["top5"]["correct"])
+        assert found == expected, name
+    ids = list(wordnet_ids())
+    write_models_records(tmp_path / "models", images, ids)
+    assert evaluate(str(tmp_path / "models"))[0] == 0
+    assert entry_of(tmp_path / "out")["top1"]["correct"] == expected[1]
 
 
 def test_folders_in_alphabetical_order_are_all_of_the_models_classes(evaluate, labelled, tmp_path):

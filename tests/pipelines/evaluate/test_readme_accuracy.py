@@ -12,7 +12,7 @@ from PIL import Image
 import pipelines.evaluate.command
 import pipelines.sample_shard
 from export.variants import VARIANTS
-from pipelines.data.image_folder import wordnet_ids
+from pipelines.data.labels import wordnet_ids
 from pipelines.data.shards import read_shard
 from pipelines.evaluate.report import accuracy_table
 from tests.support.paths import REPOSITORY

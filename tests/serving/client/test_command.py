@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from PIL import Image
 
 from serving.client import Client
 from serving.client.command import main
@@ -134,6 +135,66 @@ def test_photos_beside_bad_ones_as_json(
     ]
     assert one["error"] == "a file that begins with b'no image'; expected a JPEG or PNG"
     assert "Invalid JPEG data" in three["error"]
+
+
+@pytest.fixture
+def others(photos: list[str], tmp_path: pathlib.Path) -> dict[str, str]:
+    """A PNG, and the same pixels in other formats without losses, one by a wrong name."""
+    image = Image.open(photos[0]).convert("RGB")
+    files = {"PNG": "a.png", "BMP": "b.bmp", "TIFF": "c.tif", "WEBP": "d.jpg"}
+    for kind, name in files.items():
+        image.save(tmp_path / name, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    return {kind: str(tmp_path / name) for kind, name in files.items()}
+
+
+def test_photos_of_other_formats_are_converted_and_named(
+    run: Run, others: dict[str, str], bad: tuple[str, str, str]
+) -> None:
+    status, out, err = run("classify", *others.values(), bad[0])
+    assert status == 2
+    # The same pixels have the same answer.
+    answers = [block.splitlines()[1:] for block in out.split(str(pathlib.Path(bad[0]).parent))[1:]]
+    assert len(answers) == 4
+    assert len(answers[0]) == 5
+    assert all(answer == answers[0] for answer in answers)
+    *notes, problem = err.splitlines()
+    assert notes == [
+        f"note: {others[kind]}: not a JPEG or PNG but {kind}; sent as a PNG of the same pixels"
+        for kind in ("BMP", "TIFF", "WEBP")
+    ]
+    assert problem.startswith(f"client: {bad[0]}: a file that begins with ")
+    _, out, _ = run("classify", "--json", *others.values())
+    assert [entry.get("converted_from") for entry in json.loads(out)] == [
+        None,
+        "BMP",
+        "TIFF",
+        "WEBP",
+    ]
+
+
+def test_photos_of_other_formats_can_be_refused(run: Run, others: dict[str, str]) -> None:
+    status, out, err = run("classify", "--only_jpeg_png", *others.values())
+    assert status == 2
+    assert out.splitlines()[0] == others["PNG"]
+    assert len(out.splitlines()) == 6
+    assert err.splitlines() == [
+        f"client: {others[kind]}: a {name}; expected a JPEG or PNG"
+        for kind, name in (("BMP", "BMP"), ("TIFF", "TIFF"), ("WEBP", "WebP"))
+    ]
+
+
+def test_photos_beside_wrong_paths_are_answered(
+    run: Run, photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(pathlib.Path(photos[0]).parent))
+    status, out, err = run("classify", "~nobody-here/a.jpg", "~/cat.jpg", "s3://bucket/b.jpg")
+    assert status == 2
+    assert out.splitlines()[0] == "~/cat.jpg"
+    assert err.splitlines() == [
+        "client: ~nobody-here/a.jpg: no home directory of '~nobody-here'; for a path of that name "
+        "write ./~nobody-here/a.jpg",
+        "client: s3://bucket/b.jpg: a URL; expected a path of this machine's disk",
+    ]
 
 
 def test_photos_that_are_all_bad_need_no_server(

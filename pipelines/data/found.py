@@ -1,0 +1,45 @@
+"""What the readers of all formats give: encoded images one by one, with their classes."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundImage:
+    """An image in a file of many.
+
+    Attributes:
+        name: what to call it in messages; empty where the file does not name it.
+        encoded: content of an image file, of any format.
+        label: number of its class, from 0; None where the file has none.
+        place: what it is in the file, such as `record 3`.
+        label_key: what its class is called in the file, such as `image/class/label`.
+        classes: number of classes that the file's numbers are places in an order of; None where
+            the file does not say so.
+    """
+
+    name: str
+    encoded: bytes
+    label: int | None
+    place: str
+    label_key: str
+    classes: int | None = None
+
+
+class FileReader(Protocol):
+    """Reads the files of one format."""
+
+    def __call__(self, path: pathlib.Path, where: str, first: int | None) -> Iterator[FoundImage]:
+        """The images of a file, one by one.
+
+        Args:
+            path: the file, on this host's disk and not compressed.
+            where: what to call it in messages.
+            first: what it calls class 0; None for what is usual for its layout.
+
+        Raises:
+            UserError: it is damaged, or laid out otherwise than the format's reader knows. The
+                message says what was found.
+        """

@@ -1,0 +1,219 @@
+"""Every path flag of every command reads `~`, `file:` URLs, spaces and relative paths the same way.
+
+The flags are found in the commands' own parsers: a new flag that takes text has to be named here.
+"""
+
+import argparse
+import importlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cait import COMMANDS
+from pipelines.evaluate.options import parse as parse_evaluate
+from pipelines.publish.options import parse as parse_publish
+from signatures.addresses import AddressError, absolute_glob, address, is_url
+from tests.support.paths import REPOSITORY
+
+BENCHMARKS = {
+    f"benchmarks.{path.stem}": f"benchmarks.{path.stem}"
+    for path in sorted((REPOSITORY / "benchmarks").glob("*.py"))
+    if "ArgumentParser(" in path.read_text(encoding="utf-8")
+}
+MODULES = {name: command.module for name, command in COMMANDS.items()} | BENCHMARKS
+
+PATHS = {
+    "publish": {"checkpoints", "labels", "publish_to", "sample_shard", "staging_dir"},
+    "evaluate": {"data", "models", "output", "table"},
+    "verify": {"publish_to"},
+    "sample-shard": {"images", "output"},
+    "configs": {"archive", "directory", "publish_to"},
+    "serve": {
+        *("batching_parameters_file", "grpc_socket_path", "model_base_path", "model_config_file"),
+        *("monitoring_config_file", "ssl_config_file"),
+    },
+    "classify": {"ca", "cert", "key", "photos"},
+    "client": {"ca", "cert", "key", "photos"},
+    "attention": {"output", "photograph", "saved_model"},
+    "page": {"models_from", "published"},
+    "benchmarks.inference": {"competitors", "work"},
+    "benchmarks.pipeline": {"work"},
+    "benchmarks.publish_faults": set(),
+    "benchmarks.scale": {"picture"},
+    "benchmarks.serving": {"server_binary", "work"},
+    "benchmarks.serving_memory": {"published", "server_binary"},
+}
+
+NO_PATHS = {
+    # Names and choices.
+    *("accuracy_gate", "compute_dtype", "heads", "hub_publisher", "label", "model", "model_name"),
+    *("models", "only", "revision", "tls_server_name", "variants", "versions", "weights"),
+    # Numbers that their commands check.
+    *("batch_size", "batches", "first_label", "images", "keep_versions", "max_bad_images"),
+    *("staging_ttl", "version", "workers"),
+    # Addresses of hosts and pages.
+    *("host", "hub_url", "server"),
+    # A directory of the servers' machines, where nobody here knows what `~` is. It is refused.
+    "base_path",
+}
+
+
+class FoundError(Exception):
+    """Ends a command at its first parser."""
+
+
+@pytest.fixture
+def parser_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], argparse.ArgumentParser]:
+    def found(command: str) -> argparse.ArgumentParser:
+        parsers = []
+
+        def stop(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+            parsers.append(parser)
+            raise FoundError
+
+        module = importlib.import_module(MODULES[command])
+        with monkeypatch.context() as patch:
+            patch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
+            with pytest.raises(FoundError):
+                module.main([])
+        return parsers[0]
+
+    return found
+
+
+def flags_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """What takes text, of a parser and its subcommands'."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from flags_of(command)
+        elif action.nargs != 0:
+            yield action
+
+
+def read(flag: argparse.Action, text: str) -> str:
+    """A flag's value. A photo has a name beside its path."""
+    value: Any = flag.type(text) if callable(flag.type) else text
+    if getattr(value, "problem", None):
+        raise AddressError(f"{text}: {value.problem}")
+    return str(getattr(value, "path", value))
+
+
+def takes_paths(flag: argparse.Action) -> bool:
+    try:
+        return read(flag, "~/x") == f"{os.environ['HOME']}/x"
+    except (ValueError, TypeError, argparse.ArgumentTypeError):
+        return False
+
+
+def test_every_command_is_here():
+    assert set(PATHS) == set(MODULES)
+
+
+@pytest.mark.parametrize("command", MODULES)
+def test_path_flags_of_a_command(parser_of, command, tmp_path, monkeypatch):
+    home, here = tmp_path / "a home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    flags = list(flags_of(parser_of(command)))
+    paths = [flag for flag in flags if takes_paths(flag)]
+    assert {flag.dest for flag in paths} == PATHS[command]
+    # What takes any text, and is none of them, is no path.
+    others = {flag.dest for flag in flags if flag.type is None} - PATHS[command]
+    assert others <= NO_PATHS
+    for flag in paths:
+        assert read(flag, "~") == str(home)
+        assert read(flag, f"file://{home}/x%20y") == f"{home}/x y"
+        assert read(flag, f"{home}/x y/") == f"{home}/x y"
+        assert os.path.abspath(read(flag, "x y")) == str(here / "x y")
+        for wrong in ("~nobody-here/x", "file://host/x", "s3:/bucket"):
+            with pytest.raises(AddressError, match=wrong):
+                read(flag, wrong)
+        if isinstance(flag.default, str) and flag.default:
+            assert takes_paths(flag), "argparse reads a default that is text, too"
+
+
+def test_jobs_have_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    options, _ = parse_publish(
+        [
+            *("--checkpoints", "~/weights", "--sample_shard", "~/s-*", "t-*", "s3://bucket/u-*"),
+            *("--publish_to", "file:///tree", "--labels", "~/names"),
+        ]
+    )
+    assert dict(options.places) == {
+        "--checkpoints": f"{tmp_path}/home/weights",
+        "--publish_to": "/tree",
+        "--sample_shard": "s3://bucket/u-*",
+    }
+    assert options.sample_shard[:2] == (f"{tmp_path}/home/s-*", f"{tmp_path}/t-*")
+    assert options.labels == tmp_path / "home" / "names"
+    evaluation, _ = parse_evaluate(["--models", "~/tree/serving", "--data", "val"], "evaluate")
+    assert evaluation.output == f"{tmp_path}/home/tree/evaluation"
+    assert evaluation.data == (f"{tmp_path}/val",)
+
+
+@pytest.mark.parametrize("source", ["hf", "random"])
+def test_sources_of_weights_that_are_no_paths(source):
+    options, _ = parse_publish(
+        ["--checkpoints", source, "--sample_shard", "x", "--publish_to", "y"]
+    )
+    assert options.checkpoints == source
+
+
+def test_what_is_before_a_glob_is_no_pattern(tmp_path, monkeypatch):
+    here = tmp_path / "[1]"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(here))
+    (here / "s-1").touch()
+    (here / "t[2]").touch()
+    import glob
+
+    for pattern in ("s-*", "~/s-*"):
+        assert glob.glob(absolute_glob(pattern)) == [str(here / "s-1")]
+    # A shell puts in the names that it finds.
+    assert absolute_glob("t[2]") == str(here / "t[2]")
+
+
+def test_files_that_a_shell_has_named_are_found(tmp_path):
+    from pipelines.runtime.files import find_files
+
+    (tmp_path / "t[2]").touch()
+    assert [file.address for file in find_files(str(tmp_path / "t[2]"))] == [str(tmp_path / "t[2]")]
+
+
+def test_urls_and_paths_are_told_apart():
+    assert is_url("s3://bucket/x")
+    assert is_url("HDFS://host/x")
+    assert not is_url("a/b://c")
+    assert address("s3://bucket/x//") == "s3://bucket/x"
+    assert address("./~/x") == "~/x"
+    for wrong in ("", "s3://", "file:x"):
+        with pytest.raises(AddressError):
+            address(wrong)
+
+
+def test_a_wrong_path_is_one_line(capsys: pytest.CaptureFixture[str]):
+    from pipelines.publish.command import main
+
+    flags = ["--checkpoints", "random", "--sample_shard", "x", "--publish_to", "~nobody-here/x"]
+    assert main(flags) == 2
+    assert capsys.readouterr().err == (
+        "error: argument --publish_to: ~nobody-here/x: no home directory of '~nobody-here'; for a "
+        "path of that name write ./~nobody-here/x\n"
+    )
+
+
+def test_directory_named_by_home_is_the_one_that_is_read(tmp_path, monkeypatch, capsys):
+    from pipelines.verify import main
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["~/tree"]) == 2
+    assert f"error: {tmp_path}/tree: nothing is published there" in capsys.readouterr().err
+    assert not pathlib.Path("~").exists()
