@@ -4,9 +4,9 @@ The flags are found in the commands' own parsers: a new flag that takes text has
 """
 
 import argparse
-import importlib
 import os
 import pathlib
+import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -74,7 +74,7 @@ def parser_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], argparse.Argum
             parsers.append(parser)
             raise FoundError
 
-        module = importlib.import_module(MODULES[command])
+        module = pkgutil.resolve_name(MODULES[command])
         with monkeypatch.context() as patch:
             patch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
             with pytest.raises(FoundError):

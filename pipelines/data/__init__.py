@@ -1,1 +1,1 @@
-"""Sample shards, image folders and sampling. Imports `runtime` and `elements`."""
+"""Readers of all formats of data, and sampling. Imports `runtime` and `elements`."""
