@@ -273,7 +273,7 @@ def test_files_of_other_formats_are_measured_and_nothing_is_left_out_in_silence(
         *(f"{place}/b.bmp: BMP", f"{place}/c.tif: TIFF", f"{place}/d.JPG: WEBP"),
     ]
     assert [line.split(":")[0] for line in entry["undecodable"]] == [f"{place}/e.webp"]
-    left_out = [f"{place}/.cache/a.png", f"{place}/._a.png", "b.png", f"{place}/Thumbs.db"]
+    left_out = [f"{place}/._a.png", f"{place}/.cache/a.png", "b.png", f"{place}/Thumbs.db"]
     assert [line.split(":")[0] for line in entry["left_out"]] == left_out
     report = (tmp_path / "out" / "evaluation.md").read_text()
     for line in (*entry["converted"], *entry["undecodable"], *entry["left_out"]):
