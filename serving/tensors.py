@@ -14,8 +14,13 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 Array = npt.NDArray[Any]
 
 MOST_BYTES = 2**31 - 1
-"""The largest size of a message. A tensor without content is read as zeros of its shape; with this
-limit it cannot claim more memory than a message could have held."""
+"""The largest size of a message, and of a tensor."""
+
+MOST_DIMENSIONS = 32
+"""The most dimensions of a tensor. TensorFlow's own limit is 254, but its library for Python ends
+the process on an array of strings with more than 32, because NumPy's iterators take no more."""
+
+_MOST_ELEMENTS = 2**63 - 1
 
 # The field that holds a dtype's values, by the dtype's number.
 _FIELDS = {
@@ -52,6 +57,10 @@ class TensorError(ValueError):
     """A malformed `TensorProto`."""
 
 
+class TensorLimitError(TensorError):
+    """A `TensorProto` that TensorFlow might read and this package does not; one line says why."""
+
+
 def to_array(proto: tensor_pb2.TensorProto) -> Array:
     """The array of a message. Strings become an object array of bytes.
 
@@ -62,14 +71,22 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
     Raises:
         TensorError: the dtype is unknown, the shape is negative or too large, or the content has
             the wrong length.
+        TensorLimitError: there are more than `MOST_DIMENSIONS` dimensions.
     """
     field = _FIELDS.get(proto.dtype)
     if field is None:
         raise TensorError(f"dtype {proto.dtype}")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    check_dimensions(len(shape))
     dtype = _NUMPY[proto.dtype]
     count = math.prod(shape)
-    if any(size < 0 for size in shape) or count * dtype.itemsize > MOST_BYTES:
+    # TensorFlow and NumPy multiply the other sizes of an empty tensor too.
+    elements = math.prod(max(size, 1) for size in shape)
+    if (
+        min(shape, default=0) < 0
+        or elements > _MOST_ELEMENTS
+        or count * dtype.itemsize > MOST_BYTES
+    ):
         raise TensorError(f"shape {shape}")
     try:
         if count and proto.tensor_content:
@@ -78,6 +95,16 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
     except (ValueError, OverflowError) as error:
         # More dimensions than NumPy supports, or values outside the dtype's range.
         raise TensorError(str(error)) from error
+
+
+def check_dimensions(number: int) -> None:
+    """Checks the number of dimensions of a tensor.
+
+    Raises:
+        TensorLimitError: there are more than `MOST_DIMENSIONS`.
+    """
+    if number > MOST_DIMENSIONS:
+        raise TensorLimitError(f"{number} dimensions; expected {MOST_DIMENSIONS} at most")
 
 
 def to_proto(array: Array, proto: tensor_pb2.TensorProto) -> None:

@@ -1,4 +1,4 @@
-"""Loads a version for serving: its SavedModel, a wrapper such as batching, and the warm-up."""
+"""Loads a version for serving: its SavedModel, wrappers such as batching, and the warm-up."""
 
 import contextlib
 import pathlib
@@ -8,6 +8,7 @@ from typing import Protocol
 
 from signatures.warmup import REQUESTS
 
+from .servables.checked import CheckedServable
 from .servables.servable import Loader, Servable, SessionSettings, load_servable
 from .warmup import warm_up
 
@@ -47,6 +48,7 @@ def version_loader(
         try:
             if wrapper is not None:
                 servable = wrapper(servable, directory)
+            servable = CheckedServable(servable)
             if enable_warmup and (directory / REQUESTS).is_file():
                 with _timed(directory, observer.warm_up if observer is not None else None):
                     warm_up(servable, directory)

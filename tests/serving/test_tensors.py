@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from serving.tensors import TensorError, to_array, to_proto
+from serving.tensors import MOST_DIMENSIONS, TensorError, TensorLimitError, to_array, to_proto
 
 NUMBERS = [
     np.float16,
@@ -139,3 +139,44 @@ def test_what_is_no_tensor() -> None:
     resource = tensor_pb2.TensorProto(dtype=tf.resource.as_datatype_enum)
     with pytest.raises(TensorError, match="dtype"):
         to_array(resource)
+
+
+def shaped(dtype: Any, shape: list[int]) -> Any:
+    """A tensor without content."""
+    proto = tensor_pb2.TensorProto(dtype=tf.as_dtype(dtype).as_datatype_enum)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+@pytest.mark.parametrize("dtype", [tf.string, tf.float32, tf.int8])
+def test_more_dimensions_than_are_taken(dtype: Any) -> None:
+    assert to_array(shaped(dtype, [1] * MOST_DIMENSIONS)).shape == (1,) * MOST_DIMENSIONS
+    for number in (33, 64, 65, 255, 1000):
+        with pytest.raises(TensorLimitError) as caught:
+            to_array(shaped(dtype, [1] * number))
+        assert str(caught.value) == f"{number} dimensions; expected 32 at most"
+
+
+@pytest.mark.parametrize("dtype", [tf.string, tf.float32, tf.int8])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [-1],
+        [0, -1],
+        [-1, -1],
+        [-(2**63)],
+        [2**63 - 1, 0],
+        [0, 2**62, 2**62],
+        [2**32, 2**32, 0],
+        [2**31, 2**31, 2**31],
+        [2**63 - 1] * 32,
+    ],
+)
+def test_sizes_that_no_tensor_has(dtype: Any, shape: list[int]) -> None:
+    if dtype == tf.int8 and shape == [2**63 - 1, 0]:
+        # An empty tensor of as many bytes as can be counted.
+        assert to_array(shaped(dtype, shape)).shape == tuple(shape)
+        return
+    with pytest.raises(TensorError):
+        to_array(shaped(dtype, shape))

@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from ...errors import failed_precondition, invalid_argument, not_serialisable
-from ...tensors import MOST_BYTES, Array, TensorError, to_array, to_proto
+from ...tensors import MOST_BYTES, Array, TensorError, TensorLimitError, to_array, to_proto
 from ..servables.core import ServerCore
 from ..servables.servable import DEFAULT_SIGNATURE, Servable
 from .on_version import on_version
@@ -124,6 +124,8 @@ def _inputs(
             )
         try:
             arrays[feed] = to_array(sent[alias] if alias in sent else defaults[alias])
+        except TensorLimitError as error:
+            raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
         except TensorError as error:
             raise invalid_argument(f"tensor parsing error: {alias}") from error
     used = set(sent) & set(expected)

@@ -18,7 +18,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from ...errors import ServingError, invalid_argument
-from ...tensors import Array
+from ...tensors import MOST_DIMENSIONS, Array
 from .document import Document, format_error, shown, to_bytes
 from .values import (
     FLOATS,
@@ -31,8 +31,6 @@ from .values import (
 
 ROWS, COLUMNS = "instances", "inputs"
 
-# NumPy's limit; that of the real server is 254.
-_MOST_DIMENSIONS = 32
 # Number of rows in a step of the search for a bad row.
 _BLOCK = 1024
 
@@ -129,8 +127,8 @@ def _array(value: Any, dtype: int) -> Array | None:
         if len(sizes) != 1:
             return None
         shape.append(sizes.pop())
-        if len(shape) > _MOST_DIMENSIONS:
-            raise invalid_argument(f"A list is nested deeper than {_MOST_DIMENSIONS} levels")
+        if len(shape) > MOST_DIMENSIONS:
+            raise invalid_argument(f"A list is nested deeper than {MOST_DIMENSIONS} levels")
         leaves = list(itertools.chain.from_iterable(leaves))
     return np.empty(shape, tf.as_dtype(dtype).as_numpy_dtype)
 

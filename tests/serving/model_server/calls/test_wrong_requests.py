@@ -108,6 +108,26 @@ def test_what_is_no_tensor(server: Running, change: str) -> None:
         server.predictions.Predict(request, 30)
 
 
+@pytest.mark.parametrize(
+    ("model", "signature", "alias", "value"),
+    [("cait", "bytes_logits", "image_bytes", b"x"), ("tf1", "", "x", np.float32(2))],
+)
+def test_more_dimensions_than_tensorflow_survives(
+    server: Running, model: str, signature: str, alias: str, value: Any
+) -> None:
+    """An array of strings with 33 dimensions ends the process in TensorFlow's library."""
+    request = predict_request(model, {alias: np.array(value)}, signature)
+    dims = request.inputs[alias].tensor_shape.dim
+    for _ in range(33):
+        dims.add(size=1)
+    with refused(INVALID, f"tensor parsing error: {alias}: 33 dimensions; expected 32 at most"):
+        server.predictions.Predict(request, 30)
+    del dims[-1]
+    # With as many as are taken, the model decides.
+    error: Any = server.predictions.Predict.future(request, 30).exception()
+    assert error is None or "tensor parsing error" not in error.details()
+
+
 @pytest.mark.parametrize("content", [b"\x05abc", b"\x03abcd", b"\xff\xff\xff\xff\xff\xff", b"\x80"])
 def test_strings_that_do_not_fit_their_lengths(server: Running, content: bytes) -> None:
     request = predict_request("cait", {"image_bytes": np.array([b"x"], object)}, "bytes_logits")
