@@ -3,6 +3,7 @@
 Source: tensorflow/core/framework/tensor.cc.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -19,6 +20,10 @@ MOST_BYTES = 2**31 - 1
 MOST_DIMENSIONS = 32
 """The most dimensions of a tensor. TensorFlow's own limit is 254, but its library for Python ends
 the process on an array of strings with more than 32, because NumPy's iterators take no more."""
+
+MOST_FILLED = 16 * 2**20
+"""The most bytes of an array for values that a message claims and does not have. Zeros for an image
+of each variant are less; what a few bytes can take from a server is no more."""
 
 _MOST_ELEMENTS = 2**63 - 1
 
@@ -71,7 +76,8 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
     Raises:
         TensorError: the dtype is unknown, the shape is negative or too large, or the content has
             the wrong length.
-        TensorLimitError: there are more than `MOST_DIMENSIONS` dimensions.
+        TensorLimitError: there are more than `MOST_DIMENSIONS` dimensions, or the values that were
+            not sent would take more than `MOST_FILLED` bytes.
     """
     field = _FIELDS.get(proto.dtype)
     if field is None:
@@ -88,8 +94,11 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
         or count * dtype.itemsize > MOST_BYTES
     ):
         raise TensorError(f"shape {shape}")
+    has_content = bool(count and proto.tensor_content)
+    if not has_content:
+        _check_filled(len(getattr(proto, field)), count, dtype)
     try:
-        if count and proto.tensor_content:
+        if has_content:
             return _from_content(proto.tensor_content, dtype, count).reshape(shape)
         return _from_field(proto, field, dtype, count).reshape(shape)
     except (ValueError, OverflowError) as error:
@@ -151,21 +160,43 @@ def _from_field(
     array: Array
     if not values:
         return np.full(count, b"" if dtype.kind == "O" else 0, dtype)
+    # Without a list of Python's numbers, each of which takes more than its byte in the message.
+    used = itertools.islice(values, count)
     if dtype.kind == "O":
-        array = _objects(list(values[:count]))
+        array = _objects(list(used))
     elif field in _PACKED:
         array = _packed_values(proto, field, dtype)[:count]
     elif field == "half_val":
-        array = np.array(values[:count], np.uint16).view(dtype)
+        array = np.fromiter(used, np.uint16).view(dtype)
     else:
         # C++ narrows without a check, and so does this.
-        wide = np.uint64 if dtype.kind == "u" else np.int64
-        array = np.array(values[:count], wide).astype(dtype)
+        array = np.fromiter(used, np.uint64 if dtype.kind == "u" else np.int64).astype(dtype)
     if len(array) == count:
         return array
     whole = np.full(count, array[-1], dtype)
     whole[: len(array)] = array
     return whole
+
+
+def _check_filled(numbers: int, count: int, dtype: np.dtype[Any]) -> None:
+    """Checks what is to be filled in, before memory is taken for it.
+
+    Args:
+        numbers: how many entries the field of the values has.
+        count: how many values the shape has.
+        dtype: that of the array.
+
+    Raises:
+        TensorLimitError: more than `MOST_FILLED` bytes are to be filled in.
+    """
+    # A complex value is two numbers.
+    sent = numbers // 2 if dtype.kind == "c" else numbers
+    filled = max(0, count - sent) * dtype.itemsize
+    if filled > MOST_FILLED:
+        raise TensorLimitError(
+            f"{sent} of {count} values were sent and the others take {filled} bytes; "
+            f"expected {MOST_FILLED} at most"
+        )
 
 
 def _packed_values(

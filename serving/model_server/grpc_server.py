@@ -149,9 +149,10 @@ class GrpcServer:
             start = time.perf_counter()
             request, reply, error = None, b"", None
             try:
-                timeout = _time_left(context)
+                _time_left(context)
                 request = _parsed(request_type, data)
-                reply = _serialised(call(self._core, request, timeout))
+                # Reading a large message takes time of the call too.
+                reply = _serialised(call(self._core, request, _time_left(context)))
             except ServingError as failure:
                 error = failure
             except Exception as failure:

@@ -1,5 +1,7 @@
 """`TensorProto` to arrays and back, against TensorFlow's own conversion."""
 
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,14 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from serving.tensors import MOST_DIMENSIONS, TensorError, TensorLimitError, to_array, to_proto
+from serving.tensors import (
+    MOST_DIMENSIONS,
+    MOST_FILLED,
+    TensorError,
+    TensorLimitError,
+    to_array,
+    to_proto,
+)
 
 NUMBERS = [
     np.float16,
@@ -180,3 +189,55 @@ def test_sizes_that_no_tensor_has(dtype: Any, shape: list[int]) -> None:
         return
     with pytest.raises(TensorError):
         to_array(shaped(dtype, shape))
+
+
+@pytest.fixture
+def memory() -> Iterator[None]:
+    """The test takes no more memory than may be filled in, and a little."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * MOST_FILLED
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        (tf.string, [20_000_000]),
+        (tf.string, [250_000_000]),
+        (tf.float32, [3566, 224, 224, 3]),
+        (tf.bool, [2**31 - 1]),
+        (tf.float16, [2**30 - 1]),
+        (tf.int32, [2**29 - 1]),
+        (tf.complex128, [2**27 - 1]),
+    ],
+)
+@pytest.mark.parametrize("values", [0, 1])
+@pytest.mark.usefixtures("memory")
+def test_values_that_are_claimed_and_not_sent(dtype: Any, shape: list[int], values: int) -> None:
+    proto = shaped(dtype, shape)
+    if values:
+        field = tf.make_tensor_proto(np.full(1, b"x" if dtype == tf.string else 1), dtype)
+        field.ClearField("tensor_shape")
+        proto.MergeFrom(field)
+    count = int(np.prod(shape, dtype=object))
+    with pytest.raises(TensorLimitError, match=f"^{values} of {count} values were sent and the o"):
+        to_array(proto)
+
+
+@pytest.mark.usefixtures("memory")
+def test_an_image_that_is_claimed_and_not_sent() -> None:
+    """TF Serving takes it for zeros, or for the last value again."""
+    proto = shaped(tf.float32, [6, 448, 448, 3])
+    assert not to_array(proto).any()
+    proto.float_val.append(2)
+    assert (to_array(proto) == 2).all()
+
+
+def test_values_that_are_sent_have_no_limit() -> None:
+    array = np.ones(MOST_FILLED // 4 + 10, np.int32)
+    proto = tensor_pb2.TensorProto()
+    to_proto(array, proto)
+    np.testing.assert_array_equal(to_array(proto), array)

@@ -16,6 +16,7 @@ from ...tensors import Array
 from ..servables.core import ServerCore
 from ..servables.servable import DEFAULT_SIGNATURE, Servable
 from .on_version import on_version
+from .time_left import time_left
 
 INPUTS = "inputs"
 """Alias of the only input of these signatures."""
@@ -73,13 +74,14 @@ class ExampleMethod:
         Raises:
             ServingError: what TF Serving answers.
         """
+        left = time_left(timeout)
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         signature = servable.signatures.get(name)
         if signature is None:
             raise invalid_argument(f"No signature was found with the name: {name}")
         feed, fetches = self.tensors(signature)
         examples = serialised_examples(request.input)
-        values = servable.run({feed: examples}, fetches, timeout)
+        values = servable.run({feed: examples}, fetches, left())
         response = self.response()
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = name

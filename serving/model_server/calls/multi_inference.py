@@ -14,6 +14,7 @@ from ..servables.servable import DEFAULT_SIGNATURE, Servable
 from .classify import CLASSIFY
 from .examples import ExampleMethod, serialised_examples
 from .regress import REGRESS
+from .time_left import time_left
 
 _METHODS = {method.name: method for method in (CLASSIFY, REGRESS)}
 
@@ -46,11 +47,12 @@ def run_multi_inference(
     Raises:
         ServingError: what TF Serving answers.
     """
+    left = time_left(timeout)
     tasks = _checked_tasks(servable, request)
     examples = serialised_examples(request.input)
     feeds = dict.fromkeys((task.feed for task in tasks), examples)
     fetches = sorted({name for task in tasks for name in task.fetches})
-    by_name = dict(zip(fetches, servable.run(feeds, fetches, timeout), strict=True))
+    by_name = dict(zip(fetches, servable.run(feeds, fetches, left()), strict=True))
     response = inference_pb2.MultiInferenceResponse()
     for task in tasks:
         result = response.results.add()

@@ -15,6 +15,7 @@ from ...tensors import MOST_BYTES, Array, TensorError, TensorLimitError, to_arra
 from ..servables.core import ServerCore
 from ..servables.servable import DEFAULT_SIGNATURE, Servable
 from .on_version import on_version
+from .time_left import time_left
 
 
 def predict(
@@ -36,10 +37,11 @@ def run_predict(
     Raises:
         ServingError: what TF Serving answers.
     """
+    left = time_left(timeout)
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = predict_signature(servable, name)
     arrays = _inputs(signature, request.inputs)
-    outputs = predict_arrays(servable, signature, arrays, request.output_filter, timeout)
+    outputs = predict_arrays(servable, signature, arrays, request.output_filter, left())
     # Checked before the copy, since Protobuf cannot serialise more.
     if sum(array.nbytes for array in outputs.values()) > MOST_BYTES:
         raise not_serialisable()

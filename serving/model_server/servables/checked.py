@@ -8,6 +8,10 @@ from ...errors import invalid_argument
 from ...tensors import Array, TensorLimitError, check_dimensions
 from .servable import Servable
 
+MOST_STRINGS = 65_536
+"""The most strings in a tensor. An empty one is two bytes of a message, and takes hundreds where a
+graph looks at the strings one by one."""
+
 
 class CheckedServable:
     """A `Servable` that refuses requests that TensorFlow would not survive.
@@ -47,3 +51,5 @@ def _check(name: str, array: Array) -> None:
         check_dimensions(array.ndim)
     except TensorLimitError as error:
         raise invalid_argument(f"{name}: {error}") from error
+    if array.dtype.kind == "O" and array.size > MOST_STRINGS:
+        raise invalid_argument(f"{name}: {array.size} strings; expected {MOST_STRINGS} at most")

@@ -12,10 +12,12 @@ import pytest
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.errors import Code
+from serving.model_server import grpc_server
 from serving.model_server.grpc_server import PREDICTION_SERVICE, GrpcServer
 from serving.model_server.servables.core import ServerCore
 from tests.support.model_server import Running
 from tests.support.requests import predict_request
+from tests.support.waiting import until
 
 X = {"x": np.array([2.0], np.float32)}
 
@@ -116,4 +118,36 @@ def test_a_call_that_is_given_up_as_a_thread_takes_it_is_not_run(
     assert not ran
     ((name, code),) = gate.seen
     assert name == "not read"
+    assert code in (Code.CANCELLED, Code.DEADLINE_EXCEEDED)
+
+
+def test_a_call_whose_time_is_over_once_it_is_read_is_not_run(
+    core: ServerCore, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.opened.set()
+    ran: list[Any] = []
+    parsed = grpc_server._parsed
+
+    def slowly(request_type: Any, data: bytes) -> Any:
+        time.sleep(1.0)
+        return parsed(request_type, data)
+
+    monkeypatch.setattr(grpc_server, "_parsed", slowly)
+    monkeypatch.setitem(
+        grpc_server._CALLS[PREDICTION_SERVICE],
+        "Predict",
+        (predict_pb2.PredictRequest, lambda _, request, timeout: ran.append(request)),
+    )
+    server = GrpcServer(core, 1, observer=gate)
+    port = server.listen("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        error: Any = stub.Predict.future(predict_request("tf1", X, "late"), 0.5).exception()
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        until(lambda: bool(gate.seen))
+        assert server.stop(60)
+    assert not ran
+    ((name, code),) = gate.seen
+    assert name == "late"
     assert code in (Code.CANCELLED, Code.DEADLINE_EXCEEDED)

@@ -12,8 +12,16 @@ from tensorflow_serving.apis import predict_pb2
 
 from serving.errors import ServingError
 from serving.model_server.calls.predict import run_predict
+from serving.model_server.servables.checked import MOST_STRINGS
 from tests.support.model_server import Running, publish, refused, running
-from tests.support.requests import claimed, images, jpeg, predict_request
+from tests.support.requests import (
+    claimed,
+    classification,
+    images,
+    jpeg,
+    predict_request,
+    regression,
+)
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -126,6 +134,38 @@ def test_more_dimensions_than_tensorflow_survives(
     # With as many as are taken, the model decides.
     error: Any = server.predictions.Predict.future(request, 30).exception()
     assert error is None or "tensor parsing error" not in error.details()
+
+
+def test_a_size_that_is_claimed_and_not_sent(server: Running) -> None:
+    """Sixty bytes took gigabytes, and a thread for longer than the call had."""
+    text = predict_request("cait", {"image_bytes": np.array([b"x"], object)}, "bytes_logits")
+    text.inputs["image_bytes"].tensor_shape.dim[0].size = 20_000_000
+    zeros = predict_request("cait", {"images": np.zeros((1, 0), np.float32)}, "logits")
+    del zeros.inputs["images"].tensor_shape.dim[:]
+    for size in (50_000, 32, 32, 3):
+        zeros.inputs["images"].tensor_shape.dim.add(size=size)
+    for request, alias, what in (
+        (text, "image_bytes", "1 of 20000000 values were sent and the others take 159999992"),
+        (zeros, "images", "0 of 153600000 values were sent and the others take 614400000"),
+    ):
+        message = f"tensor parsing error: {alias}: {what} bytes; expected 16777216 at most"
+        with refused(INVALID, message):
+            server.predictions.Predict(request, 30)
+
+
+def test_more_strings_than_are_taken(served: Running) -> None:
+    request = predict_request("cait", {"image_bytes": np.array([b""], object)}, "bytes_logits")
+    request.inputs["image_bytes"].tensor_shape.dim[0].size = MOST_STRINGS + 1
+    message = f": {MOST_STRINGS + 1} strings; expected {MOST_STRINGS} at most"
+    calls = [
+        (served.predictions.Predict, request),
+        (served.predictions.Classify, classification("tf2", "classify", [2] * (MOST_STRINGS + 1))),
+        (served.predictions.Regress, regression("tf2", "regress", [2] * (MOST_STRINGS + 1))),
+    ]
+    for method, sent in calls:
+        error: Any = method.future(sent, 60).exception()
+        assert error.code() == INVALID
+        assert error.details().endswith(message)
 
 
 @pytest.mark.parametrize("content", [b"\x05abc", b"\x03abcd", b"\xff\xff\xff\xff\xff\xff", b"\x80"])

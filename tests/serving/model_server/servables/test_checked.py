@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serving.errors import Code, ServingError
-from serving.model_server.servables.checked import CheckedServable
+from serving.model_server.servables.checked import MOST_STRINGS, CheckedServable
 
 
 class Recording:
@@ -57,3 +57,10 @@ def test_other_requests_are_passed_on(inner: Recording) -> None:
 def test_too_many_dimensions(inner: Recording, dtype: Any) -> None:
     message = refused(inner, np.zeros((1,) * 33, dtype))
     assert message == "x:0: 33 dimensions; expected 32 at most"
+
+
+def test_too_many_strings(inner: Recording) -> None:
+    message = refused(inner, np.full((MOST_STRINGS + 1, 1), b"", object))
+    assert message == f"x:0: {MOST_STRINGS + 1} strings; expected {MOST_STRINGS} at most"
+    CheckedServable(inner).run({"x:0": np.full(MOST_STRINGS, b"", object)}, ["y:0"])
+    assert inner.reached
