@@ -5,6 +5,7 @@ import io
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from typing import Any
 
@@ -13,9 +14,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from signatures.image_header import MAX_IMAGE_PIXELS, ImageHeaderError, check_image_header
+from signatures.image_header import (
+    MAX_IMAGE_PIXELS,
+    MAX_SCANS,
+    ImageHeaderError,
+    check_image_header,
+    check_scans,
+)
 from signatures.preprocessing import decode_batch
 from tests.support.paths import REPOSITORY
+from tests.support.requests import scan_bomb
 
 PHOTOS = REPOSITORY / "tests" / "data" / "photos"
 CAT = (PHOTOS / "cat.jpg").read_bytes()
@@ -108,6 +116,13 @@ TAKEN: dict[str, bytes] = {
     "segment shorter than itself": marked(b"\xff\xe5\0\1"),
     "empty segment": marked(b"\xff\xe5\0\2"),
     "longest segment": marked(b"\xff\xfe\xff\xff", bytes(65533)),
+    # As many scans as are taken, and what looks like more and is none.
+    "progressive": saved("RGB", "JPEG", progressive=True),
+    "most scans": scan_bomb(MAX_SCANS),
+    "scans of a thumbnail": marked(b"\xff\xe1\x08\x02" + b"\xff\xda" * 1024),
+    "scans in many segments": marked(*[b"\xff\xe1\x00\x06\xff\xda\xff\xda"] * 1000),
+    "scans after a JPEG": CAT + scan_bomb(3000),
+    "scans in a PNG": png(chunk(b"tEXt", b"a\0" + scan_bomb(3000))),
     "broken Exif": marked(b"\xff\xe1\0\x0fExif\0\0MM\0*\xff\xff\xff"),
 }
 
@@ -190,6 +205,45 @@ def test_of_damaged_files_only_those_are_refused_that_the_graph_refuses(change: 
                 refused += 1
                 assert not decodes(bytes(encoded)), bytes(encoded[:700])
     assert refused
+
+
+@pytest.mark.parametrize("scans", [MAX_SCANS + 1, 3000])
+@pytest.mark.parametrize("before", [b"", b"\xff\xff", b"zzzz\xff\0", b"\xff\xd0\xff\x01"])
+def test_more_scans_than_are_taken(scans: int, before: bytes) -> None:
+    encoded = scan_bomb(scans)
+    frame = encoded.index(b"\xff\xc2")
+    encoded = encoded[:frame] + before + encoded[frame:]
+    assert decodes(encoded) or before
+    message = (
+        "^a JPEG with more than 100 scans; expected 100 at most, since each takes as long as an"
+    )
+    with pytest.raises(ImageHeaderError, match=message):
+        check_image_header(encoded)
+
+
+def test_scans_of_images_in_other_data() -> None:
+    bomb, photo = scan_bomb(3000), (PHOTOS / "coffee_progressive.jpg").read_bytes()
+    for data in (b"\x0a\x05" + bomb, photo[:2] + b"\0" + photo + bomb, photo[1:] + bomb + png()):
+        with pytest.raises(ImageHeaderError, match="more than 100 scans"):
+            check_scans(data)
+    # Together these have more.
+    check_scans(b"\x0a" + photo * 50)
+    check_scans(b"\x0a" + scan_bomb(MAX_SCANS) * 3)
+    check_scans(b"\xff\xda" * 1000)
+
+
+def test_reading_the_headers_ends_soon() -> None:
+    """However a file is made, so that it keeps no server from its calls."""
+    scans = b"\xff\xda\0\2" * (MAX_SCANS + 1)
+    for data in (
+        b"\xff\xd8\xff\xe0\0\2" + b"\xff\xe0\0\2" * 10_000_000 + scans,
+        b"x" + b"\xff\xd8\xff" * 10_000_000 + scans,
+        b"x" + b"\xff\xd8\xff\xe0\0\2" * 5_000_000 + scans,
+    ):
+        start = time.process_time()
+        with pytest.raises(ImageHeaderError, match="more than 100000 segments"):
+            check_scans(data)
+        assert time.process_time() - start < 5
 
 
 def test_it_needs_no_tensorflow() -> None:

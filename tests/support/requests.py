@@ -1,5 +1,7 @@
 """Requests to a model server."""
 
+import functools
+import io
 import pathlib
 import struct
 import zlib
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
@@ -24,6 +27,16 @@ def images(count: int, size: int = 32) -> Any:
 def jpeg(size: int = 32) -> bytes:
     data: bytes = tf.io.encode_jpeg(np.full((size, size, 3), 99, np.uint8)).numpy()
     return data
+
+
+@functools.cache
+def scan_bomb(scans: int, size: int = 64) -> bytes:
+    """A progressive JPEG whose last scan is repeated: a few bytes that take as long as an image."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), (90, 120, 30)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    first, last = data.count(b"\xff\xda"), data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (scans - first) + data[-2:]
 
 
 def claimed(kind: str) -> bytes:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from signatures.image_header import ImageHeaderError, check_scans
+
 from ...errors import invalid_argument
 from ...tensors import Array, TensorLimitError, check_dimensions
 from .servable import Servable
@@ -34,22 +36,35 @@ class CheckedServable:
         self, feeds: Mapping[str, Array], fetches: Sequence[str], timeout: float | None = None
     ) -> list[Array]:
         for name, array in feeds.items():
-            _check(name, array)
+            try:
+                _check(array)
+            except (TensorLimitError, ImageHeaderError) as error:
+                raise invalid_argument(f"{self._alias(name)}: {error}") from error
         return self._servable.run(feeds, fetches, timeout)
 
     def close(self) -> None:
         self._servable.close()
 
+    def _alias(self, name: str) -> str:
+        """The name that clients have for a tensor of the graph."""
+        for signature in self.signatures.values():
+            for alias, tensor in signature.inputs.items():
+                if tensor.name == name:
+                    return str(alias)
+        return name
 
-def _check(name: str, array: Array) -> None:
-    """Checks the value of a tensor of the graph.
+
+def _check(array: Array) -> None:
+    """Checks the value of an input. The graph says what else is wrong with an image.
 
     Raises:
-        ServingError: INVALID_ARGUMENT.
+        TensorLimitError: it has too many dimensions or strings.
+        ImageHeaderError: an image in its strings has too many scans.
     """
-    try:
-        check_dimensions(array.ndim)
-    except TensorLimitError as error:
-        raise invalid_argument(f"{name}: {error}") from error
-    if array.dtype.kind == "O" and array.size > MOST_STRINGS:
-        raise invalid_argument(f"{name}: {array.size} strings; expected {MOST_STRINGS} at most")
+    check_dimensions(array.ndim)
+    if array.dtype.kind != "O":
+        return
+    if array.size > MOST_STRINGS:
+        raise TensorLimitError(f"{array.size} strings; expected {MOST_STRINGS} at most")
+    for encoded in array.flat:
+        check_scans(encoded)

@@ -21,6 +21,7 @@ from tests.support.requests import (
     jpeg,
     predict_request,
     regression,
+    scan_bomb,
 )
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -202,6 +203,24 @@ def test_a_header_that_claims_too_much(server: Running, kind: str) -> None:
     error: Any = caught.value
     assert error.code() == INVALID
     assert "pixels" in error.details()
+
+
+def test_an_image_of_too_many_scans_among_those_of_others(server: Running) -> None:
+    bomb = scan_bomb(3000)
+    message = (
+        "a JPEG with more than 100 scans; expected 100 at most, since each takes as long as an "
+        "image (save it as a baseline JPEG)"
+    )
+    with refused(INVALID, f"image_bytes: {message}"):
+        bytes_logits(server, jpeg(), bomb)
+    request = classification("cait", "classify", [2.0])
+    example = request.input.example_list.examples[0]
+    example.features.feature["image/encoded"].bytes_list.value.append(bomb)
+    with refused(INVALID, f"inputs: {message}"):
+        server.predictions.Classify(request, 30)
+    serialised = np.array([example.SerializeToString()], object)
+    with refused(INVALID, f"inputs: {message}"):
+        server.predict("cait", {"inputs": serialised}, "classify")
 
 
 def test_not_a_number_in_is_not_a_number_out(server: Running) -> None:

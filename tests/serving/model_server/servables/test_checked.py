@@ -5,15 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving.errors import Code, ServingError
 from serving.model_server.servables.checked import MOST_STRINGS, CheckedServable
+from tests.support.requests import jpeg, scan_bomb
 
 
 class Recording:
     """A servable that keeps what reaches it."""
 
-    signatures: Mapping[str, Any] = {}
+    signatures: Mapping[str, Any] = {"s": meta_graph_pb2.SignatureDef()}
+    signatures["s"].inputs["images"].name = "x:0"
 
     def __init__(self) -> None:
         self.reached: list[Any] = []
@@ -56,11 +60,23 @@ def test_other_requests_are_passed_on(inner: Recording) -> None:
 @pytest.mark.parametrize("dtype", [object, np.float32])
 def test_too_many_dimensions(inner: Recording, dtype: Any) -> None:
     message = refused(inner, np.zeros((1,) * 33, dtype))
-    assert message == "x:0: 33 dimensions; expected 32 at most"
+    assert message == "images: 33 dimensions; expected 32 at most"
 
 
 def test_too_many_strings(inner: Recording) -> None:
     message = refused(inner, np.full((MOST_STRINGS + 1, 1), b"", object))
-    assert message == f"x:0: {MOST_STRINGS + 1} strings; expected {MOST_STRINGS} at most"
+    assert message == f"images: {MOST_STRINGS + 1} strings; expected {MOST_STRINGS} at most"
     CheckedServable(inner).run({"x:0": np.full(MOST_STRINGS, b"", object)}, ["y:0"])
+    assert inner.reached
+
+
+def test_images_of_too_many_scans(inner: Recording) -> None:
+    example = tf.train.Example()
+    example.features.feature["image/encoded"].bytes_list.value.append(scan_bomb(3000))
+    # What protobuf reads last counts; TensorFlow reads what comes first.
+    hidden = example.SerializeToString() + tf.train.Example().SerializeToString()
+    for encoded in (scan_bomb(101), example.SerializeToString(), hidden):
+        message = refused(inner, np.array([jpeg(), encoded], object))
+        assert message.startswith("images: a JPEG with more than 100 scans; expected 100 at most")
+    CheckedServable(inner).run({"x:0": np.array([jpeg(), scan_bomb(100)], object)}, ["y:0"])
     assert inner.reached
