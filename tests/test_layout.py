@@ -38,10 +38,17 @@ ROOMS: dict[str, set[str]] = {
     "pipelines.publish": {"data", "elements", "filesystem", "gate", "runtime", "store"},
     "pipelines.evaluate": {"data", "gate", "runtime", "store"},
     "serving.client": {"command_line", "errors", "tensors"},
-    "serving.model_server": {"command_line", "errors", "tensors", "text_proto"},
+    "serving.model_server": {"command_line", "errors", "http_guard", "tensors", "text_proto"},
     # A SavedModel that no server has loaded, and a server of its own.
     "serving.attention": {"client", "command_line", "errors", "model_server"},
-    "serving.page": {"attention", "client", "command_line", "errors", "model_server"},
+    "serving.page": {
+        "attention",
+        "client",
+        "command_line",
+        "errors",
+        "http_guard",
+        "model_server",
+    },
 }
 # The same for the rooms of the server; each may also import what `serving` shares.
 SERVER_ROOMS: dict[str, set[str]] = {

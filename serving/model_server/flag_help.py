@@ -21,6 +21,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "grpc_channel_arguments": "options of gRPC, such as grpc.max_connection_age_ms=2000",
         "grpc_max_threads": "threads that answer gRPC",
         "ssl_config_file": "text proto of SSLConfig: key, certificate and clients' authority",
+        "allow_reload": "let HandleReloadConfigRequest calls replace the config; "
+        "tensorflow_model_server has no such flag",
+        "reload_clients": "names in certificates, separated by commas: with client_verify in "
+        "--ssl_config_file only these clients may; tensorflow_model_server has no such flag",
     },
     "REST": {
         "rest_api_port": "port of REST; 0 switches REST off",

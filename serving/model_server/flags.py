@@ -69,6 +69,9 @@ class Options:
 
     Attributes:
         host: address to listen on; the real server has no such flag and listens everywhere.
+        allow_reload: let calls replace the config; the real server has no such flag.
+        reload_clients: names of certificates, separated by commas; with verified certificates
+            only these may replace the config. The real server has no such flag.
         rest_api_timeout_in_ms: milliseconds that a model may run; not positive is no limit.
         grpc_channel_arguments: pairs of a name and a value.
         enable_per_model_batching_parameters: has no effect without `enable_batching`.
@@ -103,6 +106,8 @@ class Options:
     tensorflow_intra_op_parallelism: int = 0
     tensorflow_inter_op_parallelism: int = 0
     ssl_config_file: str = ""
+    allow_reload: bool = True
+    reload_clients: str = ""
     version: bool = False
 
     def __post_init__(self) -> None:
@@ -132,6 +137,11 @@ class Options:
             raise UsageError(
                 "--batching_parameters_file is set without setting --enable_batching to true"
             )
+        if self.reload_clients and not self.allow_reload:
+            raise UsageError(
+                f"--reload_clients={self.reload_clients}: no call may load a config with "
+                "--allow_reload=false"
+            )
         if not (self.version or self.model_base_path or self.model_config_file):
             raise UsageError("--model_base_path or --model_config_file is needed")
 
@@ -145,6 +155,11 @@ class Options:
                 value = getattr(self, name)
                 if not least <= value <= most:
                     raise UsageError(f"--{name}={value}: {problem}")
+
+    @property
+    def reload_client_names(self) -> tuple[str, ...]:
+        """The names in `reload_clients`."""
+        return tuple(filter(None, (name.strip() for name in self.reload_clients.split(","))))
 
     @property
     def parallelism(self) -> tuple[int, int]:

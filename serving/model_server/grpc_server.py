@@ -26,6 +26,7 @@ from .calls.model_service import get_model_status, handle_reload_config
 from .calls.multi_inference import multi_inference
 from .calls.predict import predict
 from .calls.regress import REGRESS
+from .reload_access import ReloadAccess
 from .servables.core import ServerCore
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class GrpcServer:
         threads: number of calls answered at a time.
         channel_arguments: options of gRPC, from `--grpc_channel_arguments`.
         observer: called after every call.
+        reload_access: which HandleReloadConfigRequest calls are let in; by default all, a few at a
+            time, as no thread that waits for models answers other calls.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class GrpcServer:
         threads: int,
         channel_arguments: tuple[tuple[str, int | str], ...] = (),
         observer: Observer | None = None,
+        reload_access: ReloadAccess | None = None,
     ) -> None:
         self._core = core
+        self._reload_access = reload_access or ReloadAccess(most=most_reloads(threads))
         self._observer = observer
         self._server = grpc.server(
             futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
@@ -140,6 +145,15 @@ class GrpcServer:
         self._server.stop(grace).wait()
         return time.monotonic() - start < grace
 
+    def _run(self, call: Call, request: Any, context: Any) -> Message:
+        timeout = _time_left(context)
+        if call is not handle_reload_config:
+            return call(self._core, request, timeout)
+        with self._reload_access.entered(context):
+            return handle_reload_config(
+                self._core, request, timeout, lambda: not context.is_active()
+            )
+
     def _handler(
         self, name: str, request_type: type[Message], call: Call
     ) -> Callable[[bytes, Any], bytes]:
@@ -152,7 +166,7 @@ class GrpcServer:
                 _time_left(context)
                 request = _parsed(request_type, data)
                 # Reading a large message takes time of the call too.
-                reply = _serialised(call(self._core, request, _time_left(context)))
+                reply = _serialised(self._run(call, request, context))
             except ServingError as failure:
                 error = failure
             except Exception as failure:
@@ -166,6 +180,11 @@ class GrpcServer:
             return reply
 
         return answer
+
+
+def most_reloads(threads: int) -> int:
+    """The number of HandleReloadConfigRequest calls that may wait, of so many threads."""
+    return max(1, threads // 2)
 
 
 def _parsed(request_type: type[Message], data: bytes) -> Message:

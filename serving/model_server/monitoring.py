@@ -7,6 +7,8 @@ Source: `prometheus_exporter.cc`, `servables/tensorflow/util.cc` and `saved_mode
 of tensorflow/serving, tensorflow/cc/saved_model/loader.cc.
 """
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import prometheus_client
@@ -34,6 +36,11 @@ _BUCKETS = [10 * 1.8**power for power in range(33)]
 _COUNTED = ("Predict", "Classify", "Regress")
 # A label comes from the client, for example the name of an unknown model.
 _LONGEST_LABEL = 256
+# Labels that anyone can make up, such as the name of a model that there is not, and the others.
+_MOST_MADE_UP = 100
+_MOST_LABELS = 2000
+OTHER = "(other)"
+"""The label of what is counted together, once there are very many names."""
 
 
 def metrics_path(config_file: str) -> str | None:
@@ -55,10 +62,36 @@ def metrics_path(config_file: str) -> str | None:
     return str(config.path or METRICS_PATH)
 
 
-class Metrics:
-    """The metrics of one server. Threads may share them."""
+class _Labels:
+    """Keeps labels that clients choose to a number. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, label: str) -> str:
+        """The label, or `OTHER` once there are very many."""
+        label = label[:_LONGEST_LABEL]
+        with self._lock:
+            if label not in self._seen and len(self._seen) >= self._most:
+                return OTHER
+            self._seen.add(label)
+            return label
+
+
+class Metrics:
+    """The metrics of one server. Threads may share them.
+
+    Args:
+        serves: whether the server has a model of a name. The others are counted by name up to a
+            number, and then together, so that a client cannot fill the memory with names.
+    """
+
+    def __init__(self, serves: Callable[[str], bool] = lambda _: False) -> None:
+        self._serves = serves
+        self._known, self._unknown = _Labels(_MOST_LABELS), _Labels(_MOST_MADE_UP)
+        self._paths, self._causes = _Labels(_MOST_LABELS), _Labels(_MOST_MADE_UP)
         registry = prometheus_client.CollectorRegistry()
 
         def named(kind: type[Any], name: str, *labels: str, **rest: Any) -> Any:
@@ -103,7 +136,7 @@ class Metrics:
             code: code of the answer.
             seconds: from the request to the answer.
         """
-        model = model[:_LONGEST_LABEL]
+        model = (self._known if self._serves(model) else self._unknown)(model)
         self._requests.labels(model, code.name).inc()
         if code == Code.OK:
             self._latency.labels(model, api, entrypoint).observe(seconds * 1e6)
@@ -120,6 +153,7 @@ class Metrics:
 
     def load(self, directory: str, error: Exception | None, seconds: float) -> None:
         """Counts a load of a SavedModel."""
+        directory = self._paths(directory)
         self._load_attempts.labels(directory, "fail" if error else "success").inc()
         if error is None:
             self._load_latency.labels(directory).inc(int(seconds * 1e6))
@@ -127,7 +161,7 @@ class Metrics:
     def warm_up(self, directory: str, error: Exception | None, seconds: float) -> None:
         """Times a warm-up; as in the real server, the label `status` has the error's message."""
         status = "OK" if error is None else str(error_from(error))
-        self._warm_up.labels(directory, status).observe(seconds * 1e6)
+        self._warm_up.labels(self._paths(directory), self._causes(status)).observe(seconds * 1e6)
 
     def page(self) -> str:
         """All metrics as text.

@@ -1,11 +1,12 @@
 """The server: models, gRPC, REST, batching and metrics put together."""
 
+import ipaddress
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import ServingError
+from ..errors import ServingError, invalid_argument
 from .flags import Options
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .monitoring import Metrics
     from .rest.server import RestServer
     from .servables.core import ServerCore
+    from .tls import ServerTls
 
 _log = logging.getLogger(__name__)
 
@@ -30,22 +32,24 @@ class ModelServer:
 
     Raises:
         ServingError: the batching parameters, the TLS config or the monitoring config cannot be
-            read or are wrong.
+            read or are wrong, or the flags do not fit them.
     """
 
     def __init__(self, options: Options) -> None:
         # These load TensorFlow, and the flags have to be checked before.
-        from .grpc_server import GrpcServer
+        from .grpc_server import GrpcServer, most_reloads
         from .loading import version_loader
         from .monitoring import Metrics
+        from .reload_access import ReloadAccess
         from .servables.core import CoreSettings, ServerCore
         from .servables.servable import SessionSettings
         from .servables.versions import Retries
 
         self._options = options
         self._batching = _batching(options)
-        self._credentials = _credentials(options)
-        metrics = Metrics()
+        tls = _tls(options)
+        self._credentials = tls.credentials if tls is not None else None
+        metrics = Metrics(lambda name: self.core.serves(name))
         self.core = ServerCore(
             version_loader(
                 SessionSettings(*options.parallelism),
@@ -66,6 +70,12 @@ class ModelServer:
             options.grpc_max_threads,
             options.grpc_channel_arguments,
             metrics.grpc_call,
+            ReloadAccess(
+                options.allow_reload,
+                tls is not None and tls.client_verify,
+                options.reload_client_names,
+                most_reloads(options.grpc_max_threads),
+            ),
         )
         self._rest = _rest(options, self.core, metrics)
         self._stopping = threading.Event()
@@ -149,6 +159,7 @@ def _batching(options: Options) -> "Batching | None":
 def _rest(options: Options, core: "ServerCore", metrics: "Metrics") -> "RestServer | None":
     if not options.rest_api_port:
         return None
+    from ..http_guard import LOOPBACK
     from .monitoring import metrics_path
     from .rest.api import RestApi
     from .rest.server import RestServer
@@ -160,11 +171,29 @@ def _rest(options: Options, core: "ServerCore", metrics: "Metrics") -> "RestServ
         options.rest_api_num_threads,
         options.rest_api_enable_cors_support,
         (path, metrics.page) if path is not None else None,
+        (*LOOPBACK, options.host) if _is_loopback(options.host) else None,
     )
 
 
-def _credentials(options: Options) -> Any:
-    """TLS credentials of gRPC; REST has no TLS, as in the real server."""
-    from .tls import read_credentials
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
-    return read_credentials(options.ssl_config_file) if options.ssl_config_file else None
+
+def _tls(options: Options) -> "ServerTls | None":
+    """TLS of gRPC; REST has no TLS, as in the real server.
+
+    Raises:
+        ServingError: the file is wrong, or clients of `--reload_clients` need no certificate.
+    """
+    from .tls import read_tls
+
+    tls = read_tls(options.ssl_config_file) if options.ssl_config_file else None
+    if options.reload_client_names and (tls is None or not tls.client_verify):
+        raise invalid_argument(
+            f"--reload_clients={options.reload_clients}: no client shows a certificate; expected "
+            "an --ssl_config_file with client_verify"
+        )
+    return tls

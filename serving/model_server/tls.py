@@ -4,6 +4,7 @@ Source: `ssl_config.proto`, and `BuildServerCredentialsFromSSLConfigFile` in ser
 tensorflow/serving.
 """
 
+import dataclasses
 import ssl
 from concurrent import futures
 from typing import Any
@@ -28,8 +29,16 @@ _SslConfig = message_class(
 )
 
 
-def read_credentials(path: str) -> Any:
-    """The credentials of a server.
+@dataclasses.dataclass(frozen=True)
+class ServerTls:
+    """TLS of a server: its credentials for gRPC, and whether clients need a certificate."""
+
+    credentials: Any
+    client_verify: bool
+
+
+def read_tls(path: str) -> ServerTls:
+    """The TLS of a server.
 
     `server_key` and `server_cert` belong to the server. With `client_verify` a client needs a
     certificate that `custom_ca` has signed; otherwise it needs none.
@@ -59,7 +68,7 @@ def read_credentials(path: str) -> Any:
             f"{path}: server_key and server_cert: not a private key and its certificate in PEM "
             "format"
         )
-    return credentials
+    return ServerTls(credentials, config.client_verify)
 
 
 def _usable(credentials: Any) -> bool:

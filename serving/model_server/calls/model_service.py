@@ -3,6 +3,8 @@
 Source: `get_model_status_impl.cc` and `model_service_impl.cc` of tensorflow/serving.
 """
 
+from collections.abc import Callable
+
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
 from ...errors import invalid_argument, not_found
@@ -44,8 +46,15 @@ def handle_reload_config(
     core: ServerCore,
     request: model_management_pb2.ReloadConfigRequest,
     timeout: float | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> model_management_pb2.ReloadConfigResponse:
     """Answers a HandleReloadConfigRequest call once the new models of the config are available.
+
+    Args:
+        core: the models.
+        request: the new config.
+        timeout: seconds left to the call; None is no limit.
+        cancelled: called now and then; the call ends when it returns True.
 
     Raises:
         ServingError: what TF Serving answers.
@@ -55,7 +64,7 @@ def handle_reload_config(
             "ServerModelConfig type not supported by HandleReloadConfigRequest."
             " Only ModelConfigList is currently supported"
         )
-    core.reload(request.config, timeout)
+    core.reload(request.config, timeout, cancelled)
     response = model_management_pb2.ReloadConfigResponse()
     response.status.SetInParent()
     return response

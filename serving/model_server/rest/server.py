@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 import uvicorn
@@ -18,8 +18,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...errors import Code, ServingError
-from ...tensors import MOST_BYTES
+from ...http_guard import HttpGuard
 from .api import HTTP_STATUS, PREFIX, Reply, RestApi
+from .body import Bodies, BodyError
+from .connection import TimedProtocol
 from .outputs import error_json
 
 _CORS = {
@@ -42,6 +44,7 @@ class RestServer:
         threads: number of calls answered at a time.
         cors: lets web pages of other origins call the server.
         metrics: the path of the metrics, and the function that writes them.
+        hosts: the names that a request may be for; None is any.
     """
 
     def __init__(
@@ -50,15 +53,20 @@ class RestServer:
         threads: int,
         cors: bool = False,
         metrics: tuple[str, Callable[[], str]] | None = None,
+        hosts: Sequence[str] | None = None,
     ) -> None:
         self._api = api
         self._headers = _CORS if cors else {}
         self._metrics = metrics
+        self._bodies = Bodies()
         self._threads = futures.ThreadPoolExecutor(threads, thread_name_prefix="rest")
+        # Of its own, so that the metrics can be read while every other thread is busy.
+        self._metrics_thread = futures.ThreadPoolExecutor(1, thread_name_prefix="metrics")
         self._socket: socket.socket | None = None
         self._config = uvicorn.Config(
-            self._answer,
+            HttpGuard(self._answer, hosts),
             interface="asgi3",
+            http=TimedProtocol,
             proxy_headers=False,
             lifespan="off",
             ws="none",
@@ -116,7 +124,8 @@ class RestServer:
             answered = True
             if self._socket is not None:
                 self._socket.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._metrics_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
         return answered
 
     def _serve(self) -> None:
@@ -133,44 +142,56 @@ class RestServer:
         query = request.scope["query_string"].decode("ascii", "replace")
         whole = f"{path}?{query}" if query else path
         if self._metrics is not None and path == self._metrics[0]:
-            return self._metrics_page(whole)
+            return await self._metrics_page(whole)
         if not PREFIX.match(path):
             return Response(_NOT_FOUND, 404, media_type="text/html")
         if request.method == "OPTIONS":
             reply = self._api.preflight(request.headers.get("origin", ""))
             return Response(reply.body, reply.status, self._headers)
-        body = await _body(request)
-        if body is None:
-            return Response(b"", 413)
-        compressed = "gzip" in request.headers.get("content-encoding", "")
         try:
-            reply = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._api.answer, request.method, whole, body, compressed
-            )
+            body = await self._bodies.read(request)
+        except BodyError as error:
+            # What else comes of the body is not read.
+            headers = {**self._headers, "Connection": "close"}
+            return Response(error_json(error.message), error.status, headers, _JSON)
+        try:
+            reply = await self._run(request, whole, body)
         except asyncio.CancelledError:
             # uvicorn cancels calls at the end of the grace.
             text = error_json("The server stopped before this call was answered")
             reply = Reply(HTTP_STATUS[Code.UNAVAILABLE], text.encode())
+        finally:
+            self._bodies.release(body)
         return Response(reply.body, reply.status, self._headers, _JSON)
 
-    def _metrics_page(self, path: str) -> Response:
+    async def _run(self, request: Request, path: str, body: bytes) -> Reply:
+        """Runs a call in a thread.
+
+        Raises:
+            ClientDisconnect: the client has gone; a call that has not begun is not run.
+        """
+        compressed = "gzip" in request.headers.get("content-encoding", "")
+        future = self._threads.submit(self._api.answer, request.method, path, body, compressed)
+        answered = asyncio.wrap_future(future)
+        # After the body there is nothing to receive but the end of the connection.
+        gone = asyncio.ensure_future(request.receive())
+        try:
+            await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
+            left = gone.done() and gone.result()["type"] == "http.disconnect"
+            if left and future.cancel():
+                raise ClientDisconnect
+            return await answered
+        finally:
+            gone.cancel()
+
+    async def _metrics_page(self, path: str) -> Response:
         assert self._metrics is not None
         expected, page = self._metrics
         if path != expected:
             text = f"Unexpected path: {path}. Should be {expected}"
             return Response(text, 400, media_type="text/plain")
-        return Response(page(), media_type="text/plain")
-
-
-async def _body(request: Request) -> bytes | None:
-    """The body; None if it is larger than any message."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MOST_BYTES:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+        text = await asyncio.get_running_loop().run_in_executor(self._metrics_thread, page)
+        return Response(text, media_type="text/plain")
 
 
 _NOT_FOUND = (

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 # Seconds between checks whether a wait was cancelled.
 _TICK = 0.1
+# Models that are no longer in the config and whose statuses are kept.
+_MOST_REMOVED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +92,11 @@ class ServerCore:
                 UNKNOWN, a new model failed to load; DEADLINE_EXCEEDED.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        if not self._config_lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Another config is being loaded")
+        while not self._config_lock.acquire(timeout=_TICK):
+            if cancelled() or self._stopping.is_set():
+                raise ServingError(Code.CANCELLED, "The wait for another config was cancelled")
+            if end is not None and time.monotonic() >= end:
+                raise ServingError(Code.DEADLINE_EXCEEDED, "Another config is being loaded")
         try:
             check_config(config, self._config)
             labels = self._checked_labels(config)
@@ -136,6 +141,11 @@ class ServerCore:
         with self._lock:
             versions = self._models.get(model)
         return versions.statuses() if versions else {}
+
+    def serves(self, model: str) -> bool:
+        """Whether the config has a model."""
+        with self._lock:
+            return model in self._configs
 
     def labels(self, model: str) -> dict[str, int]:
         """The labels of a model and the versions they name."""
@@ -218,7 +228,19 @@ class ServerCore:
             for name in before.keys() - self._configs.keys():
                 self._models[name].set_aspired_versions({})
                 self._complaints.pop(name, None)
+            self._forget_removed()
             return [name for name in self._configs if name not in before]
+
+    def _forget_removed(self) -> None:
+        """Drops models that are gone and never had a version, and the first of very many others.
+
+        The caller holds the lock.
+        """
+        removed = [name for name in self._models if name not in self._configs]
+        kept = [name for name in removed if self._models[name].statuses()][-_MOST_REMOVED:]
+        for name in set(removed).difference(kept):
+            if self._models[name].idle():
+                del self._models[name]
 
     def _wait_for(self, names: list[str], end: float | None, cancelled: Callable[[], bool]) -> None:
         failed = []

@@ -15,7 +15,6 @@ import dataclasses
 import logging
 import pathlib
 import threading
-import time
 from collections.abc import Iterator, Mapping
 
 from ...errors import ServingError, error_from, not_found
@@ -50,7 +49,7 @@ class Handle:
 
 
 class VersionManager:
-    """Loads and unloads the versions of one model, in its own thread.
+    """Loads and unloads the versions of one model, in a thread that ends when none is left to do.
 
     Args:
         model: name of the model.
@@ -68,14 +67,14 @@ class VersionManager:
         self._versions: dict[int, Version] = {}
         self._statuses: dict[int, Status] = {}
         self._stopping = False
-        self._thread = threading.Thread(target=self._work, name=f"versions-{model}", daemon=True)
-        self._thread.start()
+        self._working = False
 
     def set_aspired_versions(self, aspired: Mapping[int, pathlib.Path]) -> None:
         """Sets which versions are to be served. Returns at once."""
         with self._changed:
-            self._pending = dict(aspired)
-            self._apply_aspired()
+            if not self._stopping:
+                self._pending = dict(aspired)
+                self._apply_aspired()
 
     @contextlib.contextmanager
     def handle(self, version: int | None) -> Iterator[Handle]:
@@ -99,7 +98,7 @@ class VersionManager:
             with self._changed:
                 used.users -= 1
                 if not used.users:
-                    self._changed.notify_all()
+                    self._wake()
 
     def statuses(self) -> dict[int, Status]:
         """Every version since the start, the latest first."""
@@ -120,20 +119,22 @@ class VersionManager:
         with self._changed:
             return self._latest() is not None
 
+    def idle(self) -> bool:
+        """Whether no version is loaded or being loaded, and none was to be."""
+        with self._changed:
+            return not self._versions and not self._working
+
     def stop(self, timeout: float) -> bool:
-        """Unloads every version and ends the thread.
+        """Unloads every version, and loads no more.
 
         Returns:
             Whether all were unloaded within `timeout` seconds.
         """
-        end = time.monotonic() + timeout
         with self._changed:
             self._pending = {}
             self._apply_aspired()
             self._stopping = True
-            self._changed.notify_all()
-        self._thread.join(max(0.0, end - time.monotonic()))
-        return not self._thread.is_alive()
+            return self._changed.wait_for(lambda: not self._versions and not self._working, timeout)
 
     def _latest(self) -> int | None:
         available = (v.number for v in self._versions.values() if v.state == State.AVAILABLE)
@@ -163,7 +164,7 @@ class VersionManager:
             if number not in self._versions:
                 self._versions[number] = Version(number, path)
                 self._set_state(self._versions[number], State.START)
-        self._changed.notify_all()
+        self._wake()
 
     def _withdraw(self, version: Version) -> None:
         version.aspired = False
@@ -177,6 +178,18 @@ class VersionManager:
         self._statuses[version.number] = Status(state, error)
         self._changed.notify_all()
 
+    def _wake(self) -> None:
+        """Starts the thread where there is something for it to do. The caller holds the lock.
+
+        A model without versions, such as one whose base path does not exist, has no thread. So a
+        config of thousands of names takes no thousands of threads.
+        """
+        self._changed.notify_all()
+        if not self._working and next_version(self._versions.values()) is not None:
+            self._working = True
+            name = f"versions-{self._model}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
     def _work(self) -> None:
         while (version := self._next_to_load_or_close()) is not None:
             if version.state == State.LOADING:
@@ -185,18 +198,17 @@ class VersionManager:
                 self._close(version)
 
     def _next_to_load_or_close(self) -> Version | None:
-        """Waits for a version to load or close; None when the manager stops and all are closed."""
+        """The next version to load or close; None ends the thread, until `_wake`."""
         with self._changed:
-            while self._versions or not self._stopping:
-                version = next_version(self._versions.values())
-                if version is None:
-                    self._changed.wait()
-                elif version.state == State.AVAILABLE:
+            while (version := next_version(self._versions.values())) is not None:
+                if version.state == State.AVAILABLE:
                     self._set_state(version, State.UNLOADING)
-                else:
-                    if version.state == State.START:
-                        self._set_state(version, State.LOADING)
-                    return version
+                    continue
+                if version.state == State.START:
+                    self._set_state(version, State.LOADING)
+                return version
+            self._working = False
+            self._changed.notify_all()
             return None
 
     def _load(self, version: Version) -> None:

@@ -170,3 +170,29 @@ def test_names_that_clients_choose() -> None:
     (line,) = [line for line in page.splitlines() if line.startswith(":tensorflow:serving:requ")]
     assert line.startswith(r':tensorflow:serving:request_count{model_name="a\"\\\nbxxx')
     assert len(line) < 400
+
+
+def test_names_of_a_flood_are_counted_together() -> None:
+    served = {f"model_{number}" for number in range(150)}
+    metrics = Metrics(served.__contains__)
+    for number in range(20_000):
+        metrics.request(f"none_{number}", "predict", "GRPC", Code.NOT_FOUND, 1.0)
+    # A model of the server is counted by its name, whatever was sent before.
+    for name in served:
+        metrics.request(name, "predict", "GRPC", Code.OK, 1.0)
+    for number in range(5_000):
+        metrics.load(f"/none/{number}", ServingError(Code.NOT_FOUND, "none"), 1.0)
+        metrics.warm_up("/m/1", ServingError(Code.NOT_FOUND, str(number)), 1.0)
+    page = metrics.page()
+    count = ":tensorflow:serving:request_count"
+    assert f'{count}{{model_name="none_99",status="NOT_FOUND"}} 1\n' in page
+    assert f'{count}{{model_name="(other)",status="NOT_FOUND"}} 19900\n' in page
+    assert f'{count}{{model_name="model_149",status="OK"}} 1\n' in page
+    counted = [line for line in page.splitlines() if line.startswith(f"{count}{{")]
+    assert len(counted) == 100 + 1 + 150
+    attempts = ":tensorflow:cc:saved_model:load_attempt_count"
+    assert f'{attempts}{{model_path="(other)",status="fail"}} 3001\n' in page
+    # Each cause has 34 buckets.
+    warm_up = ":tensorflow:serving:model_warmup_latency_count"
+    assert f'{warm_up}{{model_path="/m/1",status="NOT_FOUND: 99"}} 1\n' in page
+    assert f'{warm_up}{{model_path="/m/1",status="(other)"}} 4900\n' in page

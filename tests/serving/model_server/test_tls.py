@@ -2,11 +2,13 @@
 
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 import trustme
+from tensorflow_serving.apis import model_service_pb2_grpc
 
 from serving import Code, ServingError
 from serving.client import Client, ClientError
@@ -14,7 +16,7 @@ from serving.client.channels import Tls
 from serving.client.command import main
 from serving.model_server.flags import Options
 from serving.model_server.server import ModelServer
-from tests.support.model_server import publish, running
+from tests.support.model_server import configured, one_model, publish, running
 
 INPUTS = {"x": np.array([2.0], np.float32)}
 
@@ -134,6 +136,52 @@ def test_client_certificates_are_verified_where_asked_for(strict_server: str, pk
     assert not answered(strict_server, pki.tls())
     assert not answered(strict_server, pki.tls(client="stranger"))
     assert not answered(strict_server, None)
+
+
+def reloaded(address: str, tls: Tls, base: pathlib.Path) -> str:
+    """The code of a call that loads a config, and its message."""
+    options = [("grpc.ssl_target_name_override", "localhost")]
+    with grpc.secure_channel(address, tls.credentials(), options) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        request = configured(f"config {{ model_config_list {{ {one_model(base)} }} }}")
+        try:
+            stub.HandleReloadConfigRequest(request, 30)
+        except grpc.RpcError as error:
+            failed: Any = error
+            return f"{failed.code().name}: {failed.details()}"
+        return "OK"
+
+
+@pytest.mark.parametrize(
+    ("names", "refusal"),
+    [
+        ("client@example.org", ""),
+        ("another@example.org, client@example.org", ""),
+        ("another@example.org", "--reload_clients does not name this certificate (client@"),
+        ("", "this server verifies certificates, and --reload_clients names none"),
+    ],
+)
+def test_only_clients_that_a_flag_names_replace_the_config(
+    names: str, refusal: str, base: pathlib.Path, pki: Pki
+) -> None:
+    config = pki.config("reload", custom_ca=pki.text("authority_ca"), client_verify=True)
+    with running(
+        model_name="m", model_base_path=str(base), ssl_config_file=config, reload_clients=names
+    ) as server:
+        found = reloaded(f"127.0.0.1:{server.port}", pki.tls(client="authority"), base)
+        assert answered(f"localhost:{server.port}", pki.tls(client="authority"))
+    denied = "PERMISSION_DENIED: No config may be loaded by a call: "
+    assert found.startswith(denied + refusal if refusal else "OK")
+
+
+def test_without_verified_certificates_there_are_no_names(base: pathlib.Path, pki: Pki) -> None:
+    for config in ("", pki.config("unverified")):
+        with pytest.raises(ServingError, match=r"^--reload_clients=a: no client shows a certif"):
+            ModelServer(
+                Options(
+                    model_base_path=str(base), port=0, ssl_config_file=config, reload_clients="a"
+                )
+            )
 
 
 def test_a_unix_socket_has_tls_as_well(

@@ -322,3 +322,36 @@ def test_the_config_file_is_read_again(
         file.write_text(text(one_model(base, policy(2))))
         server.until("m", {2: "AVAILABLE", 1: "END"})
         assert answer(server) == 3.0
+
+
+def names_of_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith("versions-")}
+
+
+@pytest.mark.slow
+def test_models_without_versions_take_no_threads(base: pathlib.Path, half_plus: Models) -> None:
+    publish(base / "1", half_plus(2.0))
+    late = base.with_name("late")
+    with running(model_name="m", model_base_path=str(base)) as server:
+        core = server.server.core
+        before = names_of_threads()
+        absent = [one_model(base / "none", name=f"none_{number}") for number in range(3_000)]
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, one_model(base), one_model(late, name="late"), *absent, timeout=3)
+        error: Any = caught.value
+        assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert core.serves("none_2999")
+        assert names_of_threads() <= before
+        assert answer(server) == 3.0
+        # Its thread is there when there is something to load.
+        late.mkdir()
+        publish(late / "1", half_plus(3.0))
+        until(lambda: 1 in core.statuses("late"))
+        server.until("late", {1: "AVAILABLE"})
+        reload(server, one_model(base))
+        server.until("late", {1: "END"})
+        until(lambda: not names_of_threads() - before)
+        # Those that never had a version are forgotten.
+        reload(server, one_model(base))
+        assert core._models.keys() == {"m", "late"}
+        assert server.states("m") == {1: "AVAILABLE"}
