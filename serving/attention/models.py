@@ -114,7 +114,7 @@ class AttentionModel:
         """The attention (H, N, N) float32 of a self-attention block.
 
         Raises:
-            AttentionError: there is no such block, or the model failed.
+            AttentionError: "input", there is no such block; or the model failed.
         """
         images = {"images": photograph.normalised(), "block": np.array([block], np.int32)}
         for tries in range(1, TRIES + 1):
@@ -123,9 +123,13 @@ class AttentionModel:
                 return attention
             except AttentionError as error:
                 match = _BLOCKS.search(str(error))
+                if match is None:
+                    raise
+                last = int(match[1])
+                if not 0 <= block <= last:
+                    raise AttentionError("input", f"block {block}: 0 to {last}") from error
                 # A server that batches refuses a valid block with an invalid one of another client.
-                valid = match is not None and 0 <= block <= int(match[1])
-                if not valid or tries == TRIES:
+                if tries == TRIES:
                     raise
         raise AssertionError("the last try returns or raises")
 

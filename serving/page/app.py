@@ -4,6 +4,7 @@ Maps are sent to the browser with one byte for each patch or pixel, because the 
 one block has up to 38 MB as float32.
 """
 
+import asyncio
 import base64
 import collections
 import hashlib
@@ -11,6 +12,7 @@ import io
 import pathlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import matplotlib as mpl
@@ -18,29 +20,38 @@ import numpy as np
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..attention.figure import COLOURS, percent
 from ..attention.maps import Array, scaled
 from ..attention.models import AttentionError, served_model
 from ..attention.photograph import Photograph, Pixels, UnreadableImageError, read_photograph
+from ..http_guard import LOOPBACK, HttpGuard
 from .models import list_models
 
 STATIC = pathlib.Path(__file__).with_name("static")
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
-"""Names of this machine."""
-
 MOST_BYTES = 64 * 1024 * 1024
 """The largest file of a photograph."""
 
+DECODE_SECONDS = 60.0
+"""Seconds to decode a photograph. Every photograph that the header lets pass takes a few on an idle
+processor; nothing can stop a decoder."""
+
+BODY_SECONDS = 120.0
+"""Seconds for the file of a photograph to come."""
+
 _KEPT = 2
 """Number of blocks whose self-attention is kept, so that another head needs no second run."""
+
+# Photographs that are decoded at once; each may need 150 MB.
+_DECODERS = 4
 
 _HEADERS = {
     # The page loads nothing from other hosts and sends nothing to them.
@@ -56,14 +67,16 @@ _STATUS = {
     "input": 400,
     "failed": 502,
     "image": 422,
+    "late": 408,
 }
+_INT32 = 2**31 - 1
 
 
 def create_app(
     address: Callable[[], str],
     names: Sequence[str],
     timeout: float = 300.0,
-    hosts: Sequence[str] = LOOPBACK,
+    hosts: Sequence[str] | None = LOOPBACK,
 ) -> Starlette:
     """The page as an application.
 
@@ -71,21 +84,38 @@ def create_app(
         address: returns the address of the model server, or raises an AttentionError.
         names: names of the models to offer.
         timeout: seconds for a run of a model.
-        hosts: host names that a browser may use for this page. They stop DNS rebinding, by which
-            another site could read the answers.
+        hosts: host names that a browser may use for this page; None is any.
     """
     page = _Page(address, names, timeout)
     return Starlette(
         routes=[
-            Route("/", lambda _: FileResponse(STATIC / "page.html", headers=_HEADERS)),
+            Route("/", lambda _: FileResponse(STATIC / "page.html")),
             Route("/colours", _colours),
             Route("/models", page.models),
             Route("/explain", page.explain, methods=["POST"]),
             Route("/self_attention", page.self_attention, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+        middleware=[
+            Middleware(_WithHeaders),
+            Middleware(HttpGuard, hosts=hosts, same_origin=True),
+        ],
     )
+
+
+class _WithHeaders:
+    """Adds `_HEADERS` to every answer, also to files, redirects and errors."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class _Page:
@@ -96,6 +126,7 @@ class _Page:
         self._blocks: dict[tuple[str, str, int], int] = {}
         self._kept: collections.OrderedDict[tuple[Any, ...], Array] = collections.OrderedDict()
         self._lock = threading.Lock()
+        self._decoders = futures.ThreadPoolExecutor(_DECODERS, thread_name_prefix="decoder")
 
     async def models(self, request: Request) -> Response:
         def answer() -> Mapping[str, Any]:
@@ -105,18 +136,16 @@ class _Page:
         return await _answered(answer)
 
     async def explain(self, request: Request) -> Response:
-        encoded = await _body(request)
-        return await _answered(lambda: self._explain(request.query_params, encoded))
+        return await _answered_with_body(self._explain, request)
 
     async def self_attention(self, request: Request) -> Response:
-        encoded = await _body(request)
-        return await _answered(lambda: self._self_attention(request.query_params, encoded))
+        return await _answered_with_body(self._self_attention, request)
 
-    def _explain(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
+    def _explain(self, query: Mapping[str, str], encoded: bytes) -> Mapping[str, Any]:
         name, version = _model(query)
         address = self._address()
         with served_model(address, name, version, self._timeout) as model:
-            photograph = _photograph(encoded, model.image_size)
+            photograph = self._photograph(encoded, model.image_size)
             result = model.explain(photograph)
             blocks = self._blocks.get((address, name, version))
             if blocks is None:
@@ -145,16 +174,16 @@ class _Page:
             "self_attention_blocks": blocks,
         }
 
-    def _self_attention(self, query: Mapping[str, str], encoded: bytes | None) -> Mapping[str, Any]:
+    def _self_attention(self, query: Mapping[str, str], encoded: bytes) -> Mapping[str, Any]:
         name, version = _model(query)
-        block = _number(query, "block")
+        block = _number(query, "block", _INT32)
         address = self._address()
-        key = (address, name, version, block, hashlib.sha256(encoded or b"").digest())
+        key = (address, name, version, block, hashlib.sha256(encoded).digest())
         with self._lock:
             attention = self._kept.get(key)
         if attention is None:
             with served_model(address, name, version, self._timeout) as model:
-                photograph = _photograph(encoded, model.image_size)
+                photograph = self._photograph(encoded, model.image_size)
                 attention = model.self_attention(photograph, block)
             with self._lock:
                 self._kept[key] = attention
@@ -170,9 +199,42 @@ class _Page:
         # Each patch's map is scaled by itself, to show where that patch looks most.
         return {"map": _encoded(np.stack([_quantised(row) for row in values]))}
 
+    def _photograph(self, encoded: bytes, size: int) -> Photograph:
+        """Decodes a photograph, for `DECODE_SECONDS` at most.
+
+        Raises:
+            UnreadableImageError: no model accepts it, or it takes longer.
+        """
+        decoding = self._decoders.submit(read_photograph, encoded, size)
+        try:
+            return decoding.result(DECODE_SECONDS)
+        except TimeoutError:
+            # One that waits for others is not begun; one that runs goes on.
+            decoding.cancel()
+            raise UnreadableImageError(
+                f"decoding it takes longer than {DECODE_SECONDS:g} seconds, or others are being "
+                "decoded; save it as a smaller or as a baseline JPEG"
+            ) from None
+
+
+async def _answered_with_body(
+    answer: Callable[[Mapping[str, str], bytes], Mapping[str, Any]], request: Request
+) -> Response:
+    """The answer to a request with a photograph, or an error."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            encoded = await _body(request)
+    except TimeoutError:
+        return _failed("late", f"The photograph did not come in {BODY_SECONDS:g} seconds")
+    if encoded is None:
+        return _failed(
+            "image", f"The image cannot be read: its file is larger than {MOST_BYTES >> 20} MiB"
+        )
+    return await _answered(lambda: answer(request.query_params, encoded))
+
 
 async def _body(request: Request) -> bytes | None:
-    """The file of the photograph; None if it is too large."""
+    """The file of the photograph; None if it is too large. Browsers expect all of it to be read."""
     parts: list[bytes] = []
     total = 0
     async for part in request.stream():
@@ -185,26 +247,21 @@ async def _body(request: Request) -> bytes | None:
 async def _answered(answer: Callable[[], Mapping[str, Any]]) -> Response:
     """The answer, or an error as `{"error": {"kind": ..., "message": ...}}`."""
     try:
-        return JSONResponse(await run_in_threadpool(answer), headers=_HEADERS)
+        return JSONResponse(await run_in_threadpool(answer))
     except AttentionError as error:
-        kind, message = str(error.kind), str(error)
+        return _failed(str(error.kind), str(error))
     except UnreadableImageError as error:
-        kind, message = "image", f"The image cannot be read: {error}"
-    return JSONResponse(
-        {"error": {"kind": kind, "message": message}}, _STATUS[kind], headers=_HEADERS
-    )
+        return _failed("image", f"The image cannot be read: {error}")
+
+
+def _failed(kind: str, message: str) -> Response:
+    return JSONResponse({"error": {"kind": kind, "message": message}}, _STATUS[kind])
 
 
 def _colours(request: Request) -> Response:
     """The colour map: 256 times red, green, blue."""
     table = mpl.colormaps[COLOURS](np.arange(256), bytes=True)[:, :3]
-    return JSONResponse(table.ravel().tolist(), headers=_HEADERS)
-
-
-def _photograph(encoded: bytes | None, size: int) -> Photograph:
-    if encoded is None:
-        raise UnreadableImageError(f"its file is larger than {MOST_BYTES >> 20} MiB")
-    return read_photograph(encoded, size)
+    return JSONResponse(table.ravel().tolist())
 
 
 def _model(query: Mapping[str, str]) -> tuple[str, int]:
@@ -214,10 +271,11 @@ def _model(query: Mapping[str, str]) -> tuple[str, int]:
     return name, _number(query, "version")
 
 
-def _number(query: Mapping[str, str], name: str) -> int:
+def _number(query: Mapping[str, str], name: str, most: int = 2**63 - 1) -> int:
     text = query.get(name, "")
-    if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise AttentionError("input", f"{name}: {text[:30]!r}; expected a number")
+    # Python refuses to convert thousands of digits.
+    if not text.isascii() or not text.isdecimal() or len(text) > 30 or int(text) > most:
+        raise AttentionError("input", f"{name}: {text[:30]!r}; expected a number up to {most}")
     return int(text)
 
 

@@ -168,11 +168,12 @@ def _serve(
 ) -> None:
     import uvicorn
 
-    from .app import LOOPBACK, create_app
+    from ..http_guard import LOOPBACK
+    from .app import create_app
 
     host, port = listening.getsockname()[:2]
     loopback = ipaddress.ip_address(host).is_loopback
-    app = create_app(address, names, flags.timeout, LOOPBACK if loopback else ("*",))
+    app = create_app(address, names, flags.timeout, (*LOOPBACK, host) if loopback else None)
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
     url = f"http://{'localhost' if loopback else host}:{port}"
     print(f"page: {url}", flush=True)

@@ -21,7 +21,7 @@ from serving.page import command as page
 from serving.page.models import names_from
 from tests.support.model_server import Running, publish, running
 from tests.support.page_process import page_process
-from tests.support.requests import predict_request
+from tests.support.requests import predict_request, scan_bomb
 
 pytestmark = pytest.mark.slow
 
@@ -53,12 +53,53 @@ def test_requests_that_the_page_does_not_send(
         ("explain?model=cait&version=7", 404, "serves no cait version 7"),
         ("explain?model=nobody&version=1", 404, "serves no nobody version 1"),
         ("self_attention?model=cait&version=1&block=-1", 400, "block: '-1'; expected a number"),
-        ("self_attention?model=cait&version=1&block=2", 502, "block must be 0 to 1"),
+        ("self_attention?model=cait&version=1&block=2", 400, "block 2: 0 to 1"),
+        ("self_attention?model=cait&version=1&block=24", 400, "block 24: 0 to 1"),
+        ("self_attention?model=cait&version=1&block=2147483647", 400, "block 2147483647: 0 to 1"),
+        ("self_attention?model=cait&version=1&block=2147483648", 400, "a number up to 2147483647"),
+        (f"explain?model=cait&version={2**63}", 400, f"expected a number up to {2**63 - 1}"),
+        (f"explain?model=cait&version={'9' * 5000}", 400, "expected a number up to"),
         ("self_attention?model=cait&version=1&block=1&head=2", 400, "head 2: 0 to 1"),
     ):
         found = answer(f"{url}/{path}", whole)
         assert found[0] == status
         assert message in found[1]
+
+
+def test_pages_of_other_sites(server: Running, url: str, photo: pathlib.Path) -> None:
+    explain, whole = f"{url}/explain?model=cait&version=1", photo.read_bytes()
+    for headers in (
+        {"Origin": "https://elsewhere.example"},
+        {"Origin": "null"},
+        {"Origin": f"{url}0"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": url},
+    ):
+        status, text = answer(explain, whole, **headers)
+        assert status == 403, headers
+        assert "expected a page of this server" in text
+    own = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
+    assert answer(explain, whole, **own)[0] == 200
+    # A link of another site opens the page.
+    assert answer(url, **{"Sec-Fetch-Site": "cross-site"})[0] == 200
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(url: str) -> None:
+    for path in ("", "/static/page.js", "/static/page.css", "/colours", "/none", "/static/none"):
+        try:
+            reply = urllib.request.urlopen(f"{url}{path}", timeout=60)
+        except urllib.error.HTTPError as error:
+            reply = error
+        with reply:
+            assert "default-src 'none'" in reply.headers["Content-Security-Policy"], path
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Cache-Control"] == "no-store"
+
+
+def test_a_photograph_of_thousands_of_scans(server: Running, url: str) -> None:
+    status, text = answer(f"{url}/explain?model=cait&version=1", scan_bomb(3000, 4000))
+    assert status == 422
+    assert "The image cannot be read: a JPEG with more than 100 scans" in text
 
 
 def test_a_tall_photograph_keeps_its_surroundings(
