@@ -9,7 +9,7 @@ It reads image files in the thread of the event loop. Pass bytes where that must
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
@@ -18,6 +18,9 @@ from .types import Images, Label, Metadata, VersionStatus
 
 if TYPE_CHECKING:
     from ..tensors import Array
+
+
+T = TypeVar("T")
 
 
 class AsyncClient(Connection):
@@ -82,6 +85,9 @@ class AsyncClient(Connection):
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.to_thread(function)
 
     async def _send(self, method: Callable[..., Any], request: Any, timeout: float) -> Any:
         return await method(request, timeout=timeout)

@@ -145,6 +145,9 @@ class Client(Connection):
     async def _send(self, method: Callable[..., Any], request: Any, timeout: float) -> Any:
         return method(request, timeout=timeout)
 
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return function()
+
     def _run(self, call: Call[T], timeout: float | None) -> T:
         # `_sleep` and `_send` block and never suspend, so one step runs the whole coroutine.
         try:

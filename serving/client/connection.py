@@ -8,8 +8,10 @@ import grpc
 
 from signatures.quiet import load_tensorflow
 
+from ..errors import Code
 from .calls import Call, attempts
-from .channels import SERVER, TIMEOUT, Tls, channel_options, client_error
+from .channels import SERVER, TIMEOUT, ClientError, Tls, channel_options, client_error
+from .tls_mismatch import explain
 from .types import ModelSpec
 
 T = TypeVar("T")
@@ -18,7 +20,7 @@ T = TypeVar("T")
 class Connection:
     """A channel to one server, for calls of one model. Its arguments are those of `Client`.
 
-    Subclasses set `grpc_api`, `_sleep` and `_send`, which either block or are awaited.
+    Subclasses set `grpc_api`, `_sleep`, `_send` and `_in_thread`. These block or are awaited.
     """
 
     grpc_api: Any
@@ -38,6 +40,7 @@ class Connection:
         self._server = server
         self._model = ModelSpec(model, version, label)
         self._timeout = timeout
+        self._tls = tls
         options = channel_options(server, tls, retries)
         if tls is None:
             self._channel = self.grpc_api.insecure_channel(server, options)
@@ -55,6 +58,16 @@ class Connection:
     async def _send(self, method: Callable[..., Any], request: Any, timeout: float) -> Any:
         raise NotImplementedError
 
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        raise NotImplementedError
+
+    async def _explained(self, error: ClientError) -> ClientError:
+        """The error of a call that no server answered; says so where TLS is the reason."""
+        reason = await self._in_thread(lambda: explain(self._server, self._tls))
+        if reason is None:
+            return error
+        return ClientError(error.code, f"{reason} ({error.message})", error.server, error.model)
+
     async def _answer(self, call: Call[T], timeout: float | None) -> T:
         """Sends a call, as often as `attempts` says, and returns its answer."""
         end = time.monotonic() + (self._timeout if timeout is None else timeout)
@@ -69,6 +82,8 @@ class Connection:
                 outcome = await self._send(self._methods[call.method], attempt.request, left)
             except grpc.RpcError as error:
                 outcome = client_error(error, self._server, self._model.name)
+                if outcome.code == Code.UNAVAILABLE:
+                    outcome = await self._explained(outcome)
                 outcome.__cause__ = error
             try:
                 attempt = steps.send(outcome)

@@ -1,5 +1,6 @@
 """TLS over sockets: who is answered, who is not, and configs that are wrong."""
 
+import asyncio
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import trustme
 from tensorflow_serving.apis import model_service_pb2_grpc
 
 from serving import Code, ServingError
-from serving.client import Client, ClientError
+from serving.client import AsyncClient, Client, ClientError
 from serving.client.channels import Tls
 from serving.client.command import main
 from serving.model_server.flags import Options
@@ -131,6 +132,51 @@ def test_the_name_that_the_certificate_is_for(server: str, pki: Pki) -> None:
     assert answered(by_number, Tls(ca, server_name="localhost"))
 
 
+def message(address: str, tls: Tls | None) -> str:
+    """What a client that is not answered is told."""
+    with (
+        Client(address, "m", tls=tls, timeout=30, retries=False) as client,
+        pytest.raises(ClientError) as caught,
+    ):
+        client.status()
+    assert caught.value.code == Code.UNAVAILABLE
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_a_client_is_told_what_is_wrong_with_its_tls(
+    server: str, strict_server: str, base: pathlib.Path, pki: Pki
+) -> None:
+    none = "the server has TLS and this client does not; expected tls=Tls(...), or --tls ("
+    signed = f"; expected one that {pki.files['stranger_ca']} has signed ("
+    asks = "as one does that wants another client's certificate; this"
+    cert = pki.files["stranger_client_cert"]
+    assert message(server, None).startswith(none)
+    assert message(strict_server, None).startswith(none)
+    assert signed in message(server, pki.tls("stranger"))
+    by_number = server.replace("localhost", "127.0.0.1")
+    assert "; expected one for 127.0.0.1, or Tls(server_name=...)" in message(by_number, pki.tls())
+    assert f"{asks} client has none; expected --cert" in message(strict_server, pki.tls())
+    stranger = message(strict_server, pki.tls(client="stranger"))
+    assert f"{asks} is {cert}; expected --cert" in stranger
+    with running(model_name="m", model_base_path=str(base)) as plain:
+        gone = f"localhost:{plain.port}"
+        found = message(gone, pki.tls())
+    assert found.startswith("this client has TLS and the server does not; expected no tls, no -")
+    # Where no server is, TLS is not the reason.
+    assert "TLS and" not in message(gone, None)
+    assert "TLS and" not in message(gone, pki.tls())
+
+
+def test_a_client_for_asyncio_is_told_too(server: str) -> None:
+    async def call() -> None:
+        async with AsyncClient(server, "m", timeout=30, retries=False) as client:
+            await client.status()
+
+    with pytest.raises(ClientError, match="the server has TLS and this client does not"):
+        asyncio.run(call())
+
+
 def test_client_certificates_are_verified_where_asked_for(strict_server: str, pki: Pki) -> None:
     assert answered(strict_server, pki.tls(client="authority"))
     assert not answered(strict_server, pki.tls())
@@ -176,7 +222,7 @@ def test_only_clients_that_a_flag_names_replace_the_config(
 
 def test_without_verified_certificates_there_are_no_names(base: pathlib.Path, pki: Pki) -> None:
     for config in ("", pki.config("unverified")):
-        with pytest.raises(ServingError, match=r"^--reload_clients=a: no client shows a certif"):
+        with pytest.raises(ServingError, match=r"--reload_clients=a: no client shows a certif"):
             ModelServer(
                 Options(
                     model_base_path=str(base), port=0, ssl_config_file=config, reload_clients="a"
