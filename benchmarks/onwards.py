@@ -20,6 +20,7 @@ import numpy as np
 
 from export import VARIANTS, UserError, get_variant
 from export.checkpoints.random_weights import seeded_normal
+from signatures.addresses import disk_path
 from signatures.quiet import load_tensorflow
 
 from .models import converted, made_apart
@@ -52,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--variants", default="all", help="'all', or names separated by commas")
     parser.add_argument(
-        "--converters", type=pathlib.Path, help="a Python with benchmarks/converters.txt"
+        "--converters", type=disk_path, help="a Python with benchmarks/converters.txt"
     )
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
+    parser.add_argument("--work", type=disk_path, default=pathlib.Path("build/benchmarks"))
     options = parser.parse_args(argv)
     if options.converters and not options.converters.is_file():
         parser.error(f"--converters: {options.converters} is no file; expected a Python")

@@ -40,6 +40,7 @@ PATHS = {
     "attention": {"output", "photograph", "saved_model"},
     "page": {"models_from", "published"},
     "benchmarks.inference": {"competitors", "work"},
+    "benchmarks.onwards": {"converters", "work"},
     "benchmarks.pipeline": {"work"},
     "benchmarks.publish_faults": set(),
     "benchmarks.scale": {"picture"},
@@ -50,9 +51,26 @@ PATHS = {
 NO_PATHS = {
     # Names and choices.
     *("accuracy_gate", "compute_dtype", "heads", "hub_publisher", "label", "model", "model_name"),
-    *("models", "only", "revision", "tls_server_name", "variants", "versions", "weights"),
+    *(
+        "models",
+        "only",
+        "reload_clients",
+        "revision",
+        "tls_server_name",
+        "variants",
+        "versions",
+        "weights",
+    ),
     # Numbers that their commands check.
-    *("batch_size", "batches", "first_label", "images", "keep_versions", "max_bad_images"),
+    *(
+        "batch_size",
+        "batches",
+        "first_label",
+        "image_size",
+        "images",
+        "keep_versions",
+        "max_bad_images",
+    ),
     *("staging_ttl", "version", "workers"),
     # Addresses of hosts and pages.
     *("host", "hub_url", "server"),

@@ -22,8 +22,8 @@ def read_parquet(path: pathlib.Path, where: str, first: int | None) -> Iterator[
     The labels are numbers from 0. Where the data set's own description, in the file, says that
     their names are WordNet ids, these give the classes.
     """
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
         # Not the whole group of rows ahead, which may be thousands of images.

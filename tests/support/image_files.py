@@ -8,8 +8,8 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow as tf
 
 Labelled = Sequence[tuple[bytes, int]]
