@@ -95,7 +95,7 @@ def test_configs_of_a_version_that_is_replaced_are_one_error(replaced, tree, tmp
 
 
 def test_names_with_characters_of_globs_are_no_patterns(bucket):
-    store = open_store(f"{bucket.root}/of [2026] *?")
+    store = Tree(f"{bucket.root}/of [2026] *?", bucket.options).open()
     store.write("serving/a[1]/file", b"x")
     assert store.sizes("") == {"serving/a[1]/file": 1}
     assert store.children("serving/a[1]") == ["file"]

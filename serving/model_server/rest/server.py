@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import Any
 
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
@@ -175,8 +176,9 @@ class RestServer:
         answered = asyncio.wrap_future(future)
         # After the body there is nothing to receive but the end of the connection.
         gone = asyncio.ensure_future(request.receive())
+        either: set[asyncio.Future[Any]] = {answered, gone}
         try:
-            await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             left = gone.done() and gone.result()["type"] == "http.disconnect"
             if left and future.cancel():
                 raise ClientDisconnect

@@ -72,7 +72,7 @@ FLAGS = ("--checkpoints", "random", "--sample_shard", "x")
         ("--keep_versions", "0"),
         ("--staging_ttl", "-1"),
         ("--staging_ttl", "nan"),
-        ("--staging_dir", "elsewhere"),
+        ("--staging_dir", "/elsewhere"),
     ],
 )
 def test_wrong_values_are_named(flag, value):

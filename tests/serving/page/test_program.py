@@ -81,7 +81,7 @@ def test_pages_of_other_sites(server: Running, url: str, photo: pathlib.Path) ->
     own = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
     assert answer(explain, whole, **own)[0] == 200
     # A link of another site opens the page.
-    assert answer(url, **{"Sec-Fetch-Site": "cross-site"})[0] == 200
+    assert answer(url, None, **{"Sec-Fetch-Site": "cross-site"})[0] == 200
 
 
 def test_every_answer_says_what_a_browser_may_do_with_it(url: str) -> None:
