@@ -41,7 +41,7 @@ def run(command: Sequence[str], log: pathlib.Path) -> Ended:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
-                peak = max(peak, sum(_resident(pid) for pid in tree(process.pid)))
+                peak = max(peak, sum(resident(pid) for pid in tree(process.pid)))
                 time.sleep(_SAMPLE_SECONDS)
         finally:
             process.kill()
@@ -58,7 +58,7 @@ def tree(pid: int) -> Iterator[int]:
             yield from tree(int(child))
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
     """Bytes; 0 of a process that has ended."""
     found = re.search(r"^VmRSS:\s+(\d+) kB$", _text(pathlib.Path(f"/proc/{pid}/status")), re.M)
     return 1024 * int(found[1]) if found else 0
