@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from serving.model_server.launch import ServerProcess, free_port, server_process
+from signatures.addresses import disk_path
 
 from .table import as_markdown, machine, results_table
 
@@ -61,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--minutes", type=float, default=5.0, help="of each part")
     parser.add_argument("--seed", type=int, default=0, help="of what is made up")
-    parser.add_argument("--model", type=pathlib.Path, help="a version's directory, as it is")
-    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("build/benchmarks"))
+    parser.add_argument("--model", type=disk_path, help="a version's directory, as it is")
+    parser.add_argument("--work", type=disk_path, default="build/benchmarks")
     options = parser.parse_args(argv)
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--converters", type=disk_path, help="a Python with benchmarks/converters.txt"
     )
-    parser.add_argument("--work", type=disk_path, default=pathlib.Path("build/benchmarks"))
+    parser.add_argument("--work", type=disk_path, default="build/benchmarks")
     options = parser.parse_args(argv)
     if options.converters and not options.converters.is_file():
         parser.error(f"--converters: {options.converters} is no file; expected a Python")

@@ -39,6 +39,7 @@ PATHS = {
     "client": {"ca", "cert", "key", "photos"},
     "attention": {"output", "photograph", "saved_model"},
     "page": {"models_from", "published"},
+    "benchmarks.fuzz": {"model", "work"},
     "benchmarks.inference": {"competitors", "work"},
     "benchmarks.onwards": {"converters", "work"},
     "benchmarks.pipeline": {"work"},
@@ -140,6 +141,8 @@ def test_path_flags_of_a_command(parser_of, command, tmp_path, monkeypatch):
     flags = list(flags_of(parser_of(command)))
     paths = [flag for flag in flags if takes_paths(flag)]
     assert {flag.dest for flag in paths} == PATHS[command]
+    # A path that is not read here.
+    assert not [flag.dest for flag in flags if flag.type is pathlib.Path]
     # What takes any text, and is none of them, is no path.
     others = {flag.dest for flag in flags if flag.type is None} - PATHS[command]
     assert others <= NO_PATHS

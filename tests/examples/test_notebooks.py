@@ -27,7 +27,7 @@ from tests.support.trees import TINY, TINY_VARIANT, Result
 
 EXAMPLES = REPOSITORY / "examples"
 # Notebook: how many pictures it shows.
-PICTURES = {"classification": 2, "finetuning": 2}
+PICTURES = {"classification": 2, "explaining": 1, "finetuning": 2}
 NAMES = pytest.mark.parametrize("name", PICTURES)
 
 # What a notebook reads of the repository. The rest of its surroundings is the test's.
@@ -136,6 +136,12 @@ def test_classification_runs(published: Result, tmp_path: pathlib.Path) -> None:
     assert_shows(book, PICTURES["classification"])
     # What is committed was written by these very cells.
     assert texts(book) == texts(committed("classification"))
+
+
+def test_explaining_runs(published: Result, tmp_path: pathlib.Path) -> None:
+    book = execute("explaining", workspace(tmp_path, published.tree))
+    assert_shows(book, PICTURES["explaining"])
+    assert texts(book) == texts(committed("explaining"))
 
 
 # The notebook's own variant would take minutes.
