@@ -51,8 +51,9 @@ def reader_of(path: pathlib.Path, where: str) -> FileReader:
         return read_tar
     if head.startswith(b"PAR1") and not compressed:
         return read_parquet
+    if _is_record(head):
+        return read_records
     found = next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
-    # The length of a record, in 8 bytes, begins every TFRecord file; the high ones are zeros.
     if found is None and head and b"\0" not in head[:8]:
         found = f"record 0 cannot be read (the file begins with {head[:24]!r})"
     if head.startswith(b"PAR1"):
@@ -61,6 +62,15 @@ def reader_of(path: pathlib.Path, where: str) -> FileReader:
         inside = ", compressed with gzip" if compressed else ""
         raise UserError(f"{where}: {found}{inside}; expected {EXPECTED}")
     return read_records
+
+
+def _is_record(head: bytes) -> bool:
+    """Whether a TFRecord file begins like this.
+
+    The first record's length, in 8 bytes, may be as any other format's first bytes. But below 4 GiB
+    the high ones are zeros, and the checksum of the length comes next. A pickle has zeros there.
+    """
+    return head[4:8] == bytes(4) and head[8:11] != bytes(3)
 
 
 def _is_tar(head: bytes) -> bool:

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pathlib
+import pickle
 
 import numpy as np
 import pyarrow as pa
@@ -196,16 +197,32 @@ def test_features_that_are_no_images_are_named(tmp_path):
         read(tmp_path / "r")
 
 
+@pytest.mark.parametrize("size", [0x0480, 0xD8FF, 0x4B50])
+def test_a_record_s_length_may_be_another_format_s_first_bytes(tmp_path, size):
+    path = tmp_path / "r"
+    write_records(path, [{"image/encoded": png(1)}])
+    more = size - int.from_bytes(path.read_bytes()[:8], "little")
+    # The lengths within the record take more bytes, too.
+    for padding in range(more, more - 12, -1):
+        write_records(path, [{"image/encoded": png(1) + bytes(padding)}])
+        if path.read_bytes()[:8] == size.to_bytes(8, "little"):
+            break
+    assert path.read_bytes()[:8] == size.to_bytes(8, "little")
+    assert len(list(read(tmp_path / "r"))) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
+        (pickle.dumps([1]), "a pickle"),
+        (pickle.dumps(list(range(999))), "a pickle"),
         (b"PK\x03\x04...", "a zip file"),
         (png(1), "a PNG"),
         (gzip.compress(b"{}" * 9, mtime=0), r"begins with b'\{\}\{\}.*compressed with gzip"),
         (json.dumps({"splits": []}).encode(), 'begins with b\'."splits"'),
         (b"\x28\xb5\x2f\xfd\x04", "zstd"),
     ],
-    ids=["zip", "png", "gzip", "json", "zstd"],
+    ids=["pickle", "long pickle", "zip", "png", "gzip", "json", "zstd"],
 )
 def test_other_formats_are_named(tmp_path, content, found):
     (tmp_path / "f").write_bytes(content)
