@@ -4,23 +4,17 @@ import argparse
 import importlib.util
 import math
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
+
+from signatures.flags import WholeFlagsParser
 
 
 class UsageError(ValueError):
     """A wrong command line; the message is one line."""
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser that takes whole flag names only, keeps its help's lines, and raises its errors."""
-
-    def __init__(self, prog: str | None = None, **arguments: Any) -> None:
-        super().__init__(
-            prog,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **arguments,
-        )
+class CommandParser(WholeFlagsParser):
+    """A parser that raises its errors."""
 
     def error(self, message: str) -> NoReturn:
         """Refuses a command line.

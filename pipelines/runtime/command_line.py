@@ -1,13 +1,13 @@
 """What the commands share: their errors and the checks of their flags."""
 
-import argparse
 import difflib
 import functools
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, ParamSpec
+from typing import NoReturn, ParamSpec
 
 from export.errors import UserError
+from signatures.flags import WholeFlagsParser
 
 # TensorFlow Serving's versions are 64-bit.
 _LARGEST = 2**63 - 1
@@ -20,16 +20,8 @@ class JobError(Exception):
     """A job that ended badly. The message is one line."""
 
 
-class JobParser(argparse.ArgumentParser):
-    """A parser that takes whole flag names only, keeps its help's lines, and raises its errors."""
-
-    def __init__(self, prog: str, **arguments: Any) -> None:
-        super().__init__(
-            prog,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **arguments,
-        )
+class JobParser(WholeFlagsParser):
+    """A parser that raises its errors."""
 
     def error(self, message: str) -> NoReturn:
         """Refuses a command line.
