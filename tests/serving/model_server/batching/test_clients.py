@@ -245,6 +245,6 @@ def test_a_good_block_beside_anothers_wrong_one_is_answered(
         found = pool.submit(model.self_attention, photograph, 2)
         until(lambda: waiting(server) == 1)
         assert another(0).exception() is not None
-        with pytest.raises(AttentionError, match="block must be 0 to 1"):
+        with pytest.raises(AttentionError, match="block 2: 0 to 1"):
             found.result(60)
     assert not waiting(server)
