@@ -4,6 +4,7 @@
     python -m serving_configs promote --publish_to DIR --model M --version V [--server HOST:PORT]
     python -m serving_configs rollback --publish_to DIR --model M
     python -m serving_configs label --publish_to DIR --model M --version V --label L
+    python -m serving_configs sign DIR --sign_with KEY
     python -m serving_configs extract ARCHIVE DIR
 
 Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.
@@ -23,6 +24,7 @@ from .rollout.edit import Change, edit
 from .rollout.history import Polling
 from .server.deployment import POLL_SECONDS
 from .tree.paths import MODELS_CONFIG
+from .trust.flags import add_public_key, add_sign_with
 from .write import Settings, write_all
 
 # The form that the hub's documentation format requires.
@@ -90,7 +92,22 @@ def _edit(arguments: argparse.Namespace) -> None:
     print(f"{arguments.model}: " + ", ".join(f"{name} {v}" for name, v in labels.items()))
 
 
+def _sign(arguments: argparse.Namespace) -> None:
+    from .trust.keys import read_private_key
+    from .trust.sign import sign_tree
+
+    key = read_private_key(arguments.sign_with)
+    for directory in sign_tree(arguments.publish_to, key, arguments.replace):
+        print(directory)
+
+
 def _extract(arguments: argparse.Namespace) -> None:
+    from .trust.check import archive_signature_problem
+    from .trust.keys import read_public_keys
+
+    keys = read_public_keys(arguments.public_key)
+    if keys and (problem := archive_signature_problem(arguments.archive, keys)):
+        raise ConfigError(f"{arguments.archive}: {problem}; nothing was unpacked")
     extract_archive(arguments.archive, arguments.directory)
 
 
@@ -113,6 +130,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     ):
         example = f"--publish_to published --model cait_xxs24_224{flags}"
         _add_edit_flags(_add_command(commands, name, summary, example), name)
+    _add_sign(commands)
     extract = _add_command(
         commands,
         "extract",
@@ -121,8 +139,27 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     extract.add_argument("archive", type=disk_path, help="the .tar.gz of a model's version")
     extract.add_argument("directory", type=disk_path, help="must not exist yet")
+    add_public_key(extract, "unpack nothing")
     extract.set_defaults(run=_extract)
     return parser
+
+
+def _add_sign(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sign = _add_command(
+        commands,
+        "sign",
+        "sign the published versions that no key of the tree has signed",
+        "published --sign_with private.pem",
+    )
+    sign.add_argument("publish_to", type=address, help="root of the published tree")
+    add_sign_with(sign, required=True)
+    sign.add_argument(
+        "--replace",
+        action="store_true",
+        help="sign what the tree's other keys signed too, which are its keys no longer (default: "
+        "their signatures stay, and they are the tree's keys beside this one)",
+    )
+    sign.set_defaults(run=_sign)
 
 
 def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -40,6 +40,7 @@ from .options import PublishOptions, parse
 from .parts import parts_for
 from .remote_configs import write_remote_configs
 from .report import read_report, table
+from .signing import read_key, sign_published
 from .tasks import prepare_tasks
 from .transforms import Convert, Publish, Report, Validate
 
@@ -71,6 +72,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     require_labels(options.accuracy_gate, shards)
     store = open_store(options.publish_to)
     store.require_writable()
+    key = read_key(options.sign_with, store)
     with _staged(options) as (staging, scratch):
         store.clean(options.staging_ttl)
         labels = read_labels(options.labels) if options.labels else None
@@ -91,6 +93,8 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
         _run_pipeline(context, tasks, shards, beam_options)
         report = read_report(staging)
         published = [model for model in report["models"] if model["path"]]
+        if published and key is not None:
+            sign_published(store, published, key)
         if published:
             _write_configs(options, scratch)
         if options.keep_versions is not None:

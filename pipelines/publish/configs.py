@@ -7,6 +7,7 @@ from typing import Any
 
 from export.errors import UserError
 from serving_configs.errors import ConfigError
+from serving_configs.tree.paths import SBOM
 from serving_configs.tree.published import Accuracy
 
 from ..elements import ModelReport, StagedModel
@@ -29,9 +30,16 @@ def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
 
 
 def serving_files(staged: StagedModel, report: ModelReport) -> dict[str, bytes]:
-    """The batching parameters and warm-up requests of a model: path in the version -> content."""
+    """The files beside a model: path in the version -> content.
+
+    They are its batching parameters and warm-up requests, where its speed was measured, and the
+    software that made it.
+    """
+    from .software import bill_of_materials
+
+    files = {SBOM: bill_of_materials()}
     if report.measured is None:
-        return {}
+        return files
     from ..gate.latency import write_serving_files
 
     with tempfile.TemporaryDirectory() as name:
@@ -39,7 +47,7 @@ def serving_files(staged: StagedModel, report: ModelReport) -> dict[str, bytes]:
         write_serving_files(
             directory, staged.model, staged.head, staged.config.geometry, report.measured
         )
-        return {
+        return files | {
             path.relative_to(directory).as_posix(): path.read_bytes()
             for path in directory.rglob("*")
             if path.is_file()

@@ -5,6 +5,7 @@ import argparse
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.compute import COMPUTE_DTYPES
+from serving_configs.trust.flags import add_sign_with
 from signatures import BOTH
 from signatures.addresses import absolute_address, absolute_glob, disk_path
 
@@ -122,6 +123,7 @@ class PublishPipelineOptions(PipelineOptions):
             metavar="N",
             help="how many versions of a published model to keep (default: all)",
         )
+        add_sign_with(output)
         gate = parser.add_argument_group("gate")
         gate.add_argument(
             "--accuracy_gate",

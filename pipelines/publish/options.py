@@ -48,6 +48,8 @@ class PublishOptions:
         compute_dtype: what the signatures' products are computed in.
         version: the number to publish, None for the next free one.
         keep_versions: how many versions of a published model to keep, None for all.
+        sign_with: file of the key that signs the versions, None to leave them unsigned. It is read
+            in the command's own process alone.
         allow_untrained: whether untrained weights may come beside trained ones.
         staging_ttl: seconds after which what a dead run left behind is removed.
         staging_dir: directory on each worker's own disk for models while they are made or read;
@@ -71,6 +73,7 @@ class PublishOptions:
     compute_dtype: ComputeDtype
     version: int | None
     keep_versions: int | None
+    sign_with: pathlib.Path | None
     allow_untrained: bool
     staging_ttl: float
     staging_dir: str | None
@@ -132,6 +135,7 @@ class PublishOptions:
             keep_versions=whole_number("--keep_versions", flags.keep_versions, 1)
             if flags.keep_versions is not None
             else None,
+            sign_with=flags.sign_with,
             allow_untrained=flags.allow_untrained,
             staging_ttl=_seconds("--staging_ttl", flags.staging_ttl),
             staging_dir=_staging_dir(flags.publish_to, flags.staging_dir),

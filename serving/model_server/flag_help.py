@@ -10,6 +10,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "versions; 0 is once, at the start",
         "allow_version_labels_for_unavailable_models": "let a new label name a version that "
         "is not loaded yet",
+        "require_signature": "PEM file of public keys: load no version that none of them "
+        "signed, or that is not as it was signed; tensorflow_model_server has no such flag",
         "enable_model_warmup": "run each version's warm-up requests before it serves",
         "max_num_load_retries": "how often a failed load is tried again",
         "load_retry_interval_micros": "microseconds between these tries; negative does not wait",

@@ -59,6 +59,7 @@ _PATHS = (
     "ssl_config_file",
     "monitoring_config_file",
     "batching_parameters_file",
+    "require_signature",
 )
 _POSITIVE = ("grpc_max_threads", "rest_api_num_threads")
 
@@ -70,6 +71,8 @@ class Options:
     Attributes:
         host: address to listen on; the real server has no such flag and listens everywhere.
         allow_reload: let calls replace the config; the real server has no such flag.
+        require_signature: PEM file of public keys; versions that none of them signed are not
+            loaded. The real server has no such flag.
         reload_clients: names of certificates, separated by commas; with verified certificates
             only these may replace the config. The real server has no such flag.
         rest_api_timeout_in_ms: milliseconds that a model may run; not positive is no limit.
@@ -108,6 +111,7 @@ class Options:
     ssl_config_file: str = ""
     allow_reload: bool = True
     reload_clients: str = ""
+    require_signature: str = ""
     version: bool = False
 
     def __post_init__(self) -> None:

@@ -3,11 +3,14 @@
 import contextlib
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from serving_configs.trust.check import signed_version_problems
+from serving_configs.trust.keys import PublicKey
 from signatures.warmup import REQUESTS
 
+from ..errors import failed_precondition
 from .servables.checked import CheckedServable
 from .servables.servable import Loader, Servable, SessionSettings, load_servable
 from .warmup import warm_up
@@ -31,6 +34,7 @@ def version_loader(
     enable_warmup: bool,
     wrapper: Wrapper | None = None,
     observer: LoadObserver | None = None,
+    keys: Sequence[PublicKey] = (),
 ) -> Loader:
     """The loader of a server.
 
@@ -40,10 +44,14 @@ def version_loader(
             is available.
         wrapper: wraps each version; closing the wrapper closes the version.
         observer: called after every load and warm-up.
+        keys: a version that none of them signed, or that is not as it was signed, is not loaded;
+            none checks nothing.
     """
 
     def load(directory: pathlib.Path) -> Servable:
         with _timed(directory, observer.load if observer is not None else None):
+            if keys:
+                _require_signature(directory, keys)
             servable: Servable = load_servable(directory, settings)
         try:
             if wrapper is not None:
@@ -58,6 +66,11 @@ def version_loader(
         return servable
 
     return load
+
+
+def _require_signature(directory: pathlib.Path, keys: Sequence[PublicKey]) -> None:
+    for problem in signed_version_problems(directory, keys):
+        raise failed_precondition(f"{directory}: {problem}; not loaded, by --require_signature")
 
 
 @contextlib.contextmanager

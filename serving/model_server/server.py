@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import pathlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from .flags import Options
 
 if TYPE_CHECKING:
     from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
+
+    from serving_configs.trust.keys import PublicKey
 
     from .batching.session import Batching
     from .monitoring import Metrics
@@ -31,8 +34,8 @@ class ModelServer:
         options: the flags.
 
     Raises:
-        ServingError: the batching parameters, the TLS config or the monitoring config cannot be
-            read or are wrong, or the flags do not fit them.
+        ServingError: the batching parameters, the TLS config, the monitoring config or the keys
+            cannot be read or are wrong, or the flags do not fit them.
     """
 
     def __init__(self, options: Options) -> None:
@@ -56,6 +59,7 @@ class ModelServer:
                 options.enable_model_warmup,
                 self._batching.wrap if self._batching is not None else None,
                 metrics,
+                _keys(options),
             ),
             CoreSettings(
                 options.file_system_poll_wait_seconds,
@@ -180,6 +184,23 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _keys(options: Options) -> "tuple[PublicKey, ...]":
+    """The keys whose signatures count; none where versions need no signature.
+
+    Raises:
+        ServingError: the file holds no keys.
+    """
+    if not options.require_signature:
+        return ()
+    from serving_configs.errors import ConfigError
+    from serving_configs.trust.keys import read_public_keys
+
+    try:
+        return read_public_keys([pathlib.Path(options.require_signature)])
+    except ConfigError as error:
+        raise invalid_argument(f"--require_signature={error}") from None
 
 
 def _tls(options: Options) -> "ServerTls | None":

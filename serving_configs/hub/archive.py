@@ -1,8 +1,9 @@
 """Archives of the hub: a SavedModel as `.tar.gz`, the same bytes for the same files.
 
-An archive contains the SavedModel with its variables and assets. Files for servers (warm-up
-requests, batching) and the manifest stay in the version's directory. The hub's validator accepts
-all names.
+An archive contains the SavedModel with its variables and assets, and of a signed version the
+signature with the manifest that it is of. Files for servers (warm-up requests, batching) stay in
+the directory of the version, and so does the manifest of a version that is not signed. The hub's
+validator accepts all names.
 """
 
 import fnmatch
@@ -13,19 +14,20 @@ import pathlib
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO
 
 from ..errors import ConfigError
 from ..tree.atomic import open_atomically
 from ..tree.manifest import FileRecord
-from ..tree.paths import HUB, SAVED_MODEL
+from ..tree.paths import HUB, MANIFEST, SAVED_MODEL, SIGNATURE
 
 # They are members of their own: tensorflow_hub makes no other directories when it unpacks.
-_DIRECTORIES = ("assets", "variables")
+_DIRECTORIES = ("assets", str(SIGNATURE.parent), "variables")
 # Bytes that are compressed at a time. `tarfile` writes a few kilobytes at a time: threads that
 # compress so little would mostly wait for each other.
 _CHUNK = 1 << 20
+_SMALL = 16 << 20
 _INCLUDED = (
     SAVED_MODEL,
     "keras_metadata.pb",
@@ -33,6 +35,7 @@ _INCLUDED = (
     "assets/*",
     "variables/variables.*",
 )
+_SIGNED = (str(MANIFEST), str(SIGNATURE))
 
 
 def hub_root(publish_to: str) -> pathlib.Path:
@@ -45,12 +48,13 @@ def archive_name(publisher: str, model: str, version: int) -> str:
     return f"{publisher}/{model}/{version}.tar.gz"
 
 
-def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
+def write_archive(directory: pathlib.Path, archive: pathlib.Path, replace: bool = False) -> bool:
     """Archives a version, unless the archive exists: versions do not change.
 
     Args:
         directory: the version's.
         archive: becomes the `.tar.gz`, by one rename.
+        replace: whether an archive that exists is written anew, after a version was signed.
 
     Returns:
         Whether the archive was written.
@@ -59,7 +63,7 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
         ConfigError: the version has no `saved_model.pb`, or a link in the place of a file.
         OSError: the archive cannot be written.
     """
-    if archive.exists():
+    if archive.exists() and not replace:
         return False
     names = sorted(_members(directory))
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})
@@ -168,13 +172,43 @@ def check_archive(file: BinaryIO, name: str) -> tuple[FileRecord, ...]:
     return tuple(files.values())
 
 
+def read_small_members(file: BinaryIO, name: str, wanted: Collection[str]) -> dict[str, bytes]:
+    """The content of small files of an archive, such as its manifest.
+
+    Args:
+        file: the archive, at its start.
+        name: the archive's name, for error messages.
+        wanted: the members' names; those that are not there are left out.
+
+    Raises:
+        ConfigError: the archive is damaged, or such a member has more than 16 MiB.
+        OSError: the archive cannot be read.
+    """
+    found = {}
+    try:
+        with gzip.open(file) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.name in wanted else None
+                if content is None:
+                    continue
+                if member.size > _SMALL:
+                    raise ConfigError(
+                        f"{name}: {member.name} has {member.size} bytes; expected at most {_SMALL}"
+                    )
+                found[member.name] = content.read()
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise ConfigError(f"{name}: damaged ({error}); expected a .tar.gz") from None
+    return found
+
+
 def _record_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: str) -> FileRecord:
     content = tar.extractfile(member) if member.isfile() else None
     if content is None:
         raise ConfigError(f"{archive}: {member.name} is no plain file")
     if not _allowed(member.name):
         raise ConfigError(
-            f"{archive}: unexpected member {member.name!r}; expected {', '.join(_INCLUDED)}"
+            f"{archive}: unexpected member {member.name!r}; expected "
+            f"{', '.join((*_INCLUDED, *_SIGNED))}"
         )
     # It is a BufferedReader, whatever the type says.
     digest = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
@@ -182,8 +216,11 @@ def _record_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: str) 
 
 
 def _members(directory: pathlib.Path) -> Iterator[str]:
+    signed = (directory / SIGNATURE).exists()
     for path in directory.rglob("*"):
         name = path.relative_to(directory).as_posix()
+        if name in _SIGNED and not signed:
+            continue
         if _allowed(name) and not path.is_dir():
             if path.is_symlink():
                 raise ConfigError(f"{path}: a link; expected a plain file")
@@ -195,4 +232,4 @@ def _allowed(name: str) -> bool:
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or "\\" in name:
         return False
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _INCLUDED)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in (*_INCLUDED, *_SIGNED))

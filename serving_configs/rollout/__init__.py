@@ -1,4 +1,4 @@
-"""Moving labels in steps that no server refuses for ever. Imports `server` and `tree`.
+"""Moving labels in steps that no server refuses for ever. Imports `server`, `tree`, `trust`.
 
 TF Serving checks the labels of a config before it loads anything. If a label that the server
 already has moves to a version that is not AVAILABLE, the server refuses the whole config

@@ -26,6 +26,8 @@ from ..tree.atomic import locked, write_atomically
 from ..tree.manifest import published_versions, version_problems
 from ..tree.paths import base_path, version_directory
 from ..tree.published import read_published
+from ..trust.check import trusted_keys, version_signature_problem
+from ..trust.keys import TRUSTED_KEYS
 from .history import History, Move, Polling, read_history, state_of, write_history
 from .labels import move_label, promote, rollback
 
@@ -266,6 +268,13 @@ def _check_version(publish_to: str, model: str, version: int, published: Sequenc
             f"{base_path(publish_to, model)}: no version {version}; it has "
             f"{', '.join(map(str, published))}"
         )
-    problems = version_problems(version_directory(publish_to, model, version))
+    directory = version_directory(publish_to, model, version)
+    problems = version_problems(directory)
     if problems:
         raise ConfigError(f"version {version} of {model} does not verify: {problems[0]}")
+    keys = trusted_keys(publish_to)
+    if keys and (problem := version_signature_problem(directory, keys)):
+        raise ConfigError(
+            f"version {version} of {model}: {problem}; {TRUSTED_KEYS} says that versions here are "
+            "signed, and python -m serving_configs sign does it"
+        )

@@ -14,11 +14,14 @@ from typing import Any
 
 from signatures import Geometry, Head, signatures_for
 
-from .paths import MANIFEST, VERSION_BATCHING, serving_root
+from .paths import MANIFEST, SIGNATURE, VERSION_BATCHING, serving_root
 
 _FORMAT = 1
 FOR_SERVERS = (f"{MANIFEST.parent}/", VERSION_BATCHING)
 """Prefixes of the paths of files that are written for servers and are not parts of the model."""
+
+UNLISTED = frozenset((str(MANIFEST), str(SIGNATURE)))
+"""Files of a version that its manifest cannot list: itself, and the signature of itself."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -75,7 +78,7 @@ class Manifest:
         checkpoint: the origin of the weights.
         contract: `contract_digest` when the model was published.
         software: package -> its version when the model was published.
-        files: every file but the manifest.
+        files: every file but the manifest and its signature.
         gate: the worst difference of each output: `signature`, `output`, `difference`, `bound` and
             `image`.
         images: number of images that the gate compared.
@@ -181,7 +184,7 @@ def load_manifest(directory: pathlib.Path) -> Manifest:
 
 
 def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
-    """Records every file of a directory but the manifest, in the order of their paths.
+    """Records every file of a directory but those of `UNLISTED`, in the order of their paths.
 
     Raises:
         OSError: a file cannot be read.
@@ -189,7 +192,7 @@ def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
     records = []
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
-        if path.is_dir() or name == str(MANIFEST):
+        if path.is_dir() or name in UNLISTED:
             continue
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,8 @@ MONITORING_CONFIG = f"{SERVING}/monitoring.config"
 # Inside a version.
 SAVED_MODEL = "saved_model.pb"
 MANIFEST = pathlib.PurePosixPath("assets.extra/manifest.json")
+SIGNATURE = pathlib.PurePosixPath("assets.extra/model.sig")
+SBOM = "assets.extra/sbom.cdx.json"  # the software that made the version
 VERSION_BATCHING = "batching_params.pbtxt"
 
 
