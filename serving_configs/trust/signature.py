@@ -89,13 +89,12 @@ def signature_problem(
             return f"{SIGNATURE}: the signature is wrong: it was changed after it was signed"
         return f"{SIGNATURE}: signed by another key ({envelope.hint[:16] or 'unnamed'}...)"
     try:
-        expected = _statement(parse_manifest(manifest), manifest)
-        signed = json.loads(envelope.payload)
-    except (ManifestError, ValueError, RecursionError) as error:
-        return f"{SIGNATURE}: {error}"
-    if signed != expected:
-        return f"{SIGNATURE}: it is of another manifest than {MANIFEST}, or of another version"
-    return None
+        vouches = _vouches(json.loads(envelope.payload), parse_manifest(manifest), manifest)
+    except ManifestError as error:
+        return f"{MANIFEST}: {error}"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"{SIGNATURE}: a statement that cannot be read ({type(error).__name__}: {error})"
+    return None if vouches else f"{SIGNATURE}: it is of another manifest than {MANIFEST}"
 
 
 def signing_key(signature: bytes | None, keys: Sequence[PublicKey]) -> PublicKey | None:
@@ -137,6 +136,26 @@ def _authenticated(payload: bytes) -> bytes:
     """What is signed of a payload: DSSE's pre-authentication encoding."""
     kind = _PAYLOAD.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def _vouches(statement: Any, manifest: Manifest, content: bytes) -> bool:
+    """Whether a signed statement is of a manifest, and says nothing else than it does.
+
+    What `model_signing` signed itself counts too. It says nothing of the gate, and may list the
+    files for servers.
+    """
+    expected = _statement(manifest, content)
+    if any(statement[name] != expected[name] for name in ("_type", "predicateType")):
+        return False
+    predicate, ours = statement["predicate"], expected["predicate"]
+    if any(name in predicate and predicate[name] != ours[name] for name in ("checkpoint", "gate")):
+        return False
+    known = {record.path: record.sha256 for record in manifest.files}
+    known[str(MANIFEST)] = hashlib.sha256(content).hexdigest()
+    listed = {entry["name"]: entry["digest"] for entry in predicate["resources"]}
+    return str(MANIFEST) in listed and all(
+        known.get(name) == digest for name, digest in listed.items()
+    )
 
 
 def _statement(manifest: Manifest, content: bytes) -> dict[str, Any]:

@@ -8,59 +8,21 @@ import pytest
 
 from serving_configs import (
     MANIFEST,
-    Manifest,
     ManifestError,
-    Weights,
     contract_digest,
     load_manifest,
     parse_manifest,
     published_versions,
-    record_files,
     render_manifest,
     version_problems,
 )
-from signatures import Geometry
-
-GEOMETRY = Geometry(32, 4, 2, 16, 10, 2, 2)
-
-
-def manifest_of(directory: pathlib.Path, version: int = 1) -> Manifest:
-    return Manifest(
-        model="m",
-        version=version,
-        variant="v",
-        head="classifier",
-        geometry=GEOMETRY,
-        parameters=7,
-        checkpoint=Weights("weights/m.safetensors", "a" * 64, True),
-        contract=contract_digest("classifier", GEOMETRY),
-        software={"tensorflow": "2.21.0"},
-        files=record_files(directory),
-        gate=(
-            {
-                "signature": "logits",
-                "output": "logits",
-                "difference": 1.5e-6,
-                "bound": 1e-4,
-                "image": "x",
-            },
-        ),
-        images=8,
-        published={"top1": 80.0, "top5": 90.0, "flops_g": 1.5},
-        run="r",
-    )
+from tests.support.manifests import GEOMETRY, manifest_of, write_small_version
 
 
 @pytest.fixture
 def version(tmp_path: pathlib.Path) -> pathlib.Path:
     """A version in a published tree, complete."""
-    directory = tmp_path / "serving" / "m" / "1"
-    (directory / "variables").mkdir(parents=True)
-    (directory / "assets.extra").mkdir()
-    (directory / "saved_model.pb").write_bytes(b"graph")
-    (directory / "variables" / "variables.index").write_bytes(b"index")
-    (directory / MANIFEST).write_text(render_manifest(manifest_of(directory)))
-    return directory
+    return write_small_version(tmp_path / "serving" / "m" / "1")
 
 
 def test_manifest_comes_back_as_it_was(version):
