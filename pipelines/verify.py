@@ -1,12 +1,14 @@
 """Checks every file of every published version against its manifest.
 
-    python -m pipelines.verify PUBLISH_TO
+    python -m pipelines.verify PUBLISH_TO [--public_key FILE]
 
 Exit status: 0 when everything is as it was published, 1 when something is not, which is named, 2
 when there is nothing to check.
 """
 
 import hashlib
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -16,13 +18,32 @@ from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import check_archive
-from serving_configs.tree.manifest import FOR_SERVERS, difference, identity_problems
-from serving_configs.tree.paths import HUB, SERVING, version_path
-from signatures.addresses import address
+from serving_configs.server.deployment import SETTINGS, parse_settings
+from serving_configs.server.models_config import config_problems, parse_models_config
+from serving_configs.tree.files import UNLISTED, content_problems, difference
+from serving_configs.tree.manifest import FOR_SERVERS, identity_problems
+from serving_configs.tree.paths import (
+    DEPLOYMENT,
+    HUB,
+    MODELS_CONFIG,
+    SERVING,
+    SIGNATURE,
+    version_path,
+)
+from serving_configs.trust.check import archive_signature_problem
+from serving_configs.trust.flags import add_public_key
+from serving_configs.trust.keys import PublicKey, read_public_keys
+from serving_configs.trust.signature import signature_problem
+from signatures.addresses import address, is_url
+from signatures.messages import printable
 
 from .runtime.command_line import JobParser, one_line_errors
 from .runtime.engines import beam_options
 from .store.base import Store, open_store, read
+from .store.release import read_manifests
+
+_VERSION = re.compile(rf"{SERVING}/[^/]+/\d+(/.*)?", re.DOTALL)
+_ARCHIVE = re.compile(rf"{HUB}/[^/]+/(?P<model>[^/]+)/(?P<version>[1-9][0-9]*)\.tar\.gz")
 
 
 @one_line_errors
@@ -39,7 +60,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.ver
     flags, others = _parser(prog).parse_known_args(argv)
     # The others are Beam's, such as the endpoint of a bucket.
     FileSystems.set_options(beam_options(others, vars(flags)))
-    return _verify(flags.publish_to)
+    try:
+        keys = read_public_keys(flags.public_key)
+    except ConfigError as error:
+        raise UserError(f"--public_key {error}") from None
+    return _verify(flags.publish_to, keys)
 
 
 def _parser(prog: str) -> JobParser:
@@ -52,92 +77,165 @@ def _parser(prog: str) -> JobParser:
         "named, 2 when there is nothing to check.",
     )
     parser.add_argument("publish_to", type=address, help="the published tree: a directory or a URL")
+    add_public_key(parser, "report versions and archives")
     return parser
 
 
-def _verify(publish_to: str) -> int:
+def _verify(publish_to: str, keys: Sequence[PublicKey]) -> int:
     store = open_store(publish_to)
     checked = bad = 0
-    for path, problems in tree_problems(store):
+    for path, problems in tree_problems(store, keys):
         checked += 1
         bad += bool(problems)
         for problem in problems:
-            print(f"{store.address(path)}: {problem}", file=sys.stderr)
+            print(printable(f"{store.address(path)}: {problem}"), file=sys.stderr)
     if not checked:
         raise UserError(f"{publish_to}: nothing is published there; expected serving/<model>/<n>")
     print(f"{checked} checked, {bad} not as published")
     return 1 if bad else 0
 
 
-def tree_problems(store: Store) -> Iterator[tuple[str, list[str]]]:
-    """Every version and archive of a tree, and what is wrong with each; every file is read.
+def tree_problems(store: Store, keys: Sequence[PublicKey] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Every version, archive and config of a tree, and what is wrong with each.
 
-    A numbered directory without a manifest is reported: to TensorFlow Serving it is a version.
+    Every file of a version is read. A numbered directory without a manifest is reported: to
+    TensorFlow Serving it is a version. What is neither file nor directory is reported and not
+    opened.
+
+    Args:
+        store: of the tree.
+        keys: the keys of which one has to have signed each version and archive; none checks no
+            signature.
     """
+    links = set()
+    for top in (SERVING, HUB, DEPLOYMENT):
+        for entry in store.foreign(top):
+            path = f"{top}/{entry.path}".rstrip("/")
+            if entry.kind == "special" and not _VERSION.fullmatch(path):
+                links.add(path)
+                yield path, [entry.problem]
+    if SERVING in links:
+        return
     for model in store.children(SERVING):
-        for name in store.children(f"{SERVING}/{model}"):
-            if name.isdecimal():
-                yield version_path(model, name), version_problems(store, model, name)
+        if f"{SERVING}/{model}" not in links:
+            for name in store.children(f"{SERVING}/{model}"):
+                path = version_path(model, name)
+                if name.isdecimal():
+                    yield path, version_problems(store, model, name, keys)
+                elif path not in links:
+                    yield path, ["is no version; expected numbers only in a base path"]
     for name in sorted(store.sizes(HUB)):
         if name.endswith(".tar.gz"):
-            yield f"{HUB}/{name}", archive_problems(store, f"{HUB}/{name}")
+            yield f"{HUB}/{name}", archive_problems(store, f"{HUB}/{name}", keys)
+    if MODELS_CONFIG in {f"{SERVING}/{name}" for name in store.children(SERVING)} - links:
+        yield MODELS_CONFIG, models_config_problems(store)
 
 
-def version_problems(store: Store, model: str, name: str) -> list[str]:
+def version_problems(
+    store: Store, model: str, name: str, keys: Sequence[PublicKey] = ()
+) -> list[str]:
     """What is wrong with a version, a line for each.
 
     Args:
         store: of the tree.
         model: name of the model.
         name: of the version's directory.
+        keys: as in `tree_problems`.
     """
     path = version_path(model, name)
     try:
-        manifest = parse_manifest(read(store, f"{path}/{MANIFEST}"))
+        foreign = store.foreign(path)
+        if any(not entry.path and entry.kind == "special" for entry in foreign):
+            return [str(entry) for entry in foreign]
+        content = read(store, f"{path}/{MANIFEST}")
+        manifest = parse_manifest(content)
+        sizes = store.sizes(path)
+        found = [
+            _record(store, path, file, size) for file, size in sizes.items() if file not in UNLISTED
+        ]
+        signed = str(SIGNATURE) in sizes
+        signature = read(store, f"{path}/{SIGNATURE}") if signed else None
     except (FileNotFoundError, NotADirectoryError):
         return ["there is no manifest: not published, or not by this pipeline"]
-    except (ManifestError, OSError) as error:
+    except ManifestError as error:
         return [f"{MANIFEST}: {error}"]
-    try:
-        found = [
-            FileRecord(file, size, _sha256(store, f"{path}/{file}"))
-            for file, size in store.sizes(path).items()
-            if file != str(MANIFEST)
-        ]
     except OSError as error:
         return [f"cannot be read ({error})"]
-    return identity_problems(manifest, model, name) + difference(manifest.files, found)
+    problems = identity_problems(manifest, model, name)
+    if keys and (problem := signature_problem(signature, content, keys)):
+        problems.append(problem)
+    return problems + content_problems(manifest.files, found, foreign)
 
 
-def archive_problems(store: Store, path: str) -> list[str]:
+def archive_problems(store: Store, path: str, keys: Sequence[PublicKey] = ()) -> list[str]:
     """What is wrong with a hub archive, a line for each: it holds the version's own files.
 
-    Of a version that was removed, only the archive's form is checked: there is no manifest left.
+    Of a version that was removed there is no manifest left: the archive's form is checked, and with
+    keys its own manifest and signature.
 
     Args:
         store: of the tree.
         path: `hub/<publisher>/<model>/<version>.tar.gz`.
+        keys: as in `tree_problems`.
     """
+    matched = _ARCHIVE.fullmatch(path)
+    if not matched or matched["model"] not in store.children(SERVING):
+        return [f"is of no model of the tree; expected {HUB}/<publisher>/<model>/<version>.tar.gz"]
+    problems = [str(entry) for entry in store.foreign(path)]
     try:
         with store.open(path) as file:
             found = check_archive(file, path)
     except (ConfigError, OSError) as error:
-        return [str(error).removeprefix(f"{path}: ")]
-    model, version = path.removesuffix(".tar.gz").split("/")[-2:]
+        return [*problems, str(error).removeprefix(f"{path}: ")]
+    version = version_path(matched["model"], matched["version"])
     try:
-        manifest = parse_manifest(read(store, f"{version_path(model, version)}/{MANIFEST}"))
+        manifest = parse_manifest(read(store, f"{version}/{MANIFEST}"))
     except (OSError, ManifestError):
-        return []
+        problem = keys and archive_signature_problem(lambda: store.open(path), path, keys)
+        return [*problems, problem] if problem else problems
     expected = [record for record in manifest.files if not record.path.startswith(FOR_SERVERS)]
-    return difference(expected, found)
+    sizes = store.sizes(version)
+    if str(SIGNATURE) in sizes:
+        expected += [_record(store, version, name, sizes[name]) for name in sorted(UNLISTED)]
+    return problems + difference(expected, found)
 
 
-def _sha256(store: Store, path: str) -> str:
+def models_config_problems(store: Store) -> list[str]:
+    """What is wrong with a tree's models.config, a line for each: it leads to published versions.
+
+    A base path is below the tree's `serving`, or below the directory that the last `write` was
+    given.
+
+    Args:
+        store: of the tree.
+    """
+    problems = [str(entry) for entry in store.foreign(MODELS_CONFIG)]
+    try:
+        config = parse_models_config(read(store, MODELS_CONFIG), MODELS_CONFIG)
+        roots = _base_path_roots(store)
+    except (ConfigError, OSError) as error:
+        return [*problems, str(error).removeprefix(f"{MODELS_CONFIG}: ")]
+    published = {model: list(read_manifests(store, model)) for model in store.children(SERVING)}
+    return problems + config_problems(config, published, roots)
+
+
+def _base_path_roots(store: Store) -> set[str]:
+    """Directories of base paths that are the tree's; empty where an earlier version wrote it."""
+    path = f"{DEPLOYMENT}/{SETTINGS}"
+    try:
+        _, root = parse_settings(read(store, path), path)
+    except FileNotFoundError:
+        root = None
+    serving = store.address(SERVING)
+    return {root, serving if is_url(serving) else os.path.abspath(serving)} if root else set()
+
+
+def _record(store: Store, version: str, name: str, size: int) -> FileRecord:
     digest = hashlib.sha256()
-    with store.open(path) as file:
+    with store.open(f"{version}/{name}") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return FileRecord(name, size, digest.hexdigest())
 
 
 if __name__ == "__main__":

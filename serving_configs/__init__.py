@@ -1,7 +1,7 @@
 """Everything that is written around a model in the published tree. Imports `signatures`."""
 
+from .tree.files import FileRecord, record_files
 from .tree.manifest import (
-    FileRecord,
     Manifest,
     ManifestError,
     Weights,
@@ -9,7 +9,6 @@ from .tree.manifest import (
     load_manifest,
     parse_manifest,
     published_versions,
-    record_files,
     render_manifest,
     version_problems,
 )

@@ -106,8 +106,11 @@ def _extract(arguments: argparse.Namespace) -> None:
     from .trust.keys import read_public_keys
 
     keys = read_public_keys(arguments.public_key)
-    if keys and (problem := archive_signature_problem(arguments.archive, keys)):
-        raise ConfigError(f"{arguments.archive}: {problem}; nothing was unpacked")
+    archive = arguments.archive
+    if keys and (
+        problem := archive_signature_problem(lambda: archive.open("rb"), str(archive), keys)
+    ):
+        raise ConfigError(f"{archive}: {problem}; nothing was unpacked")
     extract_archive(arguments.archive, arguments.directory)
 
 

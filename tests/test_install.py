@@ -181,7 +181,7 @@ def test_the_program_from_any_directory(run: Installed) -> None:
 @pytest.mark.slow
 def test_published_verified_and_written_about(run: Installed, tree: pathlib.Path) -> None:
     done = run("verify", str(tree))
-    assert (done.returncode, done.stdout) == (0, "2 checked, 0 not as published\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "3 checked, 0 not as published\n"), done.stderr
     done = run("configs", "write", str(tree), "--base_path", "/models", "--hub_publisher", "own")
     assert (done.returncode, done.stderr) == (0, "")
     page = (tree / "hub" / "docs" / "own" / TINY / "1.md").read_text()

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Protocol
 
+from serving_configs.tree.files import Foreign
 from signatures.addresses import is_url
 
 
@@ -21,6 +22,15 @@ class Store(Protocol):
 
     def sizes(self, path: str) -> dict[str, int]:
         """Every file below a path, by its path from there -> its size in bytes."""
+
+    def foreign(self, path: str) -> tuple[Foreign, ...]:
+        """What is at and below a path that no publish run leaves there: see `foreign_entries`.
+
+        Nothing on an object store, which has neither links nor permissions nor directories.
+
+        Raises:
+            OSError: a directory cannot be read.
+        """
 
     def open(self, path: str) -> BinaryIO:
         """Opens a file for reading.

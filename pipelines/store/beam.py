@@ -33,6 +33,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from export.errors import UserError
 from serving_configs import MANIFEST
+from serving_configs.tree.files import Foreign
 from serving_configs.tree.paths import SAVED_MODEL, SERVING, STAGING, version_path
 
 from ..filesystem import BLOCK_BYTES, open_file
@@ -83,6 +84,9 @@ class BeamStore:
 
     def sizes(self, path: str) -> dict[str, int]:
         return {name: entry.size_in_bytes for name, entry in self._match(path).items()}
+
+    def foreign(self, path: str) -> tuple[Foreign, ...]:
+        return ()
 
     def open(self, path: str) -> BinaryIO:
         return open_file(self.address(path))

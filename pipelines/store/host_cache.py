@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 
 from serving_configs import FileRecord, record_files
-from serving_configs.tree.manifest import difference
+from serving_configs.tree.files import difference
 
 from ..filesystem import BLOCK_BYTES
 from .base import Store

@@ -5,11 +5,19 @@ import errno
 import os
 import pathlib
 import shutil
+import stat
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 from serving_configs.tree.atomic import make_directory, sync, write_atomically
+from serving_configs.tree.files import (
+    DIRECTORY_MODE,
+    FILE_MODE,
+    Foreign,
+    foreign_entries,
+    open_file,
+)
 
 
 class LocalStore:
@@ -33,14 +41,18 @@ class LocalStore:
 
     def sizes(self, path: str) -> dict[str, int]:
         top = self._root / path
+        found = ((file, file.lstat()) for file in sorted(top.rglob("*")))
         return {
-            file.relative_to(top).as_posix(): file.stat().st_size
-            for file in sorted(top.rglob("*"))
-            if not file.is_dir()
+            file.relative_to(top).as_posix(): status.st_size
+            for file, status in found
+            if stat.S_ISREG(status.st_mode)
         }
 
+    def foreign(self, path: str) -> tuple[Foreign, ...]:
+        return foreign_entries(self._root / path)
+
     def open(self, path: str) -> BinaryIO:
-        return open(self._root / path, "rb")
+        return open_file(self._root / path)
 
     def write(self, path: str, content: bytes) -> None:
         write_atomically(self._root / path, content)
@@ -63,7 +75,7 @@ class LocalStore:
             for name, content in extra.items():
                 (built / name).parent.mkdir(parents=True, exist_ok=True)
                 (built / name).write_bytes(content)
-            _sync_tree(built)
+            _finish(built)
             make_directory(target.parent)
             built.rename(target)
         except OSError as error:
@@ -99,18 +111,29 @@ class LocalStore:
 
 
 def _link(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Gives a file a second name, or a copy where the filesystem has no hard links."""
+    """Gives a file a second name, or a copy where that cannot be.
+
+    It cannot where the filesystem has no hard links, and where the file is another user's.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
+        target.chmod(FILE_MODE)
     except FileNotFoundError:
         raise
     except OSError:
+        target.unlink(missing_ok=True)
         shutil.copyfile(source, target)
 
 
-def _sync_tree(root: pathlib.Path) -> None:
+def _finish(root: pathlib.Path) -> None:
+    """Gives everything its permissions, and waits until it is on the disk."""
     for directory, _, files in os.walk(root):
-        for name in files:
-            sync(pathlib.Path(directory) / name)
-        sync(pathlib.Path(directory))
+        for path, mode in [
+            *((pathlib.Path(directory, name), FILE_MODE) for name in files),
+            (pathlib.Path(directory), DIRECTORY_MODE),
+        ]:
+            # Not every filesystem has permissions.
+            with contextlib.suppress(PermissionError):
+                path.chmod(mode)
+            sync(path)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from ..errors import ConfigError
 from ..tree.atomic import open_atomically
-from ..tree.manifest import FileRecord
+from ..tree.files import FileRecord
 from ..tree.paths import HUB, MANIFEST, SAVED_MODEL, SIGNATURE
 
 # They are members of their own: tensorflow_hub makes no other directories when it unpacks.

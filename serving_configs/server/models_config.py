@@ -17,6 +17,7 @@ from tensorflow_serving.config.model_server_config_pb2 import (
 )
 
 from ..errors import ConfigError
+from ..tree.files import open_file
 from ..tree.paths import MODELS_CONFIG
 
 STABLE = "stable"
@@ -39,7 +40,8 @@ def read_models_config(path: pathlib.Path) -> ModelServerConfig:
         ConfigError: the file is not a config, or not one that can be edited here.
     """
     try:
-        return parse_models_config(path.read_bytes(), str(path))
+        with open_file(path) as file:
+            return parse_models_config(file.read(), str(path))
     except FileNotFoundError:
         return ModelServerConfig(model_config_list=ModelConfigList())
     except OSError as error:
@@ -182,6 +184,36 @@ def add_published(
                 )
         set_versions(model, [latest, *labels_of(model).values()])
     return updated
+
+
+def config_problems(
+    config: ModelServerConfig, published: Mapping[str, Collection[int]], roots: Collection[str]
+) -> list[str]:
+    """What in a config leads elsewhere than to what is published, a line for each.
+
+    Args:
+        config: the config.
+        published: model -> its versions.
+        roots: the directories of base paths, as servers see them, that are the tree's; where there
+            are none, the models only have to have the same.
+    """
+    problems = []
+    allowed = sorted(roots) or [root_of(config) or ""]
+    for model in config.model_config_list.config:
+        expected = [f"{root}/{model.name}" for root in allowed]
+        if model.base_path.rstrip("/") not in expected:
+            problems.append(
+                f"the base path of {model.name} is {model.base_path}; expected "
+                f"{' or '.join(expected)}"
+            )
+        named = [(f"{model.name} loads", version) for version in versions_of(model)]
+        named += [
+            (f"label {label} of {model.name} names", v) for label, v in labels_of(model).items()
+        ]
+        for name, version in named:
+            if version not in published.get(model.name, ()):
+                problems.append(f"{name} version {version}, which is not published")
+    return problems
 
 
 def root_of(config: ModelServerConfig) -> str | None:

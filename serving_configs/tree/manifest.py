@@ -9,40 +9,29 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from signatures import Geometry, Head, signatures_for
 
-from .paths import MANIFEST, SIGNATURE, VERSION_BATCHING, serving_root
+from .files import (
+    FileRecord,
+    content_problems,
+    foreign_entries,
+    open_file,
+    record_files,
+)
+from .paths import MANIFEST, VERSION_BATCHING, serving_root
 
 _FORMAT = 1
 FOR_SERVERS = (f"{MANIFEST.parent}/", VERSION_BATCHING)
 """Prefixes of the paths of files that are written for servers and are not parts of the model."""
-
-UNLISTED = frozenset((str(MANIFEST), str(SIGNATURE)))
-"""Files of a version that its manifest cannot list: itself, and the signature of itself."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class ManifestError(Exception):
     """A manifest is not valid. The message is one line that says why."""
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class FileRecord:
-    """A file of a version.
-
-    Attributes:
-        path: relative to the version, with `/` between its parts.
-        size: in bytes.
-        sha256: of its content, in hexadecimal.
-    """
-
-    path: str
-    size: int
-    sha256: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,45 +165,12 @@ def load_manifest(directory: pathlib.Path) -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        return parse_manifest(path.read_bytes())
+        with open_file(path) as file:
+            return parse_manifest(file.read())
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror})") from None
     except ManifestError as error:
         raise ManifestError(f"{path}: {error}") from None
-
-
-def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
-    """Records every file of a directory but those of `UNLISTED`, in the order of their paths.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    records = []
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_dir() or name in UNLISTED:
-            continue
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        records.append(FileRecord(name, path.stat().st_size, digest))
-    return tuple(records)
-
-
-def difference(expected: Iterable[FileRecord], found: Iterable[FileRecord]) -> list[str]:
-    """The differences between the files of a manifest and of a version, a line for each."""
-    recorded, present = ({r.path: r for r in records} for records in (expected, found))
-    problems = []
-    for path in sorted(recorded.keys() | present.keys()):
-        old, new = recorded.get(path), present.get(path)
-        if new is None:
-            problems.append(f"{path} is missing")
-        elif old is None:
-            problems.append(f"{path} is not in the manifest")
-        elif new.size != old.size:
-            problems.append(f"{path} has {new.size} bytes; expected {old.size}")
-        elif new.sha256 != old.sha256:
-            problems.append(f"{path} has SHA-256 {new.sha256}; expected {old.sha256}")
-    return problems
 
 
 def version_problems(directory: pathlib.Path) -> list[str]:
@@ -226,7 +182,8 @@ def version_problems(directory: pathlib.Path) -> list[str]:
     try:
         manifest = load_manifest(directory)
         problems = identity_problems(manifest, directory.parent.name, directory.name)
-        return problems + difference(manifest.files, record_files(directory))
+        foreign = foreign_entries(directory)
+        return problems + content_problems(manifest.files, record_files(directory), foreign)
     except ManifestError as error:
         return [str(error)]
     except OSError as error:

@@ -1,15 +1,14 @@
 """Refusing versions of a disk that are not signed."""
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import BinaryIO
 
 from ..hub.archive import check_archive, read_small_members
+from ..tree.files import UNLISTED, FileRecord, difference, open_file
 from ..tree.manifest import (
     FOR_SERVERS,
-    UNLISTED,
-    FileRecord,
     Manifest,
-    difference,
     parse_manifest,
     version_problems,
 )
@@ -38,28 +37,36 @@ def version_signature_problem(directory: pathlib.Path, keys: Sequence[PublicKey]
         keys: the keys whose signatures count.
     """
     try:
-        manifest = (directory / MANIFEST).read_bytes()
+        with open_file(directory / MANIFEST) as file:
+            manifest = file.read()
     except OSError as error:
         return f"{MANIFEST}: cannot be read ({error.strerror})"
     return signature_problem(read_signature(directory), manifest, keys)
 
 
-def archive_signature_problem(archive: pathlib.Path, keys: Sequence[PublicKey]) -> str | None:
+def archive_signature_problem(
+    open_archive: Callable[[], BinaryIO], name: str, keys: Sequence[PublicKey]
+) -> str | None:
     """Why an archive of the hub is not as one of the keys signed it; None where it is.
+
+    Args:
+        open_archive: opens the archive at its start.
+        name: the archive's name, for error messages.
+        keys: the keys whose signatures count.
 
     Raises:
         ConfigError: the archive is damaged.
         OSError: it cannot be read.
     """
-    with archive.open("rb") as file:
-        small = read_small_members(file, str(archive), UNLISTED)
+    with open_archive() as file:
+        small = read_small_members(file, name, UNLISTED)
     manifest = small.get(str(MANIFEST))
     if manifest is None:
         return f"not signed: there is no {MANIFEST}"
     if problem := signature_problem(small.get(str(SIGNATURE)), manifest, keys):
         return problem
-    with archive.open("rb") as file:
-        found = check_archive(file, str(archive))
+    with open_archive() as file:
+        found = check_archive(file, name)
     return next(iter(archive_difference(parse_manifest(manifest), found)), None)
 
 
@@ -75,7 +82,8 @@ def archive_difference(manifest: Manifest, found: Iterable[FileRecord]) -> list[
 def read_signature(directory: pathlib.Path) -> bytes | None:
     """The content of a version's signature; None where it has none that can be read."""
     try:
-        return (directory / SIGNATURE).read_bytes()
+        with open_file(directory / SIGNATURE) as file:
+            return file.read()
     except OSError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving_configs import MANIFEST
+from serving_configs import MANIFEST, load_manifest, record_files, render_manifest
 from serving_configs.__main__ import main
 from serving_configs.errors import ConfigError
 from serving_configs.rollout.servers import Server
@@ -22,7 +22,6 @@ from serving_configs.server.models_config import (
     set_labels,
     set_versions,
 )
-from serving_configs.tree.manifest import load_manifest, record_files, render_manifest
 from tests.support.model_server import Running, running
 from tests.support.rollout_commands import files, refused, run, state
 from tests.support.trees import TINY, add_version, settle

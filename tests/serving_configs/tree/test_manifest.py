@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -123,7 +125,31 @@ def break_no_manifest(version):
 def break_file_becomes_directory(version):
     (version / "saved_model.pb").unlink()
     (version / "saved_model.pb").mkdir()
-    return "saved_model.pb is missing"
+    return "saved_model.pb is an empty directory; expected none"
+
+
+def break_file_becomes_link(version):
+    shutil.copyfile(version / "saved_model.pb", version.with_name("same"))
+    (version / "saved_model.pb").unlink()
+    (version / "saved_model.pb").symlink_to("../same")
+    return "saved_model.pb is a link; expected a file"
+
+
+def break_file_becomes_pipe(version):
+    (version / "saved_model.pb").unlink()
+    os.mkfifo(version / "saved_model.pb")
+    return "saved_model.pb is a named pipe; expected a file"
+
+
+def break_manifest_becomes_pipe(version):
+    (version / MANIFEST).unlink()
+    os.mkfifo(version / MANIFEST)
+    return f"{version / MANIFEST}: cannot be read (not a file)"
+
+
+def break_file_that_only_its_owner_reads(version):
+    (version / "saved_model.pb").chmod(0o600)
+    return "saved_model.pb has permissions 0600; expected 0644 or 0444"
 
 
 BREAKS = [value for name, value in sorted(globals().items()) if name.startswith("break_")]
