@@ -21,6 +21,7 @@ from tests.support.readme import (
     is_of_cluster,
     is_of_hub,
     is_of_serving,
+    is_of_trust,
     lines,
     words,
 )
@@ -32,13 +33,18 @@ SVGS = {path.name: path.read_text(encoding="utf-8") for path in (REPOSITORY / "d
 
 def of_module(name: str) -> Callable[[str], bool]:
     start = [".venv/bin/python", "-m", name]
-    return lambda line: words(line)[:3] == start and not is_of_cluster(line)
+
+    def is_of_module(line: str) -> bool:
+        return words(line)[:3] == start and not is_of_cluster(line) and not is_of_trust(line)
+
+    return is_of_module
 
 
 # The test that runs the commands of a kind -> the kind. Each test looks at all of its kind.
 KINDS: dict[str, Callable[[str], bool]] = {
     "tests/serving/test_readme.py": is_of_serving,
     "tests/serving_configs/test_readme.py": is_of_hub,
+    "tests/serving_configs/test_readme.py, signed versions": is_of_trust,
     "tests/cluster, and tests/pipelines/test_readme.py for their flags": is_of_cluster,
     "tests/pipelines/test_readme.py, publish": of_module("pipelines.publish"),
     "tests/pipelines/test_readme.py, verify": of_module("pipelines.verify"),

@@ -26,14 +26,16 @@ BENCHMARKS = {
 MODULES = {name: command.module for name, command in COMMANDS.items()} | BENCHMARKS
 
 PATHS = {
-    "publish": {"checkpoints", "labels", "publish_to", "sample_shard", "staging_dir"},
+    "publish": {
+        *("checkpoints", "labels", "publish_to", "sample_shard", "sign_with", "staging_dir"),
+    },
     "evaluate": {"data", "models", "output", "table"},
-    "verify": {"publish_to"},
+    "verify": {"public_key", "publish_to"},
     "sample-shard": {"images", "output"},
-    "configs": {"archive", "directory", "publish_to"},
+    "configs": {"archive", "directory", "public_key", "publish_to", "sign_with"},
     "serve": {
         *("batching_parameters_file", "grpc_socket_path", "model_base_path", "model_config_file"),
-        *("monitoring_config_file", "ssl_config_file"),
+        *("monitoring_config_file", "require_signature", "ssl_config_file"),
     },
     "classify": {"ca", "cert", "key", "photos"},
     "client": {"ca", "cert", "key", "photos"},

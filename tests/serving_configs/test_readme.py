@@ -21,15 +21,17 @@ from serving_configs.server.models_config import (
     models_config_path,
     read_models_config,
 )
+from tests.support.keys import write_keys
 from tests.support.model_server import running
 from tests.support.paths import REPOSITORY
-from tests.support.readme import blocks, is_of_hub, lines, words
+from tests.support.readme import blocks, is_of_hub, is_of_trust, lines, words
 from tests.support.static_site import static_site
 from tests.support.trees import Result, add_version, settle
 
 MODEL = "cait_xxs24_224"
 ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"
 COMMANDS = [line for line in lines() if is_of_hub(line)]
+TRUST = [line for line in lines() if is_of_trust(line)]
 CONFIGS = ("extract", "label", "promote", "rollback", "write")
 SNIPPETS = [snippet for snippet in blocks("python") if is_of_hub(snippet)]
 
@@ -144,3 +146,33 @@ def test_unpacking_an_archive(place: pathlib.Path) -> None:
     names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file()}
     with (place / "build" / "published" / ARCHIVE).open("rb") as file:
         assert names == {record.path for record in check_archive(file, ARCHIVE)}
+
+
+def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The commands of the page, in their order."""
+    shutil.copytree(place / "build", tmp_path / "build")
+    config = models_config_path(str(tmp_path / "build" / "published"))
+    config.write_text(config.read_text().replace(str(place), str(tmp_path)))
+    openssl, commands = TRUST[:2], TRUST[2:]
+    for line in openssl:
+        assert words(line)[0] == "openssl"
+        if shutil.which("openssl"):
+            run(tmp_path, words(line))
+    if not shutil.which("openssl"):
+        keys = write_keys(tmp_path)
+        keys.private.rename(tmp_path / "private.pem")
+        keys.public.rename(tmp_path / "public.pem")
+    sign, verify, extract, serve = commands
+    signed = python(tmp_path, sign).splitlines()
+    assert f"build/published/serving/{MODEL}/1" in signed
+    # The archive that the first version had from the pipeline is there, with the signature.
+    python(tmp_path, extract)
+    assert (tmp_path / "checked" / "assets.extra" / "model.sig").is_file()
+    # It writes an archive of what has none yet.
+    python(tmp_path, only("write"))
+    assert "0 not as published" in python(tmp_path, verify)
+    flags = dict(word.removeprefix("--").split("=") for word in words(serve)[3:])
+    assert flags.keys() == {"model_config_file", "require_signature"}
+    with running(**{name: str(tmp_path / path) for name, path in flags.items()}) as server:
+        assert server.own is not None
+        assert server.own.core.serves(MODEL)

@@ -41,7 +41,7 @@ def command_of(module: str) -> list[str]:
     (command,) = (
         words(line)
         for line in lines()
-        if words(line)[1:3] == ["-m", module] and not is_of_cluster(line)
+        if words(line)[1:3] == ["-m", module] and not is_of_cluster(line) and not is_of_trust(line)
     )
     return command[3:]
 
@@ -56,7 +56,7 @@ def between(mark: str) -> str:
 def is_of_serving(text: str) -> bool:
     """Whether a command or a snippet is run by tests/serving/test_readme.py, on a server."""
     programs = r"\bserving\.(model_server|client|attention|page)\b"
-    return bool(re.search(rf"{programs}|localhost:850[01]\b", text))
+    return bool(re.search(rf"{programs}|localhost:850[01]\b", text)) and not is_of_trust(text)
 
 
 def is_of_cluster(text: str) -> bool:
@@ -66,4 +66,10 @@ def is_of_cluster(text: str) -> bool:
 
 def is_of_hub(text: str) -> bool:
     """Whether a command or a snippet is run by tests/serving_configs/test_readme.py."""
-    return bool(re.search(r"-m serving_configs\b|http\.server|localhost:8000\b|boto3", text))
+    own = re.search(r"-m serving_configs\b|http\.server|localhost:8000\b|boto3", text)
+    return bool(own) and not is_of_trust(text)
+
+
+def is_of_trust(text: str) -> bool:
+    """Whether a command is of docs/trust.md, which tests/serving_configs/test_readme.py runs."""
+    return bool(re.search(r"\bopenssl\b|--(sign_with|public_key|require_signature)\b", text))

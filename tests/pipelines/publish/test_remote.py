@@ -20,6 +20,7 @@ from serving_configs.hub.archive import extract_archive
 from serving_configs.server.models_config import labels_of, parse_models_config
 from serving_configs.tree.manifest import load_manifest, render_manifest
 from serving_configs.tree.paths import MODELS_CONFIG
+from tests.support.keys import write_keys
 from tests.support.publishers import object_store
 from tests.support.trees import TINY
 
@@ -38,7 +39,9 @@ def read(path: str) -> bytes:
 
 def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
     with object_store() as store:
+        keys = write_keys(tmp_path)
         flags = ("--staging_dir", str(tmp_path / "local"), "--heads", "features", *store.options)
+        flags = (*flags, "--sign_with", str(keys.private))
         result = publish_tiny("--publish_to", store.root, *flags)
         assert result.status == 0, result.stderr
         version = f"serving/{TINY}_fe/1"
@@ -55,7 +58,9 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
         # Nothing else stays, there or here.
         assert not [name for name in names if name.startswith(".staging/")]
         assert not list((tmp_path / "local").rglob("saved_model.pb"))
-        assert verify([store.root, *store.options]) == 0
+        assert verify([store.root, *store.options, "--public_key", str(keys.public)]) == 0
+        other = write_keys(tmp_path, "other").public
+        assert verify([store.root, *store.options, "--public_key", str(other)]) == 1
 
         # Around the versions is what a directory has.
         assert {
@@ -75,11 +80,8 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
             archive.write_bytes(file.read())
         extract_archive(archive, tmp_path / "extracted")
         for path in (tmp_path / "extracted").rglob("*"):
-            assert (
-                path.is_dir()
-                or path.read_bytes()
-                == (copy / path.relative_to(tmp_path / "extracted")).read_bytes()
-            )
+            name = path.relative_to(tmp_path / "extracted").as_posix()
+            assert path.is_dir() or path.read_bytes() == read(f"{store.root}/{version}/{name}")
 
         # What is changed there is found.
         path = f"{store.root}/{version}/fingerprint.pb"
