@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import boto3
 import pytest
@@ -171,7 +172,7 @@ def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.
     # It writes an archive of what has none yet.
     python(tmp_path, only("write"))
     assert "0 not as published" in python(tmp_path, verify)
-    flags = dict(word.removeprefix("--").split("=") for word in words(serve)[3:])
+    flags: dict[str, Any] = dict(word.removeprefix("--").split("=") for word in words(serve)[3:])
     assert flags.keys() == {"model_config_file", "require_signature"}
     with running(**{name: str(tmp_path / path) for name, path in flags.items()}) as server:
         assert server.own is not None

@@ -2,6 +2,7 @@
 
 import pathlib
 import tarfile
+from typing import Any
 
 import pytest
 
@@ -157,7 +158,7 @@ def test_a_server_loads_only_what_a_key_signed(
 ) -> None:
     assert sign(tree, keys) == 0
     model = base_path(str(tree), TINY)
-    flags = {
+    flags: dict[str, Any] = {
         "model_name": TINY,
         "model_base_path": str(model),
         "enable_model_warmup": False,
