@@ -174,6 +174,7 @@ def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.
     assert "0 not as published" in python(tmp_path, verify)
     flags: dict[str, Any] = dict(word.removeprefix("--").split("=") for word in words(serve)[3:])
     assert flags.keys() == {"model_config_file", "require_signature"}
-    with running(**{name: str(tmp_path / path) for name, path in flags.items()}) as server:
+    flags = {name: str(tmp_path / path) for name, path in flags.items()}
+    with running(**flags) as server:
         assert server.own is not None
         assert server.own.core.serves(MODEL)
