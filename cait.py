@@ -34,6 +34,9 @@ COMMANDS = {
         "pipelines.evaluate.command", "measure the accuracy of published classifiers"
     ),
     "verify": Command("pipelines.verify", "check a published tree against its manifests"),
+    "fetch-weights": Command(
+        "pipelines.fetch_weights", "put timm's weights from the model hub into a directory"
+    ),
     "sample-shard": Command("pipelines.sample_shard", "write a balanced sample of labelled images"),
     "configs": Command(
         "serving_configs.__main__", "write configs and pages; promote and roll back versions"

@@ -48,6 +48,7 @@ KINDS: dict[str, Callable[[str], bool]] = {
     "tests/cluster, and tests/pipelines/test_readme.py for their flags": is_of_cluster,
     "tests/pipelines/test_readme.py, publish": of_module("pipelines.publish"),
     "tests/pipelines/test_readme.py, verify": of_module("pipelines.verify"),
+    "tests/pipelines/test_fetch_weights.py": of_module("pipelines.fetch_weights"),
     "tests/pipelines/evaluate/test_readme_accuracy.py, evaluate": of_module("pipelines.evaluate"),
     "tests/pipelines/evaluate/test_readme_accuracy.py, sample": of_module("pipelines.sample_shard"),
     "make": lambda line: words(line)[0] == "make",

@@ -31,6 +31,7 @@ PATHS = {
     },
     "evaluate": {"data", "models", "output", "table"},
     "verify": {"public_key", "publish_to"},
+    "fetch-weights": {"to"},
     "sample-shard": {"images", "output"},
     "configs": {"archive", "directory", "public_key", "publish_to", "sign_with"},
     "serve": {
