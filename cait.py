@@ -89,7 +89,8 @@ Converts CaiT models from PyTorch weights to TensorFlow SavedModels, and serves 
 example, a model with random weights, published and served:
   cait publish --variants cait_xxs24_224 --checkpoints random \\
       --sample_shard 'shards/sample-*' --publish_to published
-  cait serve --model_config_file=published/serving/models.config
+  cait serve --model_config_file=published/serving/models.config \\
+      --allow_version_labels_for_unavailable_models
 
 `cait COMMAND --help` has the flags of a command; `cait --version` prints the version."""
 

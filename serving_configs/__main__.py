@@ -4,6 +4,7 @@
     python -m serving_configs promote --publish_to DIR --model M --version V [--server HOST:PORT]
     python -m serving_configs rollback --publish_to DIR --model M
     python -m serving_configs label --publish_to DIR --model M --version V --label L
+    python -m serving_configs status DIR [--server HOST:PORT]
     python -m serving_configs sign DIR --sign_with KEY
     python -m serving_configs extract ARCHIVE DIR
 
@@ -11,20 +12,22 @@ Exit status: 0, or 2 with a line that says what is wrong; then nothing was chang
 """
 
 import argparse
+import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from signatures.addresses import address, disk_path, is_url
+from signatures.addresses import is_url
+from signatures.tables import as_text
 
 from .errors import ConfigError
+from .flags import parser_of
 from .hub.archive import extract_archive
 from .rollout.edit import Change, edit
 from .rollout.history import Polling
-from .server.deployment import POLL_SECONDS
+from .status import table, tree_status
 from .tree.paths import MODELS_CONFIG
-from .trust.flags import add_public_key, add_sign_with
 from .write import Settings, write_all
 
 # The form that the hub's documentation format requires.
@@ -41,10 +44,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_confi
     Returns:
         The exit status.
     """
-    arguments = _parser(prog).parse_args(argv)
+    arguments = parser_of(prog).parse_args(argv)
     try:
         _require_directory(getattr(arguments, "publish_to", ""))
-        arguments.run(arguments)
+        _RUN[arguments.command](arguments)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,6 +95,14 @@ def _edit(arguments: argparse.Namespace) -> None:
     print(f"{arguments.model}: " + ", ".join(f"{name} {v}" for name, v in labels.items()))
 
 
+def _status(arguments: argparse.Namespace) -> None:
+    versions = tree_status(arguments.publish_to, arguments.server)
+    if arguments.json:
+        print(json.dumps([version.as_json() for version in versions], indent=1))
+    else:
+        print(as_text(table(versions)))
+
+
 def _sign(arguments: argparse.Namespace) -> None:
     from .trust.keys import read_private_key
     from .trust.sign import sign_tree
@@ -114,158 +125,15 @@ def _extract(arguments: argparse.Namespace) -> None:
     extract_archive(arguments.archive, arguments.directory)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog,
-        description="Writes what is around the models of a published tree, and moves labels in it.",
-        epilog="example, making version 2 the one that clients get:\n"
-        "  %(prog)s promote --publish_to published --model cait_xxs24_224 --version 2\n\n"
-        "Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_write(commands)
-    for name, summary, flags in (
-        ("promote", "make a version the stable one", " --version 2"),
-        ("rollback", "make the previous version, or --version, the stable one again", ""),
-        ("label", "move a label to a version", " --version 2 --label canary"),
-    ):
-        example = f"--publish_to published --model cait_xxs24_224{flags}"
-        _add_edit_flags(_add_command(commands, name, summary, example), name)
-    _add_sign(commands)
-    extract = _add_command(
-        commands,
-        "extract",
-        "check an archive of the hub and unpack it",
-        "published/hub/cait/cait_xxs24_224/1.tar.gz model",
-    )
-    extract.add_argument("archive", type=disk_path, help="the .tar.gz of a model's version")
-    extract.add_argument("directory", type=disk_path, help="must not exist yet")
-    add_public_key(extract, "unpack nothing")
-    extract.set_defaults(run=_extract)
-    return parser
-
-
-def _add_sign(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    sign = _add_command(
-        commands,
-        "sign",
-        "sign the published versions that no key of the tree has signed",
-        "published --sign_with private.pem",
-    )
-    sign.add_argument("publish_to", type=address, help="root of the published tree")
-    add_sign_with(sign, required=True)
-    sign.add_argument(
-        "--replace",
-        action="store_true",
-        help="sign what the tree's other keys signed too, which are its keys no longer (default: "
-        "their signatures stay, and they are the tree's keys beside this one)",
-    )
-    sign.set_defaults(run=_sign)
-
-
-def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    write = _add_command(
-        commands,
-        "write",
-        "write configs, deployment files, archives and pages for the published models",
-        "published --base_path /models",
-    )
-    write.add_argument("publish_to", type=address, help="root of the published tree")
-    write.add_argument(
-        "--base_path",
-        metavar="DIR",
-        help="directory of the base paths as servers see it, such as /models; absolute "
-        "(default: that in models.config, at first the tree's own)",
-    )
-    write.add_argument(
-        "--hub_publisher",
-        metavar="NAME",
-        default=Settings.publisher,
-        help="publisher's name in hub handles (default: %(default)s)",
-    )
-    write.add_argument(
-        "--hub_url",
-        metavar="URL",
-        default=Settings.hub_url,
-        help="URL of the hub's directory, for the pages (default: %(default)s)",
-    )
-    write.add_argument(
-        "--batching",
-        action=argparse.BooleanOptionalAction,
-        help="let servers join requests to batches, for GPUs. On processors that gains nothing. An "
-        "image that cannot be decoded fails the others of its batch, so clients should send "
-        "tensors or check images first (default: as in the deployment files, at first off)",
-    )
-    write.set_defaults(run=_write)
-
-
-def _add_edit_flags(command: argparse.ArgumentParser, name: str) -> None:
-    command.add_argument(
-        "--publish_to",
-        metavar="DIR",
-        type=address,
-        required=True,
-        help="root of the published tree (needed)",
-    )
-    command.add_argument("--model", metavar="NAME", required=True, help="the model's name (needed)")
-    command.add_argument(
-        "--version",
-        metavar="N",
-        type=int,
-        required=name != "rollback",
-        help=f"its number ({'default: the one before' if name == 'rollback' else 'needed'})",
-    )
-    if name == "label":
-        command.add_argument(
-            "--label", metavar="NAME", required=True, help="such as canary (needed)"
-        )
-    command.add_argument(
-        "--server",
-        action="append",
-        default=[],
-        metavar="HOST:PORT",
-        help="gRPC address of a running server to reload; may be repeated (default: none)",
-    )
-    command.add_argument(
-        "--wait",
-        action="store_true",
-        help="wait until polling servers can have loaded the version, instead of refusing; with "
-        "--server the command always waits",
-    )
-    command.add_argument(
-        "--poll_seconds",
-        metavar="SECONDS",
-        type=float,
-        default=POLL_SECONDS,
-        help="the longest time between two polls of the file by a server; 0 when no server polls "
-        "it, or --server names all that do (default: %(default)s, as in the deployment files)",
-    )
-    command.add_argument(
-        "--load_seconds",
-        metavar="SECONDS",
-        type=float,
-        default=600.0,
-        help="the longest time of a server's start or of a load (default: %(default)s)",
-    )
-    command.set_defaults(run=_edit)
-
-
-def _add_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    summary: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"example:\n  %(prog)s {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+_RUN: dict[str, Callable[[argparse.Namespace], None]] = {
+    "write": _write,
+    "promote": _edit,
+    "rollback": _edit,
+    "label": _edit,
+    "status": _status,
+    "sign": _sign,
+    "extract": _extract,
+}
 
 
 if __name__ == "__main__":

@@ -16,13 +16,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from signatures.addresses import is_url
+from signatures.tables import as_text
 
 from ..data.labelled import DataShard, plan_data
 from ..runtime.command_line import one_line_errors
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
-from ..runtime.tables import as_text
 from ..runtime.workers import local_workers
 from ..store.area import Area
 from .options import EvaluateOptions, parse

@@ -13,9 +13,9 @@ from export.errors import UserError
 from export.variants import VARIANTS, Variant
 from serving_configs.tree.atomic import write_atomically
 from serving_configs.tree.evaluation import Proportion
+from signatures.tables import markdown_table
 
 from ..gate.accuracy import CONFIDENCE, INTERVAL, proportion
-from ..runtime.tables import markdown_table
 from ..store.base import open_store
 from .scores import ServedModel, ShardScore
 

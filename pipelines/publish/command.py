@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export import UserError
 from signatures.addresses import is_url
+from signatures.tables import as_text
 
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard
@@ -25,7 +26,6 @@ from ..runtime.command_line import one_line_errors
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
-from ..runtime.tables import as_text
 from ..runtime.workers import local_workers
 from ..store.base import open_store
 from ..store.beam import BeamStore

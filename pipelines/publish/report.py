@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from signatures.tables import markdown_table
+
 from ..elements import ModelReport
-from ..runtime.tables import markdown_table
 from ..store.base import read
 from ..store.staging import Staging
 

@@ -62,7 +62,8 @@ example, one model with both APIs:
       --model_base_path="$PWD/published/serving/cait_xxs24_224" --rest_api_port=8501
 
 and every model of a published tree:
-  %(prog)s --model_config_file=published/serving/models.config
+  %(prog)s --model_config_file=published/serving/models.config \\
+      --allow_version_labels_for_unavailable_models
 
 On SIGTERM it answers the calls in flight and ends.
 """

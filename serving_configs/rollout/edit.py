@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
+from signatures.quiet import load_tensorflow
+
 from ..errors import ConfigError
 from ..server.deployment import read_batching, write_deployment
 from ..server.models_config import (
@@ -216,6 +218,7 @@ class _Tree:
             updates = []
             if servers:
                 # The messages need TensorFlow, which takes seconds to load.
+                load_tensorflow(set_up_devices=False)
                 from .servers import Server, update_servers
 
                 connected = [Server(address, polling.load_seconds) for address in servers]

@@ -9,6 +9,7 @@ from a file that it may have refused.
 import copy
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
@@ -110,24 +111,24 @@ class Server:
         Raises:
             ConfigError: the server cannot be reached, or the load of a needed version failed.
         """
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = model
-        try:
-            response = self._models.GetModelStatus(request, timeout=_CALL_TIMEOUT)
-        except grpc.RpcError as error:
-            if error.code() == grpc.StatusCode.NOT_FOUND:
-                return set()  # It has not polled the base path yet.
-            raise self._failed(error) from None
-        for entry in response.model_version_status:
+        statuses = self._statuses(model)
+        for entry in statuses:
             failed = entry.state == _END and entry.status.error_code
             if entry.version in needed and failed:
                 raise ConfigError(
                     f"server {self._address}: {model} version {entry.version} does not load: "
                     f"{entry.status.error_message}"
                 )
-        return {
-            entry.version for entry in response.model_version_status if entry.state == _AVAILABLE
-        }
+        return {entry.version for entry in statuses if entry.state == _AVAILABLE}
+
+    def states(self, model: str) -> dict[int, str]:
+        """The versions of a model that the server has or had -> the names of their states.
+
+        Raises:
+            ConfigError: the server cannot be reached.
+        """
+        named = get_model_status_pb2.ModelVersionStatus.State.Name
+        return {entry.version: named(entry.state) for entry in self._statuses(model)}
 
     def wait_until_available(self, model: str, needed: Iterable[int]) -> None:
         """Waits until versions of a model are AVAILABLE.
@@ -144,6 +145,18 @@ class Server:
                     f"{self._seconds:.0f} s"
                 )
             time.sleep(_POLL)
+
+    def _statuses(self, model: str) -> Sequence[Any]:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = model
+        try:
+            response = self._models.GetModelStatus(request, timeout=_CALL_TIMEOUT)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.NOT_FOUND:
+                return ()  # It has not polled the base path yet.
+            raise self._failed(error) from None
+        found: Sequence[Any] = response.model_version_status
+        return found
 
     def _failed(self, error: grpc.RpcError) -> ConfigError:
         details = " ".join(str(error.details()).split())

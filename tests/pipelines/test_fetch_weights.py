@@ -11,7 +11,8 @@ import sys
 import pytest
 import safetensors.numpy
 
-from export.checkpoints.sources import FileSource, open_checkpoint
+from export.checkpoints.files import FileSource
+from export.checkpoints.sources import open_checkpoint
 from export.variants import CaiTConfig, Variant
 from tests.support.hub_server import COMMIT, Hub, serving
 from tests.support.paths import REPOSITORY

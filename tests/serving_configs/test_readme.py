@@ -9,12 +9,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from serving.model_server.flags import parse_flags
 from serving_configs.hub.archive import check_archive
 from serving_configs.server.models_config import (
     find_model,
@@ -172,9 +172,13 @@ def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.
     # It writes an archive of what has none yet.
     python(tmp_path, only("write"))
     assert "0 not as published" in python(tmp_path, verify)
-    flags: dict[str, Any] = dict(word.removeprefix("--").split("=") for word in words(serve)[3:])
-    assert flags.keys() == {"model_config_file", "require_signature"}
-    flags = {name: str(tmp_path / path) for name, path in flags.items()}
-    with running(**flags) as server:
+    options = parse_flags(words(serve)[3:])
+    with running(
+        model_config_file=str(tmp_path / options.model_config_file),
+        require_signature=str(tmp_path / options.require_signature),
+        allow_version_labels_for_unavailable_models=(
+            options.allow_version_labels_for_unavailable_models
+        ),
+    ) as server:
         assert server.own is not None
         assert server.own.core.serves(MODEL)

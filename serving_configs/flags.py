@@ -1,0 +1,183 @@
+"""The flags of `python -m serving_configs`, by subcommand."""
+
+import argparse
+
+from signatures.addresses import address, disk_path
+
+from .server.deployment import POLL_SECONDS
+from .trust.flags import add_public_key, add_sign_with
+from .write import Settings
+
+
+def parser_of(prog: str) -> argparse.ArgumentParser:
+    """The parser of the command line; `command` is the subcommand.
+
+    Args:
+        prog: the command's name in its help.
+    """
+    parser = argparse.ArgumentParser(
+        prog,
+        description="Writes what is around the models of a published tree, and moves labels in it.",
+        epilog="example, making version 2 the one that clients get:\n"
+        "  %(prog)s promote --publish_to published --model cait_xxs24_224 --version 2\n\n"
+        "Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_write(commands)
+    for name, summary, flags in (
+        ("promote", "make a version the stable one", " --version 2"),
+        ("rollback", "make the previous version, or --version, the stable one again", ""),
+        ("label", "move a label to a version", " --version 2 --label canary"),
+    ):
+        example = f"--publish_to published --model cait_xxs24_224{flags}"
+        _add_edit_flags(_add_command(commands, name, summary, example), name)
+    _add_status(commands)
+    _add_sign(commands)
+    extract = _add_command(
+        commands,
+        "extract",
+        "check an archive of the hub and unpack it",
+        "published/hub/cait/cait_xxs24_224/1.tar.gz model",
+    )
+    extract.add_argument("archive", type=disk_path, help="the .tar.gz of a model's version")
+    extract.add_argument("directory", type=disk_path, help="must not exist yet")
+    add_public_key(extract, "unpack nothing")
+    return parser
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    status = _add_command(
+        commands,
+        "status",
+        "show the published versions, their labels, and what running servers have loaded",
+        "published --server localhost:8500",
+    )
+    status.add_argument("publish_to", type=address, help="root of the published tree")
+    status.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="gRPC address of a running server; may be repeated (default: none)",
+    )
+    status.add_argument("--json", action="store_true", help="JSON in place of a table")
+
+
+def _add_sign(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sign = _add_command(
+        commands,
+        "sign",
+        "sign the published versions that no key of the tree has signed",
+        "published --sign_with private.pem",
+    )
+    sign.add_argument("publish_to", type=address, help="root of the published tree")
+    add_sign_with(sign, required=True)
+    sign.add_argument(
+        "--replace",
+        action="store_true",
+        help="sign what the tree's other keys signed too, which are its keys no longer (default: "
+        "their signatures stay, and they are the tree's keys beside this one)",
+    )
+
+
+def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    write = _add_command(
+        commands,
+        "write",
+        "write configs, deployment files, archives and pages for the published models",
+        "published --base_path /models",
+    )
+    write.add_argument("publish_to", type=address, help="root of the published tree")
+    write.add_argument(
+        "--base_path",
+        metavar="DIR",
+        help="directory of the base paths as servers see it, such as /models; absolute "
+        "(default: that in models.config, at first the tree's own)",
+    )
+    write.add_argument(
+        "--hub_publisher",
+        metavar="NAME",
+        default=Settings.publisher,
+        help="publisher's name in hub handles (default: %(default)s)",
+    )
+    write.add_argument(
+        "--hub_url",
+        metavar="URL",
+        default=Settings.hub_url,
+        help="URL of the hub's directory, for the pages (default: %(default)s)",
+    )
+    write.add_argument(
+        "--batching",
+        action=argparse.BooleanOptionalAction,
+        help="let servers join requests to batches, for GPUs. On processors that gains nothing. An "
+        "image that cannot be decoded fails the others of its batch, so clients should send "
+        "tensors or check images first (default: as in the deployment files, at first off)",
+    )
+
+
+def _add_edit_flags(command: argparse.ArgumentParser, name: str) -> None:
+    command.add_argument(
+        "--publish_to",
+        metavar="DIR",
+        type=address,
+        required=True,
+        help="root of the published tree (needed)",
+    )
+    command.add_argument("--model", metavar="NAME", required=True, help="the model's name (needed)")
+    command.add_argument(
+        "--version",
+        metavar="N",
+        type=int,
+        required=name != "rollback",
+        help=f"its number ({'default: the one before' if name == 'rollback' else 'needed'})",
+    )
+    if name == "label":
+        command.add_argument(
+            "--label", metavar="NAME", required=True, help="such as canary (needed)"
+        )
+    command.add_argument(
+        "--server",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="gRPC address of a running server to reload; may be repeated (default: none)",
+    )
+    command.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait until polling servers can have loaded the version, instead of refusing; with "
+        "--server the command always waits",
+    )
+    command.add_argument(
+        "--poll_seconds",
+        metavar="SECONDS",
+        type=float,
+        default=POLL_SECONDS,
+        help="the longest time between two polls of the file by a server; 0 when no server polls "
+        "it, or --server names all that do (default: %(default)s, as in the deployment files)",
+    )
+    command.add_argument(
+        "--load_seconds",
+        metavar="SECONDS",
+        type=float,
+        default=600.0,
+        help="the longest time of a server's start or of a load (default: %(default)s)",
+    )
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  %(prog)s {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
