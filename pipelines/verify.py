@@ -18,7 +18,6 @@ from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import check_archive
-from serving_configs.server.deployment import SETTINGS, parse_settings
 from serving_configs.server.models_config import config_problems, parse_models_config
 from serving_configs.tree.files import UNLISTED, content_problems, difference
 from serving_configs.tree.manifest import FOR_SERVERS, identity_problems
@@ -30,6 +29,7 @@ from serving_configs.tree.paths import (
     SIGNATURE,
     version_path,
 )
+from serving_configs.tree.settings import SETTINGS, parse_settings
 from serving_configs.trust.check import archive_signature_problem
 from serving_configs.trust.flags import add_public_key
 from serving_configs.trust.keys import PublicKey, read_public_keys
@@ -221,9 +221,8 @@ def models_config_problems(store: Store) -> list[str]:
 
 def _base_path_roots(store: Store) -> set[str]:
     """Directories of base paths that are the tree's; empty where an earlier version wrote it."""
-    path = f"{DEPLOYMENT}/{SETTINGS}"
     try:
-        _, root = parse_settings(read(store, path), path)
+        root = parse_settings(read(store, SETTINGS), SETTINGS).base_path
     except FileNotFoundError:
         root = None
     serving = store.address(SERVING)

@@ -6,7 +6,7 @@ from signatures.addresses import address, disk_path
 
 from .server.deployment import POLL_SECONDS
 from .trust.flags import add_public_key, add_sign_with
-from .write import Settings
+from .write import HUB_URL, Settings
 
 
 def parser_of(prog: str) -> argparse.ArgumentParser:
@@ -105,8 +105,8 @@ def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     write.add_argument(
         "--hub_url",
         metavar="URL",
-        default=Settings.hub_url,
-        help="URL of the hub's directory, for the pages (default: %(default)s)",
+        help="URL of the hub's directory, for the pages (default: that of the last write, at "
+        f"first {HUB_URL})",
     )
     write.add_argument(
         "--batching",

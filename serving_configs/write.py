@@ -13,7 +13,7 @@ from .hub.kaggle import MODEL, instance_metadata, model_metadata, variation
 from .hub.pages import docs_root, hub_pages
 from .rollout.history import read_history, state_of, write_history
 from .server.batching import batching_for, common_parameters
-from .server.deployment import read_batching, write_deployment
+from .server.deployment import write_deployment
 from .server.models_config import (
     add_published,
     add_versions,
@@ -28,6 +28,7 @@ from .tree.evaluation import read_evaluations
 from .tree.manifest import published_versions
 from .tree.paths import BATCHING_PARAMETERS, MONITORING_CONFIG, serving_root, version_directory
 from .tree.published import PublishedModel, read_published
+from .tree.settings import SETTINGS, KeptSettings, read_settings
 
 HUB_URL = "http://localhost:8000"
 """The default URL of the hub's directory, as `python -m http.server` there serves it."""
@@ -39,7 +40,7 @@ class Settings:
 
     Attributes:
         publisher: the publisher's name in hub handles.
-        hub_url: URL of the hub's directory.
+        hub_url: URL of the hub's directory; None keeps that of the last write, at first `HUB_URL`.
         base_path: directory of the base paths as servers see it; None keeps that in models.config,
             at first the tree's own.
         batching: whether servers join requests to batches; None keeps the setting of the
@@ -47,7 +48,7 @@ class Settings:
     """
 
     publisher: str = "cait"
-    hub_url: str = HUB_URL
+    hub_url: str | None = None
     base_path: str | None = None
     batching: bool | None = None
 
@@ -77,28 +78,52 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
     # Reading and writing, so that of two processes the one that read less does not write last.
     with locked(path):
         models = _read_models(publish_to)
-        _write_configs(publish_to, models, settings)
-        return write_hub(publish_to, models, settings)
+        kept = _kept(publish_to, settings)
+        _write_configs(publish_to, models, settings.base_path, kept)
+        return write_hub(publish_to, models, settings.publisher, kept.hub_url or HUB_URL)
+
+
+def _kept(publish_to: str, settings: Settings) -> KeptSettings:
+    """The settings of the last write, with what this one is given.
+
+    Raises:
+        ConfigError: they cannot be read, and this write does not say whether to batch.
+    """
+    try:
+        kept = read_settings(publish_to)
+    except ConfigError:
+        if settings.batching is None:
+            raise
+        kept = KeptSettings(settings.batching)
+    if settings.batching is not None:
+        kept = dataclasses.replace(kept, batching=settings.batching)
+    if settings.hub_url is not None:
+        kept = dataclasses.replace(kept, hub_url=settings.hub_url.rstrip("/"))
+    return kept
 
 
 def _write_configs(
-    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], settings: Settings
+    publish_to: str,
+    models: Mapping[str, Sequence[PublishedModel]],
+    base_path: str | None,
+    kept: KeptSettings,
 ) -> None:
     path = models_config_path(publish_to)
     config = read_models_config(path)
-    root = settings.base_path or root_of(config) or str(serving_root(publish_to).absolute())
+    root = base_path or root_of(config) or str(serving_root(publish_to).absolute())
     published = {name: [m.version for m in versions] for name, versions in models.items()}
     history = read_history(path, config, time.time())
     config = add_published(config, published, root)
     left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
     config = add_versions(config, left)
-    batching = read_batching(publish_to) if settings.batching is None else settings.batching
     write_history(path, history.followed_by(state_of(config), time.time()))
     write_atomically(path, as_text(config))
     latest = [versions[-1] for versions in models.values()]
-    write_deployment(publish_to, config, latest, batching)
+    write_deployment(publish_to, config, latest, kept.batching)
     profiles = [batching_for(model.profile) for model in latest if model.profile]
     tree = pathlib.Path(publish_to)
+    written = dataclasses.replace(kept, base_path=root_of(config))
+    write_atomically(tree / SETTINGS, written.as_text())
     write_atomically(tree / BATCHING_PARAMETERS, common_parameters(profiles))
     write_atomically(tree / MONITORING_CONFIG, MONITORING_TEXT)
 
@@ -122,14 +147,15 @@ def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
 
 
 def write_hub(
-    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], settings: Settings
+    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], publisher: str, url: str
 ) -> list[pathlib.Path]:
     """Writes archives, pages and metadata.
 
     Args:
         publish_to: root of the published tree.
         models: model -> its versions, the latest last.
-        settings: settings for the files.
+        publisher: publisher's name in hub handles.
+        url: URL of the hub's directory, without a slash at its end.
 
     Returns:
         The new archives.
@@ -138,7 +164,6 @@ def write_hub(
         ConfigError: a version is no SavedModel.
         OSError: a file cannot be written.
     """
-    publisher, url = settings.publisher, settings.hub_url.rstrip("/")
     hub = hub_root(publish_to)
     every = [model for versions in models.values() for model in versions]
     archives = [hub / archive_name(publisher, model.model, model.version) for model in every]

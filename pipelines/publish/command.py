@@ -110,9 +110,11 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
 
 def _write_configs(options: PublishOptions, scratch: pathlib.Path) -> None:
     if is_url(options.publish_to):
-        write_remote_configs(BeamStore(options.publish_to), options.hub_publisher, scratch)
+        write_remote_configs(
+            BeamStore(options.publish_to), options.hub_publisher, scratch, options.hub_url
+        )
     else:
-        write_configs(options.publish_to, options.hub_publisher)
+        write_configs(options.publish_to, options.hub_publisher, options.hub_url)
 
 
 @contextlib.contextmanager

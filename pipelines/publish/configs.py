@@ -62,16 +62,17 @@ def write_configs(
     Args:
         publish_to: root of the published tree, on a disk.
         publisher: the publisher's name in hub handles.
-        hub_url: where the hub's directory can be read, for the pages.
+        hub_url: where the hub's directory can be read, for the pages; None as in
+            `serving_configs.write.Settings`.
         base_path: as in `serving_configs.write.Settings`.
 
     Raises:
         UserError: something in the tree is not as it should be.
     """
-    from serving_configs.write import HUB_URL, Settings, write_all
+    from serving_configs.write import Settings, write_all
 
     try:
-        write_all(publish_to, Settings(publisher, hub_url or HUB_URL, base_path))
+        write_all(publish_to, Settings(publisher, hub_url, base_path))
     except ConfigError as error:
         raise UserError(str(error)) from None
     except OSError as error:

@@ -113,6 +113,12 @@ class PublishPipelineOptions(PipelineOptions):
             help="publisher's name in hub handles (default: %(default)s)",
         )
         output.add_argument(
+            "--hub_url",
+            metavar="URL",
+            help="URL of the hub's directory, for the pages (default: that of the last run, at "
+            "first http://localhost:8000)",
+        )
+        output.add_argument(
             "--version",
             metavar="N",
             default="auto",

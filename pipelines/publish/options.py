@@ -43,6 +43,7 @@ class PublishOptions:
         first_label: what the sample calls class 0; None for what is usual for its layout.
         publish_to: absolute path of the published tree.
         hub_publisher: the publisher's name.
+        hub_url: where the hub's directory can be read, None for that of the last run.
         max_bad_images: images of the sample that may fail to decode.
         accuracy_gate: whether the accuracy on the sample is compared with the published one.
         compute_dtype: what the signatures' products are computed in.
@@ -68,6 +69,7 @@ class PublishOptions:
     first_label: int | None
     publish_to: str
     hub_publisher: str
+    hub_url: str | None
     max_bad_images: int
     accuracy_gate: AccuracyGate
     compute_dtype: ComputeDtype
@@ -126,6 +128,7 @@ class PublishOptions:
             else None,
             publish_to=flags.publish_to,
             hub_publisher=flags.hub_publisher,
+            hub_url=flags.hub_url,
             max_bad_images=whole_number("--max_bad_images", flags.max_bad_images, 0),
             accuracy_gate=accuracy_gate(flags.accuracy_gate),
             compute_dtype=_compute_dtype(flags.compute_dtype),

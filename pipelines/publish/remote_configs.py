@@ -12,14 +12,14 @@ from export.errors import UserError, one_line
 from serving_configs import MANIFEST
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import archive_name, hub_root, write_archive
-from serving_configs.server.deployment import SETTINGS, deployment_root, withdrawn_name
-from serving_configs.tree.paths import DEPLOYMENT, EVALUATION, MODELS_CONFIG, SERVING
+from serving_configs.server.deployment import deployment_root, withdrawn_name
+from serving_configs.tree.paths import EVALUATION, MODELS_CONFIG, SERVING
+from serving_configs.tree.settings import SETTINGS
 
 from ..filesystem import BLOCK_BYTES
 from ..store.beam import BeamStore
 from .configs import write_configs
 
-_SETTINGS = f"{DEPLOYMENT}/{SETTINGS}"
 # The manifest of a version: the version, its model and its number.
 _VERSION = re.compile(rf"({SERVING}/([^/]+)/(\d+))/{re.escape(str(MANIFEST))}")
 
@@ -57,7 +57,7 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
     names = store.sizes("")
     versions = [found for found in map(_VERSION.fullmatch, names) if found]
     copied = {found[0] for found in versions} | (
-        {MODELS_CONFIG, EVALUATION, _SETTINGS} & names.keys()
+        {MODELS_CONFIG, EVALUATION, SETTINGS} & names.keys()
     )
     for name in copied:
         _fetch(store, name, copy)
@@ -76,6 +76,7 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     # What is hidden is of the writing alone: the lock, and the history of files that servers poll.
     written = {name for name in written - copied if not pathlib.PurePath(name).name.startswith(".")}
+    written.add(SETTINGS)
     # The config last: it names nothing then that is not there.
     for name in [*sorted(written - {MODELS_CONFIG}), MODELS_CONFIG]:
         store.put_file(copy / name, name)

@@ -11,7 +11,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from signatures.quiet import load_tensorflow
 
 from ..errors import ConfigError
-from ..server.deployment import read_batching, write_deployment
+from ..server.deployment import write_deployment
 from ..server.models_config import (
     PREVIOUS,
     STABLE,
@@ -28,6 +28,7 @@ from ..tree.atomic import locked, write_atomically
 from ..tree.manifest import published_versions, version_problems
 from ..tree.paths import base_path, version_directory
 from ..tree.published import read_published
+from ..tree.settings import read_settings
 from ..trust.check import trusted_keys, version_signature_problem
 from ..trust.keys import TRUSTED_KEYS
 from .history import History, Move, Polling, read_history, state_of, write_history
@@ -180,7 +181,7 @@ class _Tree:
             history=history,
             after=after,
             always_safe=safe,
-            batching=read_batching(publish_to),
+            batching=read_settings(publish_to).batching,
         )
 
     def unsafe_moves(self, polling: Polling) -> dict[Move, float]:

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from ..errors import ConfigError
 from ..rendering import render
 from ..tree.atomic import write_atomically
-from ..tree.files import open_file
 from ..tree.paths import BATCHING_PARAMETERS, DEPLOYMENT, MODELS_CONFIG, MONITORING_CONFIG
 from ..tree.published import PublishedModel
 from .batching import batching_for, common_parameters
@@ -29,10 +27,6 @@ MODELS_ROOT = "/models"
 POLL_SECONDS = 30
 """How often the server of docker compose polls its config, and every server its base paths."""
 
-SETTINGS = "settings.json"
-"""Beside the deployment files: the choice of batching for later runs, and the directory of the base
-paths, with which `models.config` is compared."""
-
 _MIB = 2**20
 
 ONE_THREAD_AN_OPERATION = "--tensorflow_intra_op_parallelism=1"
@@ -44,51 +38,6 @@ an operation among as many threads as the node has processors."""
 def deployment_root(publish_to: str) -> pathlib.Path:
     """The directory of the deployment files."""
     return pathlib.Path(publish_to) / DEPLOYMENT
-
-
-def read_batching(publish_to: str) -> bool:
-    """Whether the deployment files of a tree switch batching on.
-
-    Raises:
-        ConfigError: `SETTINGS` cannot be read.
-    """
-    path = deployment_root(publish_to) / SETTINGS
-    try:
-        with open_file(path) as file:
-            content = file.read()
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    return parse_settings(content, str(path))[0]
-
-
-def parse_settings(content: bytes, path: str) -> tuple[bool, str | None]:
-    """What `SETTINGS` keeps: whether to batch, and the directory of the base paths.
-
-    Args:
-        content: of the file. Those of earlier versions lack the directory.
-        path: the file, for error messages.
-
-    Raises:
-        ConfigError: it is not what `settings_text` returns.
-    """
-    try:
-        settings = json.loads(content)
-        batching, base_path = settings["batching"], settings.get("base_path")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        batching = base_path = None
-    if not isinstance(batching, bool) or not isinstance(base_path, str | None):
-        raise ConfigError(
-            f"{path}: expected such as {settings_text(False, MODELS_ROOT).strip()}; write it with: "
-            "python -m serving_configs write --batching or --no-batching"
-        )
-    return batching, base_path
-
-
-def settings_text(batching: bool, base_path: str) -> str:
-    """The text of `SETTINGS`."""
-    return json.dumps({"base_path": base_path, "batching": batching}) + "\n"
 
 
 def compose_file(
@@ -203,7 +152,6 @@ def write_deployment(
     for model in latest:
         manifests = kubernetes_manifests(model, config, batching)
         write_atomically(root / kubernetes_name(model.model), manifests)
-    write_atomically(root / SETTINGS, settings_text(batching, base))
     for model_name in loaded:
         withdrawn = root / withdrawn_name(model_name)
         withdrawn.unlink(missing_ok=True)

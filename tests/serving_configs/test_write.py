@@ -59,6 +59,17 @@ def test_manifests_that_are_no_longer_written_are_removed(tree: pathlib.Path) ->
     assert not withdrawn.exists()
 
 
+def test_the_hub_s_url_is_kept(tree: pathlib.Path) -> None:
+    page = tree / "hub" / "docs" / "cait" / TINY / "1.md"
+    for flags, url in (
+        ((), "http://localhost:8000"),
+        (("--hub_url", "https://models.example/hub/"), "https://models.example/hub"),
+        ((), "https://models.example/hub"),
+    ):
+        assert main(["write", str(tree), *flags]) == 0
+        assert f"{url}/cait/{TINY}/1.tar.gz" in page.read_text()
+
+
 def test_batching_is_asked_for_and_kept(
     tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

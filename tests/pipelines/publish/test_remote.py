@@ -41,7 +41,7 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
     with object_store() as store:
         keys = write_keys(tmp_path)
         flags = ("--staging_dir", str(tmp_path / "local"), "--heads", "features", *store.options)
-        flags = (*flags, "--sign_with", str(keys.private))
+        flags = (*flags, "--sign_with", str(keys.private), "--hub_url", "https://m.example")
         result = publish_tiny("--publish_to", store.root, *flags)
         assert result.status == 0, result.stderr
         version = f"serving/{TINY}_fe/1"
@@ -72,6 +72,8 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
             f"hub/cait/{TINY}_fe/1.tar.gz",
         } <= names
         assert [name for name in names if name.startswith("hub/docs/") and name.endswith(".md")]
+        page = read(f"{store.root}/hub/docs/cait/{TINY}_fe/1.md").decode()
+        assert f"https://m.example/cait/{TINY}_fe/1.tar.gz" in page
         config = parse_models_config(read(f"{store.root}/{MODELS_CONFIG}"), MODELS_CONFIG)
         (entry,) = config.model_config_list.config
         assert entry.base_path == f"{store.root}/serving/{TINY}_fe"
