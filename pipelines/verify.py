@@ -17,10 +17,11 @@ from apache_beam.io.filesystems import FileSystems
 from export.errors import UserError
 from serving_configs import MANIFEST, FileRecord, ManifestError, parse_manifest
 from serving_configs.errors import ConfigError
-from serving_configs.hub.archive import check_archive
+from serving_configs.hub.members import archived_files
+from serving_configs.hub.reader import LARGEST, check_archive
 from serving_configs.server.models_config import config_problems, parse_models_config
 from serving_configs.tree.files import UNLISTED, content_problems, difference
-from serving_configs.tree.manifest import FOR_SERVERS, identity_problems
+from serving_configs.tree.manifest import identity_problems
 from serving_configs.tree.paths import (
     DEPLOYMENT,
     HUB,
@@ -181,23 +182,28 @@ def archive_problems(store: Store, path: str, keys: Sequence[PublicKey] = ()) ->
     matched = _ARCHIVE.fullmatch(path)
     if not matched or matched["model"] not in store.children(SERVING):
         return [f"is of no model of the tree; expected {HUB}/<publisher>/<model>/<version>.tar.gz"]
-    problems = [str(entry) for entry in store.foreign(path)]
-    try:
-        with store.open(path) as file:
-            found = check_archive(file, path)
-    except (ConfigError, OSError) as error:
-        return [*problems, str(error).removeprefix(f"{path}: ")]
     version = version_path(matched["model"], matched["version"])
     try:
         manifest = parse_manifest(read(store, f"{version}/{MANIFEST}"))
+        expected = archived_files(manifest.files)
     except (OSError, ManifestError):
-        problem = keys and archive_signature_problem(lambda: store.open(path), path, keys)
-        return [*problems, problem] if problem else problems
-    expected = [record for record in manifest.files if not record.path.startswith(FOR_SERVERS)]
-    sizes = store.sizes(version)
-    if str(SIGNATURE) in sizes:
-        expected += [_record(store, version, name, sizes[name]) for name in sorted(UNLISTED)]
-    return problems + difference(expected, found)
+        expected = None
+    largest = LARGEST
+    if expected is not None:
+        sizes = store.sizes(version)
+        if str(SIGNATURE) in sizes:
+            expected += [_record(store, version, name, sizes[name]) for name in sorted(UNLISTED)]
+        largest = sum(record.size for record in expected)
+    problems = [str(entry) for entry in store.foreign(path)]
+    try:
+        with store.open(path) as file:
+            found = check_archive(file, path, largest)
+        if expected is None and keys:
+            problem = archive_signature_problem(lambda: store.open(path), path, keys)
+            problems += [problem] if problem else []
+    except (ConfigError, OSError) as error:
+        return [*problems, str(error).removeprefix(f"{path}: ")]
+    return problems if expected is None else problems + difference(expected, found)
 
 
 def models_config_problems(store: Store) -> list[str]:

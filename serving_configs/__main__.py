@@ -23,7 +23,7 @@ from signatures.tables import as_text
 
 from .errors import ConfigError
 from .flags import parser_of
-from .hub.archive import extract_archive
+from .hub.reader import extract_archive
 from .rollout.edit import Change, edit
 from .rollout.history import Polling
 from .status import table, tree_status

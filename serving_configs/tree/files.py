@@ -53,10 +53,19 @@ def record_files(directory: pathlib.Path) -> tuple[FileRecord, ...]:
         name = path.relative_to(directory).as_posix()
         if name in UNLISTED or not stat.S_ISREG(path.lstat().st_mode):
             continue
-        with open_file(path) as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-        records.append(FileRecord(name, path.stat().st_size, digest))
+        records.append(record_file(directory, name))
     return tuple(records)
+
+
+def record_file(directory: pathlib.Path, name: str) -> FileRecord:
+    """Records one file of a directory.
+
+    Raises:
+        OSError: it cannot be read, or is no file.
+    """
+    with open_file(directory / name) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return FileRecord(name, os.fstat(file.fileno()).st_size, digest)
 
 
 def open_file(path: pathlib.Path) -> BinaryIO:

@@ -1,14 +1,13 @@
 """Refusing versions of a disk that are not signed."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-from ..hub.archive import check_archive, read_small_members
-from ..tree.files import UNLISTED, FileRecord, difference, open_file
+from ..hub.members import archived_files
+from ..hub.reader import check_archive, read_small_members
+from ..tree.files import UNLISTED, difference, open_file
 from ..tree.manifest import (
-    FOR_SERVERS,
-    Manifest,
     parse_manifest,
     version_problems,
 )
@@ -67,16 +66,9 @@ def archive_signature_problem(
         return problem
     with open_archive() as file:
         found = check_archive(file, name)
-    return next(iter(archive_difference(parse_manifest(manifest), found)), None)
-
-
-def archive_difference(manifest: Manifest, found: Iterable[FileRecord]) -> list[str]:
-    """The differences between a version's manifest and the files of its archive, a line for each.
-
-    Files for servers are not in an archive. The manifest and the signature may be.
-    """
-    expected = (record for record in manifest.files if not record.path.startswith(FOR_SERVERS))
-    return difference(expected, (record for record in found if record.path not in UNLISTED))
+    expected = archived_files(parse_manifest(manifest).files)
+    model = (record for record in found if record.path not in UNLISTED)
+    return next(iter(difference(expected, model)), None)
 
 
 def read_signature(directory: pathlib.Path) -> bytes | None:

@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from serving.model_server.flags import parse_flags
-from serving_configs.hub.archive import check_archive
+from serving_configs.hub.reader import check_archive
 from serving_configs.server.models_config import (
     find_model,
     labels_of,

@@ -16,7 +16,7 @@ from pipelines.verify import main as verify
 from pipelines.verify import tree_problems
 from serving_configs import MANIFEST, parse_manifest
 from serving_configs.__main__ import main as serving_configs
-from serving_configs.hub.archive import extract_archive
+from serving_configs.hub.reader import extract_archive
 from serving_configs.server.models_config import labels_of, parse_models_config
 from serving_configs.tree.manifest import load_manifest, render_manifest
 from serving_configs.tree.paths import MODELS_CONFIG

@@ -6,13 +6,19 @@ import os
 import pathlib
 import shutil
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
 
+from serving_configs import load_manifest
+from serving_configs.__main__ import main
 from serving_configs.errors import ConfigError
-from serving_configs.hub.archive import check_archive, extract_archive, write_archive
+from serving_configs.hub.archive import write_archive
+from serving_configs.hub.members import archived_files
+from serving_configs.hub.reader import check_archive, extract_archive
 from signatures import Head
+from tests.support.trees import TINY
 
 Models = dict[Head, pathlib.Path]
 
@@ -128,16 +134,22 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
         member("assets/folder", tarfile.DIRTYPE),
         member("..", tarfile.DIRTYPE),
         member("assets/device", tarfile.CHRTYPE),
+        member("assets/a\nerror: b"),
+        member("assets/\x1b[31m"),
+        member("assets/\x9b31m"),
+        member("assets/\u202egnp.exe"),
+        member("assets/\x1b[2J", tarfile.SYMTYPE, "x"),
     ],
-    ids=lambda info: f"{info.name}-{info.type.decode()}",
+    ids=lambda info: ascii(f"{info.name}-{info.type.decode()}"),
 )
 def test_members_that_have_no_business_there_are_refused(
     tmp_path: pathlib.Path, bad: tarfile.TarInfo
 ) -> None:
     archive = made(tmp_path / "a.tar.gz", member("saved_model.pb"), bad)
     (tmp_path / "in").mkdir()
-    with pytest.raises(ConfigError, match=r"a\.tar\.gz"):
+    with pytest.raises(ConfigError, match=r"a\.tar\.gz") as refused:
         extract_archive(archive, tmp_path / "in" / "out")
+    assert str(refused.value).isprintable()
     assert {path.name for path in tmp_path.iterdir()} == {"a.tar.gz", "in"}
     assert not list((tmp_path / "in").iterdir())
 
@@ -162,3 +174,87 @@ def test_damaged_archives_are_refused(
     with pytest.raises(ConfigError, match=r"1\.tar\.gz"):
         extract_archive(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def bomb(path: pathlib.Path, *parts: bytes) -> pathlib.Path:
+    """An archive that begins with a SavedModel's graph, and goes on with these bytes."""
+    graph = member("saved_model.pb")
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(graph.tobuf() + bytes(512))
+        for part in parts:
+            file.write(part)
+    return path
+
+
+def huge_header(kind: bytes, name: str, size: int) -> bytes:
+    info = member(name, kind)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.fixture
+def small_limit(monkeypatch: pytest.MonkeyPatch) -> int:
+    """What an archive without a manifest may expand to, in this test."""
+    largest = 1 << 20
+    monkeypatch.setattr("serving_configs.hub.reader.LARGEST", largest)
+    return largest
+
+
+BOMBS = {
+    # A member that says so, with and without the bytes.
+    "member": (huge_header(tarfile.REGTYPE, "assets/a", 50 << 20), bytes(50 << 20)),
+    "claim": (huge_header(tarfile.REGTYPE, "assets/a", 50 << 40),),
+    "skipped": (huge_header(tarfile.CHRTYPE, "assets/a", 50 << 20), bytes(50 << 20)),
+    # A name that is read into memory before anybody sees a member.
+    "pax header": (huge_header(tarfile.XHDTYPE, "x", 50 << 20), bytes(50 << 20)),
+    "long name": (huge_header(tarfile.GNUTYPE_LONGNAME, "x", 50 << 20), bytes(50 << 20)),
+    # Behind the archive's end, where only the checksum is read.
+    "behind the end": (bytes(50 << 20),),
+    "many members": tuple(
+        member(f"assets/{number}").tobuf() + bytes(512) for number in range(9000)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_archive_that_expands_to_more_than_it_may_is_refused(
+    tmp_path: pathlib.Path, small_limit: int, kind: str
+) -> None:
+    archive = bomb(tmp_path / "a.tar.gz", *BOMBS[kind])
+    assert archive.stat().st_size < small_limit
+    tracemalloc.start()
+    with pytest.raises(ConfigError, match=r"a\.tar\.gz: (expands|a header|damaged|'assets/a' is)"):
+        extract_archive(archive, tmp_path / "out")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Not even for a moment.
+    assert most < 16 << 20
+    assert not (tmp_path / "out").exists()
+
+
+def test_archive_of_a_tree_expands_to_what_its_manifest_says(
+    tiny_tree: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    tree = pathlib.Path(shutil.copytree(tiny_tree, tmp_path / "tree"))
+    archive = tree / "hub" / "cait" / TINY / "1.tar.gz"
+    extract_archive(archive, tmp_path / "as it was")
+    assert (tmp_path / "as it was" / "saved_model.pb").exists()
+    # The smallest of the files that are missing is named, and of another size.
+    made(archive, member("saved_model.pb"))
+    with pytest.raises(ConfigError, match=r"1\.tar\.gz: fingerprint\.pb is missing"):
+        extract_archive(archive, tmp_path / "out")
+    bomb(archive, *BOMBS["member"])
+    size = sum(
+        record.size for record in archived_files(load_manifest(tree / "serving" / TINY / "1").files)
+    )
+    with pytest.raises(ConfigError, match=rf"expands to more than the {size} bytes"):
+        extract_archive(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_archive_that_is_a_pipe_is_refused(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "a.tar.gz")
+    assert main(["extract", str(tmp_path / "a.tar.gz"), str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'a.tar.gz'}: not a file\n"
