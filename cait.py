@@ -58,7 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The command's exit status; 2 for an unknown command.
     """
-    name, *arguments = (sys.argv[1:] if argv is None else argv) or [""]
+    if argv is None:
+        # This process is the command.
+        from signatures.program import run
+
+        return run(lambda: main(sys.argv[1:]))
+    name, *arguments = argv or [""]
     if name in ("-h", "--help", ""):
         print(_help(), file=sys.stdout if name else sys.stderr)
         return 0 if name else 2

@@ -20,6 +20,7 @@ from export.errors import UserError
 from export.variants import VARIANTS, get_variant
 from serving_configs.tree.atomic import open_atomically
 from signatures.addresses import disk_path
+from signatures.program import run
 
 from .runtime.command_line import JobParser, one_line_errors, split_names
 
@@ -102,4 +103,4 @@ def _sha256(path: pathlib.Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

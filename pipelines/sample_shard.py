@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from export.errors import UserError
 from signatures.addresses import absolute_glob, disk_path
+from signatures.program import run
 
 from .data.labelled import LabelledImage
 from .data.records import IMAGE_KEY, LABEL_KEY, NAME_KEY
@@ -171,4 +172,4 @@ def _parser(prog: str) -> JobParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

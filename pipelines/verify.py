@@ -37,6 +37,7 @@ from serving_configs.trust.keys import PublicKey, read_public_keys
 from serving_configs.trust.signature import signature_problem
 from signatures.addresses import address, is_url
 from signatures.messages import printable
+from signatures.program import run
 
 from .runtime.command_line import JobParser, one_line_errors
 from .runtime.engines import beam_options
@@ -244,4 +245,4 @@ def _record(store: Store, version: str, name: str, size: int) -> FileRecord:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from signatures.addresses import is_url
+from signatures.program import disk_full, run
 from signatures.tables import as_text
 
 from .errors import ConfigError
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_confi
         return 2
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+        return 1 if disk_full(error) else 2
     return 0
 
 
@@ -137,4 +138,4 @@ _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

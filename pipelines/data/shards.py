@@ -63,7 +63,7 @@ def read_shard(
         local = local_copy(path, stamp)
         reader = reader_of(local, where)
     except OSError as error:
-        raise UserError(f"sample shard {error}") from None
+        raise UserError(f"{where}: cannot be read ({error.strerror or error})") from None
     for number, image in enumerate(reader(local, where, first_label)):
         encoded, converted = converted_image(image.encoded) if convert else (image.encoded, "")
         yield SampleImage(

@@ -16,10 +16,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from signatures.addresses import is_url
+from signatures.program import removed_at_the_end
 from signatures.tables import as_text
 
 from ..data.labelled import DataShard, plan_data
 from ..runtime.command_line import one_line_errors
+from ..runtime.endings import AGAIN, told
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
@@ -72,14 +74,13 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
         batch_size=options.batch_size,
         filesystem=beam_options.get_all_options(drop_default=True),
     )
-    try:
-        _run_pipeline(context, tasks, beam_options)
-        entries = [_entry(context, model, shards) for model in models]
-    finally:
-        run.remove()
-    write_evaluation(entries, options.data, options.output)
-    if options.table:
-        fill_table(options.table, entries)
+    with told(lambda: _in_words(context, tasks), options.output):
+        with removed_at_the_end(run.remove):
+            _run_pipeline(context, tasks, beam_options)
+            entries = [_entry(context, model, shards) for model in models]
+        write_evaluation(entries, options.data, options.output)
+        if options.table:
+            fill_table(options.table, entries)
     print(as_text(evaluation_table(entries)))
     for note in notes_of(entries):
         print(f"note: {note}", file=sys.stderr)
@@ -87,6 +88,11 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
         for failure in entry["failures"]:
             print(f"failed: {entry['model']} {entry['version']}: {failure}", file=sys.stderr)
     return 1 if any(entry["failures"] for entry in entries) else 0
+
+
+def _in_words(context: EvaluateContext, tasks: Sequence[EvaluateTask]) -> str:
+    done = sum(read_score(context.output, task) is not None for task in tasks)
+    return f"{done} of {len(tasks)} parts are measured and kept; {AGAIN} to go on from there"
 
 
 def _begin(output: str) -> Area:

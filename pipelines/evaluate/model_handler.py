@@ -17,6 +17,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from export.errors import one_line
 from export.memory import release_memory
 from signatures.addresses import is_url
+from signatures.program import disk_full
 
 from ..runtime.files import set_filesystem_options
 from ..runtime.progress import ImageCounter, Objects, Step
@@ -136,6 +137,8 @@ class EvaluateModelHandler(
         except EvaluationError as error:
             return ShardScore(error=str(error))
         except Exception as error:  # The other models and shards are evaluated all the same.
+            if disk_full(error):
+                raise  # But on the same disk.
             return ShardScore(error=one_line(error))
 
     def _counter(self, task: EvaluateTask) -> Callable[[int], None]:

@@ -35,6 +35,7 @@ from ..store.staging import Staging, staging_area
 from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .context import PublishContext
+from .ended import tells_what_is_published
 from .flags import PROG
 from .options import PublishOptions, parse
 from .parts import parts_for
@@ -90,16 +91,18 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
             refuse_untrained(store)
         if lacking := untested(options.accuracy_gate, tasks, shards):
             print(f"note: {lacking}", file=sys.stderr)
-        _run_pipeline(context, tasks, shards, beam_options)
-        report = read_report(staging)
-        published = [model for model in report["models"] if model["path"]]
-        if published and key is not None:
-            sign_published(store, published, key)
-        if published:
-            _write_configs(options, scratch)
-        if options.keep_versions is not None:
-            for model in published:
-                remove_versions(store, model["model"], options.keep_versions, staging.path)
+        models = [task.variant.model_name(head) for task in tasks for head in task.heads]
+        with tells_what_is_published(store, staging.run, models):
+            _run_pipeline(context, tasks, shards, beam_options)
+            report = read_report(staging)
+            published = [model for model in report["models"] if model["path"]]
+            if published and key is not None:
+                sign_published(store, published, key)
+            if published:
+                _write_configs(options, scratch)
+            if options.keep_versions is not None:
+                for model in published:
+                    remove_versions(store, model["model"], options.keep_versions, staging.path)
     print(as_text(table(report)))
     refused = [model for model in report["models"] if model["failures"]]
     for model in refused:

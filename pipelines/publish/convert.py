@@ -9,6 +9,7 @@ import uuid
 from export.errors import one_line
 from serving_configs import FileRecord, record_files
 from signatures.labels import default_labels
+from signatures.program import disk_full
 
 from ..data.checkpoints import on_this_worker
 from ..elements import ConvertTask, StagedModel, StagedVariant
@@ -78,6 +79,8 @@ def _convert(
             report_step(context.staging, Step("convert", staged.model, "", ended - started))
             started = ended
     except Exception as failure:
+        if disk_full(failure):
+            raise  # No other model has more room.
         return models, f"conversion failed: {one_line(failure)}"
     return models, ""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from export.errors import one_line
 from serving_configs import hub_handle
+from signatures.program import disk_full
 
 from ..elements import ModelReport, ShardResult, StagedModel, add_seconds
 from ..runtime.progress import Step, report_step
@@ -31,6 +32,8 @@ def publish_model(
         try:
             report = _release(staged, report, context)
         except (OSError, ReleaseError) as error:
+            if disk_full(error):
+                raise  # No other model has more room.
             failure = f"publishing failed: {one_line(error)}"
             report = dataclasses.replace(report, failures=(failure,))
     seconds = time.perf_counter() - started

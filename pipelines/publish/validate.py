@@ -14,6 +14,7 @@ from export.memory import release_memory
 from export.reference.positions import resample
 from export.reference.preprocessing import UndecodableImageError
 from signatures.labels import default_labels
+from signatures.program import disk_full
 
 from ..data.checkpoints import on_this_worker
 from ..data.shards import SampleImage, read_shard
@@ -61,6 +62,8 @@ def _compare_all(
                 directory = context.staging.fetch(model.path, model.files)
                 result = prepared.compare(model, directory, context.labels, count)
             except Exception as error:
+                if disk_full(error):
+                    raise  # No other model has more room.
                 result = ShardResult(error=one_line(error))
             # What this model took would stay beside the next one.
             release_memory()

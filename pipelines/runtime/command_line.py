@@ -8,6 +8,7 @@ from typing import NoReturn, ParamSpec
 
 from export.errors import UserError
 from signatures.flags import WholeFlagsParser
+from signatures.program import disk_full
 
 # TensorFlow Serving's versions are 64-bit.
 _LARGEST = 2**63 - 1
@@ -33,7 +34,10 @@ class JobParser(WholeFlagsParser):
 
 
 def one_line_errors(command: Callable[_P, int]) -> Callable[_P, int]:
-    """Makes a command print an error in one line: status 2 for a user's, 1 for a failed job's."""
+    """Makes a command print an error in one line, also that of a path.
+
+    The status is 2 for a user's error, 1 for a failed job's and for a disk that is full.
+    """
 
     @functools.wraps(command)
     def main(*args: _P.args, **kwargs: _P.kwargs) -> int:
@@ -41,7 +45,12 @@ def one_line_errors(command: Callable[_P, int]) -> Callable[_P, int]:
             return command(*args, **kwargs)
         except (UserError, JobError) as error:
             print(f"error: {error}", file=sys.stderr)
-            return 2 if isinstance(error, UserError) else 1
+            return 2 if isinstance(error, UserError) and not disk_full(error) else 1
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return 1 if disk_full(error) else 2
 
     return main
 

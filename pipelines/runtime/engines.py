@@ -1,5 +1,6 @@
 """Beam's engines: what a job needs of one, checked before it begins, and running it to its end."""
 
+import contextlib
 import importlib
 import os
 import urllib.error
@@ -16,6 +17,7 @@ from apache_beam.options.pipeline_options import (
 
 from export.errors import UserError, one_line
 from signatures.addresses import is_url
+from signatures.program import Interrupted, in_thread
 
 from .code import differing_module, installed_modules, require_code
 from .command_line import JobError, refuse_unknown
@@ -131,8 +133,7 @@ def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) 
     """
     name = runner_name(options)
     if name in _LOCAL:
-        with beam.Pipeline(options=options) as pipeline:
-            build(pipeline)
+        in_thread(lambda: _run_here(build, options))
         return
     try:
         pipeline = beam.Pipeline(options=options)
@@ -145,8 +146,18 @@ def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) 
         ) from error
     try:
         result.wait_until_finish()
+    except Interrupted:
+        # Nobody waits for it any longer.
+        with contextlib.suppress(Exception):
+            result.cancel()
+        raise
     except Exception as error:
         raise JobError(f"--runner {name}: the job failed ({one_line(error)})") from error
+
+
+def _run_here(build: Callable[[beam.Pipeline], object], options: PipelineOptions) -> None:
+    with beam.Pipeline(options=options) as pipeline:
+        build(pipeline)
 
 
 def _check_flink(options: PipelineOptions) -> None:

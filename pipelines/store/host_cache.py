@@ -50,7 +50,8 @@ class HostCache:
             os.utime(self._root / name.split("/")[0])
             return target
         self._remove_old()
-        copy = self._root / f".{uuid.uuid4().hex}"
+        # Below the run's name: it goes with the run where its worker is killed.
+        copy = self.new_directory(name.split("/")[0])
         try:
             for file in files:
                 (copy / file.path).parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +66,19 @@ class HostCache:
         finally:
             shutil.rmtree(copy, ignore_errors=True)
         return target
+
+    def new_directory(self, run: str) -> pathlib.Path:
+        """A path for a directory that no reader takes for a copy, and that goes with a run.
+
+        Args:
+            run: first part of the names of the run's copies.
+
+        Raises:
+            OSError: the run's directory cannot be made.
+        """
+        directory = self._root / run
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory / f".{uuid.uuid4().hex}"
 
     def keep(self, directory: pathlib.Path, name: str) -> None:
         """Moves a directory of the same filesystem into the cache, unless it has one of the name.
@@ -85,7 +99,8 @@ class HostCache:
         shutil.rmtree(self._root / name, ignore_errors=True)
 
     def _remove_old(self) -> None:
-        for entry in self._root.iterdir() if self._root.is_dir() else ():
+        # Runs, and what killed workers left of copies.
+        for entry in (*self._root.glob("*"), *self._root.glob("*/.*")):
             with contextlib.suppress(OSError):  # Another worker removes it too.
                 if entry.stat().st_mtime < time.time() - _KEPT_SECONDS:
                     shutil.rmtree(entry, ignore_errors=True)

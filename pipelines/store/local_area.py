@@ -6,6 +6,7 @@ is long at one step from a dead one, and the time gives the workers of a dead ru
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -13,6 +14,11 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+
+from signatures.program import removed_at_the_end
+
+_TRIES = 100
+"""How often a directory is made that is gone again."""
 
 
 @contextlib.contextmanager
@@ -28,17 +34,22 @@ def local_area(root: pathlib.Path, ttl: float) -> Iterator[pathlib.Path]:
     """
     directory = root / uuid.uuid4().hex
     held = None
-    try:
-        with _locked(root):
-            _remove_stale(root, ttl)
-            directory.mkdir()
-            held = _hold(directory)
-        yield directory
-    finally:
+
+    def remove() -> None:
         shutil.rmtree(directory, ignore_errors=True)
-        if held is not None:
-            os.close(held)
         _remove_if_empty(root)
+
+    with removed_at_the_end(remove):
+        try:
+            with _locked(root):
+                _remove_stale(root, ttl)
+                directory.mkdir()
+                held = _hold(directory)
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            if held is not None:
+                os.close(held)
 
 
 def _remove_stale(root: pathlib.Path, ttl: float) -> None:
@@ -85,14 +96,15 @@ def _hold(directory: pathlib.Path) -> int | None:
 @contextlib.contextmanager
 def _locked(root: pathlib.Path) -> Iterator[None]:
     """Keeps other runs from making, removing and cleaning directories of the staging area."""
+    tries = iter(range(_TRIES))
     while True:
         try:
             root.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-        except (FileNotFoundError, FileExistsError):
-            # Another run that ended removed it, unless something else is in the way.
-            if os.path.lexists(root) and not root.is_dir():
-                raise
+        except (FileNotFoundError, FileExistsError) as error:
+            # Another run that ended may have removed it, but not again and again.
+            if next(tries, None) is None:
+                raise _named(error) from None
             continue
         try:
             with contextlib.suppress(OSError):  # No locks there.
@@ -104,6 +116,14 @@ def _locked(root: pathlib.Path) -> Iterator[None]:
             return
         finally:
             os.close(descriptor)
+
+
+def _named(error: OSError) -> OSError:
+    """The error of a directory that cannot be made, which does not know of links to nowhere."""
+    path = error.filename
+    if os.path.islink(path) and not os.path.exists(path):
+        return FileNotFoundError(errno.ENOENT, f"{path} is a link to nowhere", path)
+    return error
 
 
 def _is(path: pathlib.Path, descriptor: int) -> bool:

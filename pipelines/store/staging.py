@@ -13,10 +13,8 @@ copied there once; a worker on another host copies it to its own disk once.
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 import shutil
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -24,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from serving_configs import FileRecord
 from serving_configs.tree.paths import STAGING
 from signatures.addresses import is_url
+from signatures.program import removed_at_the_end
 
 from .area import Area
 from .beam import BeamStore
@@ -59,12 +58,10 @@ class Staging(Area):
             OSError: it cannot be made.
         """
         if is_url(self.root):
-            if self.scratch:
-                os.makedirs(self.scratch, exist_ok=True)
-            directory = pathlib.Path(tempfile.mkdtemp(prefix="cait-", dir=self.scratch))
+            directory = self._cache.new_directory(self.run)
         else:
             directory = pathlib.Path(self.root, self.path, uuid.uuid4().hex)
-            directory.mkdir(parents=True)
+        directory.mkdir(parents=True)
         try:
             yield directory
         finally:
@@ -133,11 +130,13 @@ def staging_area(root: str, ttl: float, scratch: str | None = None) -> Iterator[
 
     staging.write(_ALIVE, b"alive\n")
     thread = threading.Thread(target=stay_alive, daemon=True)
-    thread.start()
-    try:
-        yield staging
-    finally:
+
+    def remove() -> None:
         ended.set()
         thread.join()
         store.remove(staging.path)
         staging.remove_copies()
+
+    with removed_at_the_end(remove):
+        thread.start()
+        yield staging

@@ -2,7 +2,14 @@
 
 import sys
 
-from .command import main
+from signatures.program import run
+
+
+def _main() -> int:
+    from .command import main
+
+    return main()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(_main))

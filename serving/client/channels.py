@@ -97,7 +97,7 @@ class Tls:
         if (self.cert is None) != (self.key is None):
             raise ValueError("a client's certificate and its key are needed together")
         ca, cert, key = (
-            None if path is None else pathlib.Path(path).read_bytes()
+            None if path is None else _read(pathlib.Path(path))
             for path in (self.ca, self.cert, self.key)
         )
         # gRPC accepts malformed files and then reaches no server.
@@ -162,3 +162,11 @@ def _check_address(server: str) -> None:
     found = re.fullmatch(r"(?!https?:)\S+:(\d+)", server)
     if not server.startswith("unix:") and (found is None or int(found[1]) > 65535):
         raise ValueError(f"{server!r}: not an address; expected host:port, such as {SERVER}")
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        # An error of reading does not name the file.
+        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from signatures.program import run
 from signatures.quiet import load_tensorflow
 
 from ..command_line import UsageError, fail
@@ -71,4 +72,4 @@ def _serve(options: Options, ended: threading.Event) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main))

@@ -80,6 +80,8 @@ def _parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, list[str
         return flags, _names(flags)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
 
 
 def _names(flags: argparse.Namespace) -> list[str]:

@@ -38,8 +38,11 @@ def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
     """
     expected = _records_in_tree(archive)
     largest = LARGEST if expected is None else sum(record.size for record in expected)
-    with open_file(archive) as file:
-        found = check_archive(file, str(archive), largest)
+    try:
+        with open_file(archive) as file:
+            found = check_archive(file, str(archive), largest)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(archive)) from None
     if expected is not None and (problems := difference(expected, found)):
         raise ConfigError(f"{archive}: {problems[0]}")
     directory.mkdir(parents=True)

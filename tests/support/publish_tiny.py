@@ -5,10 +5,17 @@ python -m tests.support.publish_tiny --variants cait_tiny_32 ...
 
 import sys
 
-from export.variants import VARIANTS
-from pipelines.publish.command import main
-from tests.support.trees import TINY, TINY_VARIANT
+from signatures.program import run
+
+
+def _main() -> int:
+    from export.variants import VARIANTS
+    from pipelines.publish.command import main
+    from tests.support.trees import TINY, TINY_VARIANT
+
+    VARIANTS[TINY] = TINY_VARIANT
+    return main(sys.argv[1:])
+
 
 if __name__ == "__main__":
-    VARIANTS[TINY] = TINY_VARIANT
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(_main))
