@@ -102,6 +102,7 @@ class Variant:
         deit_file: file of the original weights.
         origin: the variant that this is another size of; its weights are looked for. None for
             itself.
+        own_name: name of the models of somebody's own weights; empty for the variant's.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Variant:
     top5: float
     deit_file: str
     origin: "Variant | None" = None
+    own_name: str = ""
 
     @property
     def network(self) -> str:
@@ -145,14 +147,19 @@ class Variant:
             origin=self.origin or self,
         )
 
+    def named(self, own_name: str) -> "Variant":
+        """The variant for weights of somebody's own: of these no figures are published."""
+        return dataclasses.replace(self, own_name=own_name, top1=0.0, top5=0.0)
+
     @property
     def hub_repository(self) -> str:
         """The repository of timm's weights on the model hub."""
         return f"timm/{self.name}.fb_dist_in1k"
 
     def model_name(self, head: Head) -> str:
-        """The published name: the variant's, with `_fe` for the feature extractor."""
-        return self.name if head == "classifier" else f"{self.name}_fe"
+        """The published name: the variant's or the models' own, with `_fe` for the features."""
+        name = self.own_name or self.name
+        return name if head == "classifier" else f"{name}_fe"
 
 
 def _variant(
@@ -200,6 +207,15 @@ def get_variant(name: str) -> Variant:
     near = difflib.get_close_matches(name, VARIANTS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(VARIANTS)}"
     raise UserError(f"unknown variant {name!r}; {hint}")
+
+
+def is_variant(name: str) -> bool:
+    """Whether a name is a variant's, maybe at another image size."""
+    try:
+        find_variant(name)
+    except UserError:
+        return False
+    return True
 
 
 def find_variant(name: str) -> Variant:

@@ -73,10 +73,11 @@ class StagedModel:
     @property
     def has_published_accuracy(self) -> bool:
         """Whether the variant's published figures apply: not to other classes, not to another image
-        size, and not where the variant is the user's own.
+        size, and not where the variant or the model's name is the user's own.
         """
         classes = self.variant.config.num_classes
-        return bool(self.variant.top1) and self.config.num_classes == classes
+        of_these = self.config.num_classes == classes and not self.checkpoint.labels
+        return bool(self.variant.top1) and of_these
 
 
 @dataclasses.dataclass(frozen=True)

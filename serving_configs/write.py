@@ -178,7 +178,7 @@ def write_hub(
     write_atomically(kaggle / "model-metadata.json", model_metadata(publisher, latest))
     for model in latest:
         write_atomically(
-            kaggle / variation(model.model) / "model-instance-metadata.json",
+            kaggle / variation(model) / "model-instance-metadata.json",
             instance_metadata(publisher, model, url),
         )
     return new

@@ -16,6 +16,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from signatures.labels import default_labels
+
 from ..errors import CheckpointError, UserError
 from ..variants import CaiTConfig, Variant
 from ..weights import Shape, check_shapes, expected_shapes
@@ -43,6 +45,7 @@ class Checkpoint:
         image_size: side of the images that its positions are for, in pixels.
         kind: the weights as trained, or their moving average.
         notes: what was done to read the file, a line for each.
+        labels: names of the classes; empty for ImageNet's, or numbers where there are not as many.
     """
 
     path: str
@@ -53,6 +56,12 @@ class Checkpoint:
     image_size: int = 224
     kind: intake.WeightsKind = "model"
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, also where they are the default ones."""
+        return self.labels or default_labels(self.num_classes)
 
     def tensors(self) -> "LazyTensors | PthTensors":
         """The tensors; each is read at its look-up."""

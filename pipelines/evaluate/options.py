@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
-from export.variants import find_variant
 from signatures.addresses import absolute_address, absolute_glob, disk_path
 
 from ..runtime.command_line import JobParser, split_names, whole_number
@@ -31,7 +30,8 @@ class EvaluateOptions:
         models: `serving` of a published tree, absolute or a URL.
         data: an ImageFolder's directory, or globs of files of many images.
         output: the directory that figures are kept in, absolute or a URL.
-        variants: names of the variants to evaluate; None for all that are published.
+        variants: names of the models to evaluate, or of their variants; None for all that are
+            published.
         versions: numbers of the versions to evaluate, or `latest` or `all`.
         first_label: what the data calls class 0; None for what is usual for its layout.
         only_jpeg_png: whether images of other formats are left out, in place of being converted.
@@ -82,7 +82,9 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
         models=flags.models,
         data=tuple(flags.data),
         output=flags.output or f"{flags.models.rsplit('/', 1)[0]}/evaluation",
-        variants=_variants(flags.variants),
+        variants=None
+        if flags.variants == "all"
+        else tuple(split_names("--variants", flags.variants)),
         versions=_versions(flags.versions),
         first_label=None
         if flags.first_label is None
@@ -125,7 +127,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--variants",
         metavar="NAMES",
         default="all",
-        help="'all', or names separated by commas (default: %(default)s)",
+        help="'all', or names of variants or of models, separated by commas (default: %(default)s)",
     )
     parser.add_argument(
         "--versions",
@@ -160,12 +162,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "(default: every path that they read or write has to be a URL)",
     )
     return parser
-
-
-def _variants(value: str) -> tuple[str, ...] | None:
-    if value == "all":
-        return None
-    return tuple(find_variant(name).name for name in split_names("--variants", value))
 
 
 def _versions(value: str) -> tuple[int, ...] | str:

@@ -17,7 +17,7 @@ def find_classifiers(
 
     Args:
         serving_root: directory with a base path for each model, or its URL.
-        variants: names of those to take; None for all.
+        variants: names of those to take, or of their variants; None for all.
         versions: numbers of those to take, or `latest` or `all`.
 
     Raises:
@@ -40,7 +40,7 @@ def find_classifiers(
             if (
                 manifest is not None
                 and manifest.head == "classifier"
-                and (variants is None or manifest.variant in variants)
+                and (variants is None or {model, manifest.variant} & set(variants))
             ):
                 found.append(
                     ServedModel(
@@ -55,12 +55,15 @@ def find_classifiers(
                         manifest.published is not None,
                     )
                 )
-    missing = set(variants or ()) - {model.variant for model in found}
+    missing = set(variants or ()) - {
+        name for model in found for name in (model.name, model.variant)
+    }
     if missing or not found:
         what = ", ".join(sorted(missing)) or "any variant"
         raise UserError(
             f"--models {serving_root}: no published classifier of {what} among the chosen "
-            "versions; expected <model>/<version> directories as pipelines.publish writes them"
+            f"versions of {', '.join(models)}; expected <model>/<version> directories as "
+            "pipelines.publish writes them"
         )
     return tuple(found)
 

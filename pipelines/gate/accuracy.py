@@ -80,10 +80,15 @@ def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> No
     """Checks that accuracies are published for the models, where `--accuracy_gate on` needs them.
 
     Raises:
-        UserError: weights are of other classes, or a model is of another image size, than those
-            that the figures were published for.
+        UserError: weights are somebody's own or of other classes, or a model is of another image
+            size, than those that the figures were published for.
     """
     for task in tasks if setting == "on" else ():
+        if task.variant.own_name:
+            raise UserError(
+                f"--accuracy_gate on: no accuracy is published of {task.variant.own_name}; "
+                "expected --accuracy_gate off"
+            )
         if origin := task.variant.origin:
             raise UserError(
                 f"--accuracy_gate on: no accuracy is published of {origin.name} with positions for "
@@ -95,6 +100,12 @@ def require_published(setting: AccuracyGate, tasks: Iterable[ConvertTask]) -> No
             raise UserError(
                 f"--accuracy_gate on: {task.checkpoint.path} has {found} classes; the published "
                 f"accuracy of {task.variant.name} is of {expected}; expected --accuracy_gate off"
+            )
+        if task.checkpoint.labels:
+            raise UserError(
+                f"--accuracy_gate on: {task.checkpoint.path} has classes of its own names; the "
+                f"published accuracy of {task.variant.name} is of ImageNet's; expected "
+                "--accuracy_gate off"
             )
 
 

@@ -1,55 +1,76 @@
 """The file of class names for weights that were trained for other classes than ImageNet's."""
 
+import dataclasses
 import pathlib
-from collections.abc import Iterable
 
+from export.checkpoints.sources import Checkpoint
 from export.errors import UserError
-
-from ..elements import ConvertTask
+from signatures.labels import default_labels
 
 
 def read_labels(path: pathlib.Path) -> tuple[str, ...]:
-    """Reads the file: UTF-8 text with a class on each line, in the order of the head's outputs.
+    """Reads the file of `--labels`.
 
     Raises:
-        UserError: it cannot be read, a line is empty, or two are the same.
+        UserError: it cannot be read, or see `parse_labels`.
+    """
+    subject = f"--labels {path}"
+    try:
+        return parse_labels(path.read_bytes(), subject)
+    except OSError as error:
+        raise UserError(f"{subject}: cannot be read ({error.strerror})") from None
+
+
+def parse_labels(content: bytes, subject: str) -> tuple[str, ...]:
+    """The names in a file: UTF-8 text, a class on each line, in the order of the head's outputs.
+
+    Args:
+        content: of the file.
+        subject: the file, as the error's first words.
+
+    Raises:
+        UserError: it is not such text, a line is empty, or two are the same.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"--labels {path}: cannot be read ({error.strerror})") from None
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"--labels {path}: byte {error.start} is not UTF-8; expected a text file"
+            f"{subject}: byte {error.start} is not UTF-8; expected a text file"
         ) from None
     # Not splitlines, for which a name may hold ends of lines.
     labels = tuple(line.strip() for line in text.rstrip().split("\n"))
     first: dict[str, int] = {}
     for number, label in enumerate(labels, 1):
         if not label:
-            raise UserError(f"--labels {path}: line {number} is empty; expected a class on each")
+            raise UserError(f"{subject}: line {number} is empty; expected a class on each")
         if first.setdefault(label, number) != number:
             raise UserError(
-                f"--labels {path}: {label!r} is on lines {first[label]} and {number}; expected "
+                f"{subject}: {label!r} is on lines {first[label]} and {number}; expected "
                 "names that tell the classes apart"
             )
     return labels
 
 
-def check_labels(path: pathlib.Path, labels: tuple[str, ...], tasks: Iterable[ConvertTask]) -> None:
-    """Compares the number of names with the weights' number of classes.
+def with_labels(checkpoint: Checkpoint, labels: tuple[str, ...], subject: str) -> Checkpoint:
+    """A checkpoint with the names of its classes.
+
+    Args:
+        checkpoint: the checkpoint.
+        labels: the names.
+        subject: their file, as the error's first words.
 
     Raises:
-        UserError: a checkpoint has another number of classes, or no head.
+        UserError: the checkpoint has another number of classes, or no head.
     """
-    for task in tasks:
-        if not task.checkpoint.num_classes:
-            raise UserError(
-                f"--labels {path}: {task.checkpoint.path} has no classification head; expected no "
-                "--labels"
-            )
-        if task.checkpoint.num_classes != len(labels):
-            raise UserError(
-                f"--labels {path}: {len(labels)} names; {task.checkpoint.path} has "
-                f"{task.checkpoint.num_classes} classes; expected a line for each of them"
-            )
+    if not checkpoint.num_classes:
+        raise UserError(
+            f"{subject}: {checkpoint.path} has no classification head; expected no --labels"
+        )
+    if checkpoint.num_classes != len(labels):
+        raise UserError(
+            f"{subject}: {len(labels)} names; {checkpoint.path} has {checkpoint.num_classes} "
+            "classes; expected a line for each of them"
+        )
+    # The default names are the same classes, whoever wrote them down.
+    default = labels == default_labels(len(labels))
+    return dataclasses.replace(checkpoint, labels=() if default else labels)

@@ -20,19 +20,18 @@ from signatures.addresses import is_url
 from signatures.tables import as_text
 
 from ..data.shards import plan_shards
-from ..elements import ConvertTask, Shard
+from ..elements import ConvertTask, Shard, StagedModel
 from ..gate.accuracy import require_labels, require_published, untested
 from ..runtime.command_line import one_line_errors
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.workers import local_workers
-from ..store.base import open_store
+from ..store.base import Store, open_store
 from ..store.beam import BeamStore
-from ..store.release import refuse_untrained
+from ..store.release import ModelClasses, refuse_other_classes, refuse_untrained
 from ..store.retention import remove_versions
 from ..store.staging import Staging, staging_area
-from .class_names import check_labels, read_labels
 from .configs import write_configs
 from .context import PublishContext
 from .ended import tells_what_is_published
@@ -76,19 +75,17 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     key = read_key(options.sign_with, store)
     with _staged(options) as (staging, scratch):
         store.clean(options.staging_ttl)
-        labels = read_labels(options.labels) if options.labels else None
         context = PublishContext(
             options=options,
             staging=staging,
-            labels=labels,
             filesystem=beam_options.get_all_options(drop_default=True),
         )
         tasks = prepare_tasks(options, scratch / "checkpoints")
-        if options.labels and labels:
-            check_labels(options.labels, labels, tasks)
         require_published(options.accuracy_gate, tasks)
         if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
             refuse_untrained(store)
+        for task in tasks:
+            _refuse_other_classes(store, task)
         if lacking := untested(options.accuracy_gate, tasks, shards):
             print(f"note: {lacking}", file=sys.stderr)
         models = [task.variant.model_name(head) for task in tasks for head in task.heads]
@@ -109,6 +106,13 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
         for failure in model["failures"]:
             print(f"refused: {model['model']}: {failure}", file=sys.stderr)
     return 1 if refused else 0
+
+
+def _refuse_other_classes(store: Store, task: ConvertTask) -> None:
+    for head in task.heads:
+        staged = StagedModel(task.variant, head, task.checkpoint)
+        classes = ModelClasses(head, staged.config.geometry, task.checkpoint.labels)
+        refuse_other_classes(store, staged.model, classes)
 
 
 def _write_configs(options: PublishOptions, scratch: pathlib.Path) -> None:

@@ -14,11 +14,9 @@ class PublishContext:
     Attributes:
         options: the job's options.
         staging: what the run keeps in the store.
-        labels: names of the classes; None for ImageNet's, or numbers where there are not as many.
         filesystem: Beam's options, without which a worker cannot open the store.
     """
 
     options: PublishOptions
     staging: Staging
-    labels: tuple[str, ...] | None = None
     filesystem: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)

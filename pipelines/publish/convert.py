@@ -8,7 +8,6 @@ import uuid
 
 from export.errors import one_line
 from serving_configs import FileRecord, record_files
-from signatures.labels import default_labels
 from signatures.program import disk_full
 
 from ..data.checkpoints import on_this_worker
@@ -59,11 +58,11 @@ def _convert(
     started = time.perf_counter()
     try:
         for converted in convert(
-            task.variant.name,
+            task.variant.model_name("classifier"),
             base.config,
             on_this_worker(task.checkpoint, task.variant).tensors(),
             {head: directory / task.variant.model_name(head) for head in task.heads},
-            context.labels or default_labels(base.config.num_classes),
+            task.checkpoint.class_names,
             task.checkpoint.trained,
             context.options.compute_dtype,
         ):

@@ -49,4 +49,5 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
         measured=facts["measured"],
         run=run,
         compute_dtype=staged.compute_dtype,
+        labels=staged.checkpoint.labels,
     )

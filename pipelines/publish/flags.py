@@ -35,6 +35,12 @@ class PublishPipelineOptions(PipelineOptions):
             help="'all', or names separated by commas (default: %(default)s)",
         )
         weights.add_argument(
+            "--model_name",
+            metavar="NAME",
+            help="name of the models of weights of your own, NAME and NAME_fe, of one variant "
+            "(default: the variant's name)",
+        )
+        weights.add_argument(
             "--heads",
             metavar="NAMES",
             default=",".join(BOTH),

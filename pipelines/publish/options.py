@@ -14,7 +14,8 @@ from export.checkpoints.intake import WeightsKind
 from export.checkpoints.sizes import check_multiple
 from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
-from export.variants import VARIANTS, get_variant
+from export.variants import VARIANTS, get_variant, is_variant
+from serving_configs.tree.paths import name_problem
 from signatures import BOTH, Head
 from signatures.addresses import is_url
 
@@ -33,6 +34,7 @@ class PublishOptions:
 
     Attributes:
         variants: names of the variants.
+        model_name: name of the models, of one's own; None for the variants'.
         heads: which models to make of each.
         checkpoints: where the weights come from.
         revision: of the hub's repositories, None for their newest.
@@ -59,6 +61,7 @@ class PublishOptions:
     """
 
     variants: tuple[str, ...]
+    model_name: str | None
     heads: tuple[Head, ...]
     checkpoints: str
     revision: str | None
@@ -116,6 +119,7 @@ class PublishOptions:
         variants = _variants(flags.variants)
         return cls(
             variants=variants,
+            model_name=_model_name(flags.model_name, variants),
             heads=_heads(flags.heads),
             checkpoints=flags.checkpoints,
             revision=flags.revision,
@@ -151,6 +155,27 @@ def _variants(value: str) -> tuple[str, ...]:
         return tuple(VARIANTS)
     names = split_names("--variants", value)
     return tuple(get_variant(name).name for name in names)
+
+
+def _model_name(value: str | None, variants: Sequence[str]) -> str | None:
+    if value is None:
+        return None
+    if problem := name_problem(value):
+        raise UserError(f"--model_name {value}: {problem}")
+    # Kaggle's names of the variants' models lack their `cait_`.
+    plain = value.replace("-", "_")
+    for name in (plain, f"cait_{plain}"):
+        if is_variant(name):
+            raise UserError(
+                f"--model_name {value}: the name of the variant {name}; expected another name, or "
+                "no --model_name"
+            )
+    if len(variants) > 1:
+        raise UserError(
+            f"--model_name {value}: {len(variants)} variants are asked for; expected --variants "
+            "with one"
+        )
+    return value
 
 
 def _heads(value: str) -> tuple[Head, ...]:

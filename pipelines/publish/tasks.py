@@ -11,6 +11,7 @@ from export.errors import CheckpointError
 from ..data.checkpoints import open_source
 from ..elements import ConvertTask
 from ..runtime.workers import longest_first
+from .class_names import read_labels, with_labels
 from .options import PublishOptions
 
 
@@ -28,6 +29,7 @@ def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertT
         UserError: a checkpoint cannot be published as the options ask for it.
     """
     source = open_source(options.checkpoints, options.revision)
+    labels = read_labels(options.labels) if options.labels else None
     tasks: dict[str, ConvertTask] = {}
     for variant in longest_first(map(get_variant, options.variants)):
         checkpoint = open_checkpoint(source, variant, cache, options.weights, ask=True)
@@ -46,5 +48,9 @@ def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertT
                 f"--variants: {(other.origin or other).name} and {variant.name} would both be "
                 f"{sized.name}; expected one of them"
             )
+        if labels:
+            checkpoint = with_labels(checkpoint, labels, f"--labels {options.labels}")
+        if options.model_name:
+            sized = sized.named(options.model_name)
         tasks[sized.name] = ConvertTask(sized, options.heads, checkpoint)
     return [tasks[variant.name] for variant in longest_first(t.variant for t in tasks.values())]

@@ -7,13 +7,12 @@ import json
 import pathlib
 import time
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from export.errors import one_line
 from export.memory import release_memory
 from export.reference.positions import resample
 from export.reference.preprocessing import UndecodableImageError
-from signatures.labels import default_labels
 from signatures.program import disk_full
 
 from ..data.checkpoints import on_this_worker
@@ -60,7 +59,7 @@ def _compare_all(
                 if prepared is None:
                     prepared = PreparedShard(model, shard)
                 directory = context.staging.fetch(model.path, model.files)
-                result = prepared.compare(model, directory, context.labels, count)
+                result = prepared.compare(model, directory, count)
             except Exception as error:
                 if disk_full(error):
                     raise  # No other model has more room.
@@ -113,7 +112,6 @@ class PreparedShard:
         self,
         staged: StagedModel,
         directory: pathlib.Path,
-        labels: Sequence[str] | None = None,
         on_image: Callable[[], None] = lambda: None,
     ) -> ShardResult:
         """Runs the gate on one of the variant's models.
@@ -121,7 +119,6 @@ class PreparedShard:
         Args:
             staged: the model.
             directory: its SavedModel, on this worker's disk.
-            labels: names of its classes; None for the default ones.
             on_image: called after each image.
 
         Raises:
@@ -132,7 +129,7 @@ class PreparedShard:
             directory,
             staged.head,
             staged.config,
-            labels or default_labels(staged.config.num_classes),
+            staged.checkpoint.class_names,
             staged.checkpoint.trained,
             staged.compute_dtype,
         )

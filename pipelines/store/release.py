@@ -15,6 +15,8 @@ from serving_configs import (
     render_manifest,
 )
 from serving_configs.tree.paths import HUB, SERVING, version_path
+from signatures import Geometry, Head
+from signatures.labels import default_labels
 
 from .base import Store, read
 
@@ -82,7 +84,8 @@ def release(
         allow_untrained: lets weights that are not trained beside those that are.
 
     Raises:
-        ReleaseError: the number has other content, or untrained weights would come beside trained.
+        ReleaseError: the number has other content, untrained weights would come beside trained, or
+            see `refuse_other_classes`.
         OSError: the tree can't be written, or the staged model can't be read.
     """
     manifest = dataclasses.replace(draft, files=staged.records)
@@ -97,6 +100,7 @@ def release(
             return Release(same, store.address(f"{base}/{same}"), new=False)
         if not allow_untrained and not draft.checkpoint.trained:
             refuse_untrained(store)
+        _require_same_classes(store, draft.model, ModelClasses.of(draft), published.manifests)
         number = version or published.next_number()
         if (taken := published.name_of(number)) is not None:
             raise ReleaseError(
@@ -177,6 +181,81 @@ def read_manifests(store: Store, model: str) -> dict[int, Manifest | None]:
         except ManifestError:
             manifests[int(name)] = None
     return manifests
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelClasses:
+    """What all versions of a model have in common: a client that knows one can read all.
+
+    Attributes:
+        head: the model's head.
+        geometry: its sizes.
+        labels: names of the classes, as in `Manifest`.
+    """
+
+    head: Head
+    geometry: Geometry
+    labels: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "ModelClasses":
+        """Those of a version."""
+        return cls(manifest.head, manifest.geometry, manifest.labels)
+
+    def difference(self, other: "ModelClasses") -> tuple[str, str] | None:
+        """The first difference, as each has it in words; None where there is none."""
+        ours, theirs = self.geometry, other.geometry
+        if ours.image_size != theirs.image_size:
+            return f"images of {ours.image_size} pixels", f"images of {theirs.image_size}"
+        if self.head == "features" and ours.embed_dim != theirs.embed_dim:
+            return f"{ours.embed_dim} features", f"{theirs.embed_dim}"
+        if not ours.num_classes or not theirs.num_classes:
+            return None  # Features of weights without a head: of no classes.
+        if ours.num_classes != theirs.num_classes:
+            return f"{ours.num_classes} classes", f"{theirs.num_classes}"
+        # They are not known of a version from before they were recorded.
+        if None not in (self.labels, other.labels) and self.labels != other.labels:
+            names = (m.labels or default_labels(ours.num_classes) for m in (self, other))
+            for number, (one, two) in enumerate(zip(*names, strict=True)):
+                if one != two:
+                    return f"class {number} {one!r}", f"{two!r}"
+        return None
+
+
+def refuse_other_classes(store: Store, model: str, classes: ModelClasses) -> None:
+    """Keeps weights of other classes, or of another image size, out of a model's versions.
+
+    Args:
+        store: of the tree.
+        model: the name that they would be published under.
+        classes: of the weights.
+
+    Raises:
+        ReleaseError: the model's latest version is of others, or another model's name differs from
+            this one in `_` and `-` alone.
+    """
+    alike = model.replace("_", "-")
+    for other in store.children(SERVING):
+        if other != model and other.replace("_", "-") == alike:
+            raise ReleaseError(
+                f"{store.address(SERVING)}/{other} has the same name as {model} in Kubernetes and "
+                f"on the hub, {alike}; expected another --model_name"
+            )
+    _require_same_classes(store, model, classes, read_manifests(store, model))
+
+
+def _require_same_classes(
+    store: Store, model: str, classes: ModelClasses, manifests: Mapping[int, Manifest | None]
+) -> None:
+    latest = max((n for n, manifest in manifests.items() if manifest), default=None)
+    manifest = manifests[latest] if latest is not None else None
+    if manifest and (difference := ModelClasses.of(manifest).difference(classes)):
+        published, found = difference
+        raise ReleaseError(
+            f"{store.address(version_path(model, latest or 0))} has {published}, the weights have "
+            f"{found}; versions of a model have the same classes and image size: publish them with "
+            "--model_name and a name of their own"
+        )
 
 
 def refuse_untrained(store: Store) -> None:

@@ -16,15 +16,16 @@ FRAMEWORK = "tensorFlow2"
 _LICENCE = "Apache 2.0"
 
 
-def variation(model: str) -> str:
+def variation(model: PublishedModel) -> str:
     """A model's slug: `cait_xxs24_224_fe` is `xxs24-224-fe`."""
-    return model.removeprefix("cait_").replace("_", "-")
+    name = model.model if model.has_own_name else model.model.removeprefix("cait_")
+    return name.replace("_", "-")
 
 
 def model_metadata(publisher: str, models: Sequence[PublishedModel]) -> str:
     """`model-metadata.json`."""
-    names = ", ".join(sorted(f"`{variation(model.model)}`" for model in models))
-    untrained = sorted(variation(model.model) for model in models if not model.trained)
+    names = ", ".join(sorted(f"`{variation(model)}`" for model in models))
+    untrained = sorted(variation(model) for model in models if not model.trained)
     warning = f"\n\n**Not trained**, random weights: {', '.join(untrained)}." if untrained else ""
     return _json(
         {
@@ -50,9 +51,9 @@ def instance_metadata(publisher: str, model: PublishedModel, hub_url: str) -> st
         {
             "ownerSlug": publisher,
             "modelSlug": MODEL,
-            "instanceSlug": variation(model.model),
+            "instanceSlug": variation(model),
             "framework": FRAMEWORK,
-            "overview": f"{what}: {title_of(model.variant)}"
+            "overview": f"{what}: {title_of(model)}"
             + ("" if model.trained else ". Not trained: random weights"),
             "usage": _usage(publisher, model, hub_url),
             "licenseName": _LICENCE,

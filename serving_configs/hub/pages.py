@@ -65,7 +65,7 @@ def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:
     return render(
         "model.md.j2",
         model=model,
-        title=title_of(model.variant),
+        title=title_of(model),
         handle=hub_handle(publisher, model.model, model.version),
         archive=f"{hub_url}/{archive_name(publisher, model.model, model.version)}",
         task=_TASKS[model.head],
@@ -86,17 +86,17 @@ def collection_page(models: Iterable[PublishedModel], publisher: str, hub_url: s
         hub_url: as in `model_page`.
     """
     ordered = sorted(models, key=lambda model: (model.parameters, model.geometry.image_size))
-    variants = list(dict.fromkeys(model.variant for model in ordered))
+    names = list(dict.fromkeys(model.base_name for model in ordered))
     return render(
         "collection.md.j2",
         handle=hub_handle(publisher, COLLECTION, 1),
         publisher=publisher,
         dataset=DATASET if any(m.trained and m.knows_imagenet for m in ordered) else "",
         tasks=[task for head, task in _TASKS.items() if any(m.head == head for m in ordered)],
-        variants=[[m for m in ordered if m.variant == variant] for variant in variants],
+        variants=[[m for m in ordered if m.base_name == name] for name in names],
         models={head: [m for m in ordered if m.head == head] for head in _TASKS},
         untrained=[model.model for model in ordered if not model.trained],
-        title=title_of,
+        title=short_title_of,
         archive=lambda m: f"{hub_url}/{archive_name(publisher, m.model, m.version)}",
     )
 
@@ -106,11 +106,16 @@ def publisher_page(publisher: str) -> str:
     return render("publisher.md.j2", publisher=publisher, collection=COLLECTION)
 
 
-def title_of(variant: str) -> str:
-    """A variant's name for people: `cait_xxs24_224` is CaiT-XXS24 at 224 pixels."""
-    name, _, rest = variant.partition("_")
-    size, _, pixels = rest.partition("_")
-    return f"{'CaiT' if name == 'cait' else name}-{size.upper()} at {pixels} pixels"
+def title_of(model: PublishedModel) -> str:
+    """A model's name for people: `cait_xxs24_224` is CaiT-XXS24 at 224 pixels."""
+    return f"{short_title_of(model)} at {model.geometry.image_size} pixels"
+
+
+def short_title_of(model: PublishedModel) -> str:
+    """The name without the image size: CaiT-XXS24, or `pets`, CaiT-XXS24."""
+    name, _, rest = model.variant.partition("_")
+    network = f"{'CaiT' if name == 'cait' else name}-{rest.partition('_')[0].upper()}"
+    return f"`{model.base_name}`, {network}" if model.has_own_name else network
 
 
 def signature_rows(head: Head, geometry: Geometry) -> list[tuple[str, str, str, str]]:
@@ -133,4 +138,4 @@ def _shape(tensor: TensorContract, geometry: Geometry) -> str:
 
 
 def _sibling(model: PublishedModel) -> str:
-    return model.variant if model.head == "features" else f"{model.variant}_fe"
+    return model.base_name if model.head == "features" else f"{model.base_name}_fe"

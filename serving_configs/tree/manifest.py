@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from signatures import Geometry, Head, signatures_for
+from signatures.labels import default_labels
 
 from .files import (
     FileRecord,
@@ -75,6 +76,8 @@ class Manifest:
         measured: latency and memory on the publisher's machine, where they were measured.
         run: name of the run that published the version.
         compute_dtype: the type in which the signatures compute products.
+        labels: names of the classes; empty for ImageNet's, or numbers where there are not as many;
+            None in manifests from before they were recorded.
     """
 
     model: str
@@ -93,6 +96,22 @@ class Manifest:
     measured: Mapping[str, Any] | None = None
     run: str = ""
     compute_dtype: str = "float32"
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def base_name(self) -> str:
+        """The name that the classifier and the feature extractor of the same weights share."""
+        return self.model.removesuffix("_fe") if self.head == "features" else self.model
+
+    @property
+    def has_own_name(self) -> bool:
+        """Whether the model is named otherwise than its variant: its weights are somebody's own."""
+        return self.base_name != self.variant
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, by number; the default ones where none were recorded."""
+        return self.labels or default_labels(self.geometry.num_classes)
 
     @property
     def content(self) -> str:
@@ -235,6 +254,7 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
             "checkpoint": _weights(content["checkpoint"]),
             "files": tuple(FileRecord(**record) for record in content["files"]),
             "gate": tuple(content["gate"]),
+            "labels": None if content.get("labels") is None else tuple(content["labels"]),
         }
     )
 

@@ -73,8 +73,8 @@ class PublishedModel(Manifest):
 
     @property
     def knows_imagenet(self) -> bool:
-        """Whether the classes of the variant's classifier are ImageNet-1k's."""
-        return self.geometry.num_classes == IMAGENET_CLASSES
+        """Whether the classes of the weights are ImageNet-1k's."""
+        return self.geometry.num_classes == IMAGENET_CLASSES and not self.labels
 
 
 def read_published(directory: pathlib.Path) -> PublishedModel:

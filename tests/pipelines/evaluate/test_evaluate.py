@@ -407,7 +407,9 @@ def test_wrong_inputs(refused, labelled, records, tmp_path, data):
     assert "unknown flag --publish_to" in refused(records, "--publish_to", "x")
     assert "--versions: 'newest'; expected" in refused(records, "--versions", "newest")
     assert "--batch_size 0; expected 1 or more" in refused(records, "--batch_size", "0")
-    assert "unknown variant 'cait_tiny_3'" in refused(records, "--variants", "cait_tiny_3")
+    unknown = refused(records, "--variants", "cait_tiny_3")
+    assert "no published classifier of cait_tiny_3 among the chosen versions of" in unknown
+    assert f"{TINY}, " in unknown
     assert "no published classifier of cait_s24_224" in refused(
         records, "--variants", "cait_s24_224"
     )

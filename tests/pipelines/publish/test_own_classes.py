@@ -12,6 +12,9 @@ import tensorflow as tf
 from export.checkpoints.random_weights import random_tensor
 from export.variants import Variant
 from export.weights import expected_shapes
+from pipelines.verify import main as verify
+from serving_configs.server.models_config import models_config_path, read_models_config
+from tests.support.hub_validator import problems
 from tests.support.labelled_records import write_shard
 from tests.support.trees import TINY
 
@@ -40,9 +43,9 @@ def labels(tmp_path: pathlib.Path) -> Callable[..., str]:
     return write
 
 
-def classes_of(tree: pathlib.Path, data: pathlib.Path) -> list[str]:
+def classes_of(tree: pathlib.Path, data: pathlib.Path, model_name: str = TINY) -> list[str]:
     """What `classify` answers for a photograph, sorted."""
-    model = tf.saved_model.load(str(tree / "serving" / TINY / "1"))
+    model = tf.saved_model.load(str(tree / "serving" / model_name / "1"))
     feature = tf.train.Feature(
         bytes_list=tf.train.BytesList(value=[(data / "photos" / "cat.jpg").read_bytes()])
     )
@@ -53,19 +56,103 @@ def classes_of(tree: pathlib.Path, data: pathlib.Path) -> list[str]:
     return sorted(name.decode() for name in found)
 
 
-def test_classes_have_the_names_of_the_file(publish_tiny, weights, labels, data):
-    result = publish_tiny("--checkpoints", weights, "--labels", labels())
+def test_models_have_a_name_and_classes_of_one_s_own(
+    publish_tiny, weights, labels, data, monkeypatch
+):
+    flags = ("--checkpoints", weights, "--labels", labels(), "--model_name", "my-pets")
+    result = publish_tiny(*flags)
     assert result.status == 0, result.stderr
-    assert classes_of(result.tree, data) == sorted(PETS)
-    for model in (TINY, f"{TINY}_fe"):
+    assert classes_of(result.tree, data, "my-pets") == sorted(PETS)
+    assert_named(result.tree, "my-pets", "my-pets_fe")
+    assert verify([str(result.tree)]) == 0
+    for model in ("my-pets", "my-pets_fe"):
         directory = result.tree / "serving" / model / "1"
         manifest = json.loads((directory / "assets.extra" / "manifest.json").read_text())
         assert manifest["geometry"]["num_classes"] == 4
+        assert (manifest["model"], manifest["variant"]) == (model, TINY)
+        assert tuple(manifest["labels"]) == PETS
         # The accuracy that is published is of a thousand other classes.
         assert manifest["published"] is None
         page = (result.tree / "hub" / "docs" / "cait" / model / "1.md").read_text()
         assert "magenet" not in page.partition("## Input")[0]
         assert "No figures are published." in page
+        other = {"my-pets": "my-pets_fe", "my-pets_fe": "my-pets"}[model]
+        assert f"[{other}](https://tfhub.dev/cait/{other})" in page
+    assert_keeps_other_weights_out(publish_tiny, flags, labels, monkeypatch)
+
+
+def assert_named(tree: pathlib.Path, *models: str) -> None:
+    """Holds everything around models to their names."""
+
+    def found(pattern: str) -> set[str]:
+        return {path.relative_to(tree).as_posix() for path in tree.glob(pattern)}
+
+    assert found("serving/*/1") == {f"serving/{model}/1" for model in models}
+    assert found("hub/cait/*/1.tar.gz") == {f"hub/cait/{model}/1.tar.gz" for model in models}
+    config = read_models_config(models_config_path(str(tree)))
+    assert {model.name for model in config.model_config_list.config} == set(models)
+    assert {model.base_path for model in config.model_config_list.config} == {
+        str(tree / "serving" / model) for model in models
+    }
+    collection = (tree / "hub/docs/cait/collections/cait/1.md").read_text()
+    for model in models:
+        page = tree / f"hub/docs/cait/{model}/1.md"
+        assert page.read_text().startswith(f"# Module cait/{model}/1\n")
+        assert problems(tree / "hub/docs", page) == []
+        slug = model.replace("_", "-")
+        assert (tree / f"hub/kaggle/cait/{slug}/model-instance-metadata.json").is_file()
+        pods = (tree / f"deployment/kubernetes/{model}.yaml").read_text()
+        assert f"\n  name: {slug}\n" in pods
+        assert f"path: /v1/models/{model}/labels/stable/metadata" in pods
+        assert f"[{model}](https://tfhub.dev/cait/{model}/1)" in collection
+    assert "| `my-pets`, CaiT-TINY | 32 |" in collection
+    report = (tree / "report.md").read_text()
+    assert all(f"\n## {model}\n" in report for model in models)
+
+
+def assert_keeps_other_weights_out(publish_tiny, flags, labels, monkeypatch) -> None:
+    """Holds the job to refusing, before it converts, what is no version of a published model."""
+    monkeypatch.setattr("pipelines.publish.command._run_pipeline", lambda *_: pytest.fail("begun"))
+    renamed = labels("\n".join(PETS[::-1]))
+    for wrong, difference in (
+        (("--labels", renamed), "has class 0 'Abyssinian', the weights have 'Élan';"),
+        (("--image_size", "48"), "has images of 32 pixels, the weights have images of 48;"),
+        (("--checkpoints", "random", "--allow_untrained"), "has 4 classes, the weights have 1000;"),
+    ):
+        given = dict(zip(flags[::2], flags[1::2], strict=True))
+        if "random" in wrong:
+            del given["--labels"]
+        for name in wrong[::2]:
+            given.pop(name, None)
+        result = publish_tiny(*(part for pair in given.items() for part in pair), *wrong)
+        assert (result.status, result.stdout) == (2, "")
+        line = result.stderr.splitlines()[-1]
+        assert line.startswith(f"error: {result.tree}/serving/my-pets/1 {difference}")
+        assert line.endswith("publish them with --model_name and a name of their own")
+        assert not (result.tree / ".staging").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--model_name", "My Pets"), "--model_name My Pets: has ' ' 'M' 'P'; expected 3 to 47"),
+        (("--model_name", "cait-s24-288"), "the name of the variant cait_s24_288;"),
+        (("--model_name", "xxs24_224"), "the name of the variant cait_xxs24_224;"),
+        (("--variants", "all", "--model_name", "pets"), "11 variants are asked for;"),
+        (
+            ("--model_name", "pets", "--accuracy_gate", "on"),
+            "no accuracy is published of pets; expected --accuracy_gate off",
+        ),
+    ],
+)
+def test_a_wrong_name_is_refused(publish_tiny, data, tmp_path, flags, message):
+    cat = (data / "photos" / "cat.jpg").read_bytes()
+    write_shard(tmp_path / "sample", [(cat, 1), (cat, 2)])
+    result = publish_tiny(*flags, "--sample_shard", str(tmp_path / "sample"))
+    assert (result.status, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert not result.tree.exists()
 
 
 def test_without_a_file_classes_are_numbers(publish_tiny, weights, data):

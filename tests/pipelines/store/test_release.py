@@ -9,7 +9,14 @@ import pytest
 
 import pipelines.store.release
 from pipelines.store.local import LocalStore
-from pipelines.store.release import Release, ReleaseError, StagedFiles, release
+from pipelines.store.release import (
+    ModelClasses,
+    Release,
+    ReleaseError,
+    StagedFiles,
+    refuse_other_classes,
+    release,
+)
 from serving_configs import load_manifest, record_files, version_problems
 from tests.support.publishers import draft
 
@@ -259,3 +266,56 @@ def test_small_files_are_replaced_whole(tree):
     assert store.children("a") == ["b"]
     with store.open("a/b") as file:
         assert file.read() == b"two"
+
+
+def test_weights_of_other_classes_are_no_version_of_the_same_model(tree):
+    """As another run publishes them after this one has looked."""
+    first = draft(MODEL, "first")
+    release(LocalStore(str(tree)), stage(tree, "a"), first)
+    geometry = first.geometry
+    for number, (other, message) in enumerate(
+        (
+            (dataclasses.replace(geometry, num_classes=5), "has 10 classes, the weights have 5;"),
+            (
+                dataclasses.replace(geometry, image_size=64, patches=16),
+                "has images of 32 pixels, the weights have images of 64;",
+            ),
+        )
+    ):
+        staged = stage(tree, "b", f"b{number}")
+        with pytest.raises(ReleaseError, match=message) as refused:
+            release(
+                LocalStore(str(tree)), staged, dataclasses.replace(first, geometry=other, run="b")
+            )
+        assert "--model_name" in str(refused.value)
+    assert names(tree) == {"1"}
+
+
+def test_what_makes_a_version_of_the_same_model():
+    one = ModelClasses.of(draft(MODEL, "run"))
+    features = dataclasses.replace(one, head="features")
+    wider = dataclasses.replace(one.geometry, embed_dim=32)
+    headless = dataclasses.replace(one.geometry, num_classes=0)
+    named = dataclasses.replace(one, labels=tuple("abcdefghij"))
+    numbered = dataclasses.replace(one, labels=())
+    assert one.difference(one) is None
+    assert one.difference(dataclasses.replace(one, geometry=wider)) is None
+    assert features.difference(dataclasses.replace(features, geometry=wider)) == (
+        "16 features",
+        "32",
+    )
+    assert features.difference(dataclasses.replace(features, geometry=headless)) is None
+    # From before labels were recorded.
+    assert one.difference(named) is None
+    assert numbered.difference(named) == ("class 0 '0'", "'a'")
+    swapped = dataclasses.replace(one, labels=tuple("abcdefghji"))
+    assert named.difference(swapped) == ("class 8 'i'", "'j'")
+
+
+def test_two_names_that_kubernetes_cannot_tell_apart_are_refused(tree):
+    publish(tree, "a")
+    store = LocalStore(str(tree))
+    classes = ModelClasses.of(draft(MODEL, "run"))
+    refuse_other_classes(store, MODEL, classes)
+    with pytest.raises(ReleaseError, match=rf"{MODEL} has the same name as cait-one"):
+        refuse_other_classes(store, "cait-one", classes)

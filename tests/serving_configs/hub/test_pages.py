@@ -197,7 +197,7 @@ def test_kaggle_metadata_has_the_fields_that_are_read() -> None:
         "provenanceSources",
     }
     assert (found["ownerSlug"], found["slug"]) == ("someone", "cait")
-    assert all(f"`{variation(model.model)}`" in found["description"] for model in MODELS)
+    assert all(f"`{variation(model)}`" in found["description"] for model in MODELS)
     slugs = set()
     for model in MODELS:
         instance = json.loads(instance_metadata("someone", model, URL))
