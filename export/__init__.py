@@ -1,7 +1,7 @@
 """From a checkpoint to a SavedModel, and the reference for it. Imports `signatures`.
 
-`import export` does not load TensorFlow. Looking up `export.create_cait` does, and
-so does importing `export.model`, `export.convert` or `export.saved_model.writer`.
+`import export` does not load TensorFlow. Looking up `create_cait` or `save_checkpoint` does, and so
+does importing `export.model`, `export.convert` or `export.saved_model.writer`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from .variants import VARIANTS, CaiTConfig, Variant, get_variant
 
 if TYPE_CHECKING:
     from .create import create_cait
+    from .save import save_checkpoint
 
 __all__ = [
     "VARIANTS",
@@ -26,6 +27,7 @@ __all__ = [
     "get_variant",
     "open_checkpoint",
     "reference_forward",
+    "save_checkpoint",
 ]
 
 
@@ -34,4 +36,8 @@ def __getattr__(name: str) -> Any:
         from .create import create_cait
 
         return create_cait
+    if name == "save_checkpoint":
+        from .save import save_checkpoint
+
+        return save_checkpoint
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -209,12 +209,30 @@ def assign_weights(
     assert not unset, f"{len(unset)} variables of the model are in no mapping"
 
 
+def layer_names(config: CaiTConfig) -> set[tuple[str | None, str]]:
+    """The layers with weights: the block (None: outside of the blocks), and the name within it."""
+    return {(block, mapping.layer) for _, block, mapping in _table(config)}
+
+
 def read_weights(classifier: "tf_keras.Model", config: CaiTConfig) -> dict[str, Array]:
     """A classifier's weights by timm's keys, in timm's layout: the inverse of `assign_weights`."""
+    return read_arrays(config, lambda *where: _variable(classifier, *where).numpy())
+
+
+def read_arrays(
+    config: CaiTConfig, array_of: Callable[[str | None, WeightMapping], Array]
+) -> dict[str, Array]:
+    """Weights by timm's keys, in timm's layout.
+
+    Args:
+        config: the sizes.
+        array_of: a block (None: outside of the blocks) and a mapping -> the array in Keras's
+            layout.
+    """
     expected = expected_shapes(config)
     result = {}
     for key, block, mapping in _table(config):
-        value = _variable(classifier, block, mapping).numpy()
+        value = array_of(block, mapping)
         if mapping.convert is _transpose:
             value = value.T
         elif mapping.convert is _convolution:

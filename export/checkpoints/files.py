@@ -27,11 +27,16 @@ class FileSource:
     trained: bool = True
 
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
+        found = file_of_variant(self.pattern, self._files(), variant, _read_if_there)
+        return pathlib.Path(found), found
+
+    def architecture(self) -> str | None:
+        return named_architecture(self.pattern, self._files(), _read_if_there)
+
+    def _files(self) -> list[str]:
         directory = pathlib.Path(self.pattern)
         paths = map(str, directory.iterdir()) if directory.is_dir() else glob.glob(self.pattern)
-        files = sorted(path for path in paths if os.path.isfile(path))
-        found = file_of_variant(self.pattern, files, variant, _read_if_there)
-        return pathlib.Path(found), found
+        return sorted(path for path in paths if os.path.isfile(path))
 
 
 def _read_if_there(path: str) -> bytes | None:
@@ -66,9 +71,12 @@ def _name(address: str) -> str:
     return address.rsplit("/", 1)[-1]
 
 
-_HUB_NAMES = ("model.safetensors", "pytorch_model.bin")
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
-_CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+LABELS = "labels.txt"
+"""Beside weights: the names of their classes, a line for each."""
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_HUB_NAMES = (WEIGHTS, "pytorch_model.bin")
 
 
 def _unnamed_weights(addresses: Sequence[str]) -> list[str]:
@@ -77,7 +85,7 @@ def _unnamed_weights(addresses: Sequence[str]) -> list[str]:
     of_hub = [name for name in _HUB_NAMES if name in names]
     if of_hub:
         return of_hub[:1]
-    weights = [name for name in names if name.endswith(_SUFFIXES)]
+    weights = [name for name in names if name.endswith(SUFFIXES)]
     return weights if len(weights) == 1 else []
 
 
@@ -94,26 +102,48 @@ def _check_architecture(
     Raises:
         CheckpointError: it is another one, or the file cannot be read.
     """
-    directories = {address.removesuffix(_name(address)) for address in addresses}
-    if len(directories) != 1:
-        return
-    config = f"{directories.pop()}{_CONFIG}"
+    found = named_architecture(pattern, addresses, read)
+    known = VARIANTS.get(found or "")
+    if found not in (None, variant.name) and (known is None or known.network != variant.network):
+        raise CheckpointError(
+            f"--checkpoints {pattern}: {_config_beside(addresses)} is of {found!r}; expected "
+            f"{variant.name!r}, or --variants {found}"
+        )
+
+
+def named_architecture(
+    pattern: str, addresses: Sequence[str], read: Callable[[str], bytes | None]
+) -> str | None:
+    """The architecture that a `config.json` beside the only file of weights names, if there is one.
+
+    Args:
+        pattern: the value of `--checkpoints`, for messages.
+        addresses: the paths or URLs of all files that it leads to.
+        read: reads a small file, or returns None where there is none.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    config = _config_beside(addresses)
+    if config is None or not _unnamed_weights(addresses):
+        return None
     try:
         if (content := read(config)) is None:
-            return
-        # timm writes the pretrained tag behind a point.
-        found = str(json.loads(content).get("architecture", variant.name)).split(".")[0]
+            return None
+        found = json.loads(content).get("architecture")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"--checkpoints {pattern}: {config} cannot be read ({error}); expected JSON with an "
             "architecture"
         ) from None
-    known = VARIANTS.get(found)
-    if found != variant.name and (known is None or known.network != variant.network):
-        raise CheckpointError(
-            f"--checkpoints {pattern}: {config} is of {found!r}; expected {variant.name!r}, or "
-            f"--variants {found}"
-        )
+    # timm writes the pretrained tag behind a point.
+    return None if found is None else str(found).split(".")[0]
+
+
+def _config_beside(addresses: Sequence[str]) -> str | None:
+    """The address of the `config.json` beside files, which are in one directory."""
+    directories = {address.removesuffix(_name(address)) for address in addresses}
+    return f"{directories.pop()}{CONFIG}" if len(directories) == 1 else None
 
 
 def _only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> str:

@@ -56,6 +56,9 @@ class HubSource:
                 )
         return path, f"hf://{variant.hub_repository}@{commit}/{_FILE}"
 
+    def architecture(self) -> str | None:
+        return None
+
 
 def _download(repository: str, revision: str, subject: str) -> pathlib.Path:
     try:

@@ -85,6 +85,13 @@ class CheckpointSource(Protocol):
             CheckpointError: there is no such file.
         """
 
+    def architecture(self) -> str | None:
+        """The variant that the source itself names; None where it has those that it is asked for.
+
+        Raises:
+            CheckpointError: what names it cannot be read.
+        """
+
     @property
     def trained(self) -> bool:
         """Whether the weights of this source are trained."""
@@ -104,6 +111,9 @@ class RandomSource:
             write_random_checkpoint(variant, temporary)
             temporary.rename(path)
         return path, "random"
+
+    def architecture(self) -> str | None:
+        return None
 
 
 def checkpoint_source(value: str, revision: str | None = None) -> CheckpointSource:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import pathlib
 
-from export.checkpoints.files import file_of_variant
+from export.checkpoints.files import LABELS, file_of_variant, named_architecture
 from export.checkpoints.hub import HubSource
 from export.checkpoints.sources import Checkpoint, CheckpointSource, RandomSource, checkpoint_source
 from export.errors import CheckpointError
@@ -35,16 +35,43 @@ class UrlSource:
     def locate(self, variant: Variant, cache: pathlib.Path) -> tuple[pathlib.Path, str]:
         """Copies a variant's file to this host's disk, unless it has been."""
         try:
-            found = find_files(self.pattern) or find_files(f"{self.pattern.rstrip('/')}/*")
-            stamps = {file.address: file.stamp for file in found}
+            stamps = self._stamps()
             address = file_of_variant(self.pattern, list(stamps), variant, _read_if_there)
             return local_copy(address, stamps[address]), address
         except OSError as error:
             raise CheckpointError(f"--checkpoints {self.pattern}: {error}") from None
 
+    def architecture(self) -> str | None:
+        try:
+            return named_architecture(self.pattern, list(self._stamps()), _read_if_there)
+        except OSError as error:
+            raise CheckpointError(f"--checkpoints {self.pattern}: {error}") from None
+
+    def _stamps(self) -> dict[str, str]:
+        """Every file's address -> its stamp."""
+        found = find_files(self.pattern) or find_files(f"{self.pattern.rstrip('/')}/*")
+        return {file.address: file.stamp for file in found}
+
 
 def _read_if_there(address: str) -> bytes | None:
     return read_bytes(address) if find_files(address, checksums=False) else None
+
+
+def labels_beside(checkpoint: Checkpoint) -> tuple[str, bytes] | None:
+    """The address and the content of the file of class names beside weights, if there is one.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    if checkpoint.source == "random" or checkpoint.source.startswith(_HUB):
+        return None
+    directory, slash, _ = checkpoint.source.rpartition("/")
+    address = f"{directory}{slash}{LABELS}"
+    try:
+        content = _read_if_there(address)
+    except OSError as error:
+        raise CheckpointError(f"{address}: cannot be read ({error})") from None
+    return None if content is None else (address, content)
 
 
 def open_source(value: str, revision: str | None = None) -> CheckpointSource:

@@ -64,7 +64,7 @@ def with_labels(checkpoint: Checkpoint, labels: tuple[str, ...], subject: str) -
     """
     if not checkpoint.num_classes:
         raise UserError(
-            f"{subject}: {checkpoint.path} has no classification head; expected no --labels"
+            f"{subject}: {checkpoint.path} has no classification head; expected no names"
         )
     if checkpoint.num_classes != len(labels):
         raise UserError(

@@ -31,8 +31,8 @@ class PublishPipelineOptions(PipelineOptions):
         weights.add_argument(
             "--variants",
             metavar="NAMES",
-            default="all",
-            help="'all', or names separated by commas (default: %(default)s)",
+            help="'all', or names separated by commas (default: the variant that a config.json in "
+            "--checkpoints names, or all)",
         )
         weights.add_argument(
             "--model_name",

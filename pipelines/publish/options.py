@@ -33,7 +33,7 @@ class PublishOptions:
     """The checked options of a run.
 
     Attributes:
-        variants: names of the variants.
+        variants: names of the variants; None for the one that the checkpoints name, or all.
         model_name: name of the models, of one's own; None for the variants'.
         heads: which models to make of each.
         checkpoints: where the weights come from.
@@ -60,7 +60,7 @@ class PublishOptions:
         shared_disk: whether the workers of an engine elsewhere see this machine's paths.
     """
 
-    variants: tuple[str, ...]
+    variants: tuple[str, ...] | None
     model_name: str | None
     heads: tuple[Head, ...]
     checkpoints: str
@@ -124,7 +124,7 @@ class PublishOptions:
             checkpoints=flags.checkpoints,
             revision=flags.revision,
             weights=_weights(flags.weights),
-            image_size=_image_size(flags.image_size, variants),
+            image_size=_image_size(flags.image_size, variants or tuple(VARIANTS)),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
             first_label=whole_number("--first_label", flags.first_label, 0)
@@ -150,14 +150,16 @@ class PublishOptions:
         )
 
 
-def _variants(value: str) -> tuple[str, ...]:
+def _variants(value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
     if value == "all":
         return tuple(VARIANTS)
     names = split_names("--variants", value)
     return tuple(get_variant(name).name for name in names)
 
 
-def _model_name(value: str | None, variants: Sequence[str]) -> str | None:
+def _model_name(value: str | None, variants: Sequence[str] | None) -> str | None:
     if value is None:
         return None
     if problem := name_problem(value):
@@ -170,12 +172,22 @@ def _model_name(value: str | None, variants: Sequence[str]) -> str | None:
                 f"--model_name {value}: the name of the variant {name}; expected another name, or "
                 "no --model_name"
             )
+    if variants is not None:
+        require_one(value, variants)
+    return value
+
+
+def require_one(model_name: str, variants: Sequence[str]) -> None:
+    """Checks that models of one variant alone get a name.
+
+    Raises:
+        UserError: there are several.
+    """
     if len(variants) > 1:
         raise UserError(
-            f"--model_name {value}: {len(variants)} variants are asked for; expected --variants "
-            "with one"
+            f"--model_name {model_name}: {len(variants)} variants are asked for; expected "
+            "--variants with one"
         )
-    return value
 
 
 def _heads(value: str) -> tuple[Head, ...]:

@@ -3,16 +3,18 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Sequence
 
-from export import UserError, get_variant, open_checkpoint
+from export import VARIANTS, Checkpoint, UserError, get_variant, open_checkpoint
 from export.checkpoints.sizes import fit_to_size
+from export.checkpoints.sources import CheckpointSource
 from export.errors import CheckpointError
 
-from ..data.checkpoints import open_source
+from ..data.checkpoints import labels_beside, open_source
 from ..elements import ConvertTask
 from ..runtime.workers import longest_first
-from .class_names import read_labels, with_labels
-from .options import PublishOptions
+from .class_names import parse_labels, read_labels, with_labels
+from .options import PublishOptions, require_one
 
 
 def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertTask]:
@@ -31,7 +33,7 @@ def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertT
     source = open_source(options.checkpoints, options.revision)
     labels = read_labels(options.labels) if options.labels else None
     tasks: dict[str, ConvertTask] = {}
-    for variant in longest_first(map(get_variant, options.variants)):
+    for variant in longest_first(map(get_variant, _variants(options, source))):
         checkpoint = open_checkpoint(source, variant, cache, options.weights, ask=True)
         if not checkpoint.num_classes and "classifier" in options.heads:
             raise CheckpointError(
@@ -50,7 +52,33 @@ def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertT
             )
         if labels:
             checkpoint = with_labels(checkpoint, labels, f"--labels {options.labels}")
+        elif beside := labels_beside(checkpoint):
+            checkpoint = _with_labels_beside(checkpoint, *beside)
         if options.model_name:
             sized = sized.named(options.model_name)
         tasks[sized.name] = ConvertTask(sized, options.heads, checkpoint)
     return [tasks[variant.name] for variant in longest_first(t.variant for t in tasks.values())]
+
+
+def _variants(options: PublishOptions, source: CheckpointSource) -> Sequence[str]:
+    """The names of the variants: as asked for, as the weights say, or all."""
+    if options.variants is not None:
+        return options.variants
+    found = source.architecture()
+    if found is not None and found not in VARIANTS:
+        raise CheckpointError(
+            f"--checkpoints {options.checkpoints}: weights of {found!r}; expected one of "
+            f"{', '.join(VARIANTS)}, or --variants with the one that they are of"
+        )
+    if found is not None:
+        print(f"note: --checkpoints {options.checkpoints}: weights of {found}", file=sys.stderr)
+    variants = tuple(VARIANTS) if found is None else (found,)
+    if options.model_name:
+        require_one(options.model_name, variants)
+    return variants
+
+
+def _with_labels_beside(checkpoint: Checkpoint, address: str, content: bytes) -> Checkpoint:
+    labels = parse_labels(content, address)
+    print(f"note: {address}: names of {len(labels)} classes", file=sys.stderr)
+    return with_labels(checkpoint, labels, address)

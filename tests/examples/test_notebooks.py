@@ -1,6 +1,7 @@
 """The notebooks: run from top to bottom as they are committed, and what is committed with them."""
 
 import base64
+import dataclasses
 import io
 import os
 import pathlib
@@ -18,9 +19,13 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
-from export.variants import VARIANTS
+from export.convert import convert
+from export.variants import VARIANTS, CaiTConfig
 from pipelines.publish.command import main as publish
 from pipelines.publish.options import parse
+from serving_configs import MANIFEST, load_manifest, render_manifest
+from signatures import Head
+from tests.support.arrays import Tensors
 from tests.support.paths import REPOSITORY
 from tests.support.readme import words
 from tests.support.trees import TINY, TINY_VARIANT, Result
@@ -144,6 +149,46 @@ def test_explaining_runs(published: Result, tmp_path: pathlib.Path) -> None:
     assert texts(book) == texts(committed("explaining"))
 
 
+@pytest.fixture
+def tree_with_bfloat16(
+    tiny_tree: pathlib.Path, tiny_config: CaiTConfig, tiny_tensors: Tensors, tmp_path: pathlib.Path
+) -> pathlib.Path:
+    """A tree whose newest version computes in bfloat16, and has fewer classes than five."""
+    tree = tmp_path / "tree"
+    versions = tree / "serving" / TINY
+    versions.mkdir(parents=True)
+    (versions / "1").symlink_to(tiny_tree / "serving" / TINY / "1")
+    (versions / "notes").mkdir()
+    config = dataclasses.replace(tiny_config, num_classes=4)
+    of_head = ("head.weight", "head.bias")
+    tensors = {**tiny_tensors, **{key: tiny_tensors[key][:4] for key in of_head}}
+    directories: dict[Head, pathlib.Path] = {"classifier": versions / "2"}
+    for _ in convert(TINY, config, tensors, directories, labels=list("abcd"), dtype="bfloat16"):
+        pass
+    manifest = dataclasses.replace(
+        load_manifest(versions / "1"),
+        version=2,
+        geometry=config.geometry,
+        compute_dtype="bfloat16",
+    )
+    (versions / "2" / MANIFEST).parent.mkdir()
+    (versions / "2" / MANIFEST).write_text(render_manifest(manifest))
+    # Another program's, without a manifest.
+    (versions / "3").mkdir()
+    return tree
+
+
+@pytest.mark.parametrize("name", ["classification", "explaining"])
+def test_a_notebook_runs_on_a_version_in_bfloat16(
+    name: str, tree_with_bfloat16: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "repository").mkdir()
+    root = workspace(tmp_path / "repository", tree_with_bfloat16)
+    book = execute(name, root, f"MODEL = {TINY!r}")
+    assert_shows(book, PICTURES[name])
+    assert "4 logits, equal" in "".join(texts(book)) or name == "explaining"
+
+
 # The notebook's own variant would take minutes.
 SMALL = """
 import sys
@@ -180,8 +225,8 @@ def test_finetuning_runs_and_its_command_publishes_what_was_learnt(
 
     (command,) = commands(book)
     monkeypatch.chdir(root)
-    assert publish([TINY if word == "cait_xxs24_224" else word for word in command]) == 0
-    directory = root / "build" / "finetuning" / "published" / "serving" / TINY / "1"
+    assert publish(["32" if word == "224" else word for word in command]) == 0
+    directory = root / "build" / "finetuning" / "published" / "serving" / "patterns" / "1"
     model = tf.saved_model.load(str(directory))
     image = next((root / "build" / "finetuning" / "images" / "dots").iterdir()).read_bytes()
     feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))

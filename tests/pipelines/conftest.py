@@ -20,10 +20,15 @@ def tiny_variant(monkeypatch: pytest.MonkeyPatch) -> Variant:
 def publish_tiny(
     tiny_variant: Variant, tmp_path: pathlib.Path, shards: str, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Result]:
-    """Runs the command within this process on the tiny variant; flags given replace its own."""
+    """Runs the command within this process on the tiny variant; flags given replace its own.
+
+    Those in `without` are left out.
+    """
     from pipelines.publish.command import main
 
-    def run(*flags: str, tree: pathlib.Path = tmp_path / "tree") -> Result:
+    def run(
+        *flags: str, tree: pathlib.Path = tmp_path / "tree", without: tuple[str, ...] = ()
+    ) -> Result:
         defaults = {
             "--variants": TINY,
             "--checkpoints": "random",
@@ -31,7 +36,10 @@ def publish_tiny(
             "--publish_to": str(tree),
         }
         argv: Sequence[str] = [
-            part for name, value in defaults.items() if name not in flags for part in (name, value)
+            part
+            for name, value in defaults.items()
+            if name not in (*flags, *without)
+            for part in (name, value)
         ]
         capfd.readouterr()
         status = main([*argv, *flags])

@@ -95,7 +95,7 @@ def test_names_of_classes_need_a_head(
     result = publish_tiny("--checkpoints", str(tmp_path), *flags)
     assert result.status == 2
     assert result.stderr.splitlines()[-1].endswith(
-        f"{TINY}.safetensors has no classification head; expected no --labels"
+        f"{TINY}.safetensors has no classification head; expected no names"
     )
     assert not result.tree.exists()
 

@@ -8,14 +8,17 @@ from collections.abc import Callable
 import pytest
 import safetensors.numpy
 import tensorflow as tf
+import tf_keras
 
-from export.checkpoints.random_weights import random_tensor
+from export import create_cait, save_checkpoint
+from export.checkpoints.random_weights import random_tensor, seeded_normal
 from export.variants import Variant
-from export.weights import expected_shapes
+from export.weights import expected_shapes, read_weights
 from pipelines.verify import main as verify
 from serving_configs.server.models_config import models_config_path, read_models_config
 from tests.support.hub_validator import problems
 from tests.support.labelled_records import write_shard
+from tests.support.readme import lines, words
 from tests.support.trees import TINY
 
 PETS = ("Abyssinian", "Birman, long-haired", "Sphynx", "Élan")
@@ -57,15 +60,34 @@ def classes_of(tree: pathlib.Path, data: pathlib.Path, model_name: str = TINY) -
 
 
 def test_models_have_a_name_and_classes_of_one_s_own(
-    publish_tiny, weights, labels, data, monkeypatch
+    publish_tiny, tiny_variant, weights, labels, data, tmp_path, monkeypatch
 ):
-    flags = ("--checkpoints", weights, "--labels", labels(), "--model_name", "my-pets")
-    result = publish_tiny(*flags)
+    """From a Keras model to a published one, whose weights are the same bit for bit."""
+    trained = create_cait(TINY, checkpoints=weights)
+    trained.get_layer("norm").gamma.assign_add(0.01 * seeded_normal("trained", (32,)))
+    saved = str(save_checkpoint(trained, tmp_path / "saved", PETS))
+    # The page's command, with paths of this test.
+    (command,) = (words(line) for line in lines() if "--model_name" in line)
+    assert (command[3:5], command[7]) == (["--checkpoints", "pets"], "--sample_shard")
+    flags = ("--checkpoints", saved, *command[5:7])
+    result = publish_tiny(*flags, without=("--variants",))
     assert result.status == 0, result.stderr
-    assert classes_of(result.tree, data, "my-pets") == sorted(PETS)
-    assert_named(result.tree, "my-pets", "my-pets_fe")
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert notes[:2] == [
+        f"note: --checkpoints {saved}: weights of {TINY}",
+        f"note: {saved}/labels.txt: names of 4 classes",
+    ]
+    config = dataclasses.replace(tiny_variant.config, num_classes=len(PETS))
+    loaded = tf_keras.models.load_model(result.tree / "serving" / "pets" / "1", compile=False)
+    expected = read_weights(trained, config)
+    found = read_weights(loaded, config)
+    assert {key: tensor.tobytes() for key, tensor in found.items()} == {
+        key: tensor.tobytes() for key, tensor in expected.items()
+    }
+    assert classes_of(result.tree, data, "pets") == sorted(PETS)
+    assert_named(result.tree, "pets", "pets_fe")
     assert verify([str(result.tree)]) == 0
-    for model in ("my-pets", "my-pets_fe"):
+    for model in ("pets", "pets_fe"):
         directory = result.tree / "serving" / model / "1"
         manifest = json.loads((directory / "assets.extra" / "manifest.json").read_text())
         assert manifest["geometry"]["num_classes"] == 4
@@ -76,7 +98,7 @@ def test_models_have_a_name_and_classes_of_one_s_own(
         page = (result.tree / "hub" / "docs" / "cait" / model / "1.md").read_text()
         assert "magenet" not in page.partition("## Input")[0]
         assert "No figures are published." in page
-        other = {"my-pets": "my-pets_fe", "my-pets_fe": "my-pets"}[model]
+        other = {"pets": "pets_fe", "pets_fe": "pets"}[model]
         assert f"[{other}](https://tfhub.dev/cait/{other})" in page
     assert_keeps_other_weights_out(publish_tiny, flags, labels, monkeypatch)
 
@@ -105,7 +127,7 @@ def assert_named(tree: pathlib.Path, *models: str) -> None:
         assert f"\n  name: {slug}\n" in pods
         assert f"path: /v1/models/{model}/labels/stable/metadata" in pods
         assert f"[{model}](https://tfhub.dev/cait/{model}/1)" in collection
-    assert "| `my-pets`, CaiT-TINY | 32 |" in collection
+    assert "| `pets`, CaiT-TINY | 32 |" in collection
     report = (tree / "report.md").read_text()
     assert all(f"\n## {model}\n" in report for model in models)
 
@@ -119,17 +141,31 @@ def assert_keeps_other_weights_out(publish_tiny, flags, labels, monkeypatch) -> 
         (("--image_size", "48"), "has images of 32 pixels, the weights have images of 48;"),
         (("--checkpoints", "random", "--allow_untrained"), "has 4 classes, the weights have 1000;"),
     ):
-        given = dict(zip(flags[::2], flags[1::2], strict=True))
-        if "random" in wrong:
-            del given["--labels"]
-        for name in wrong[::2]:
-            given.pop(name, None)
-        result = publish_tiny(*(part for pair in given.items() for part in pair), *wrong)
+        given = flags[2:] if "random" in wrong else flags
+        result = publish_tiny(*given, *wrong)
         assert (result.status, result.stdout) == (2, "")
         line = result.stderr.splitlines()[-1]
-        assert line.startswith(f"error: {result.tree}/serving/my-pets/1 {difference}")
+        assert line.startswith(f"error: {result.tree}/serving/pets/1 {difference}")
         assert line.endswith("publish them with --model_name and a name of their own")
         assert not (result.tree / ".staging").exists()
+
+
+def test_names_beside_weights_of_other_classes_are_refused(publish_tiny, weights):
+    path = pathlib.Path(weights, "labels.txt")
+    path.write_text("a\nb\n")
+    result = publish_tiny("--checkpoints", weights)
+    assert (result.status, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1].startswith(f"error: {path}: 2 names; {weights}/{TINY}")
+    assert not result.tree.exists()
+
+
+def test_weights_of_an_unknown_architecture_are_refused(publish_tiny, weights):
+    pathlib.Path(weights, "config.json").write_text('{"architecture": "resnet50.a1_in1k"}')
+    result = publish_tiny("--checkpoints", weights, without=("--variants",))
+    assert (result.status, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: --checkpoints {weights}: weights of 'resnet50'; expected ")
+    assert not result.tree.exists()
 
 
 @pytest.mark.parametrize(
