@@ -138,7 +138,7 @@ def evaluation_stages(images: int) -> list[Stage]:
         for v in _longest_first()
     ]
     parts: dict[tuple[str, int], int] = {}
-    for task in tasks_of(models, shards):
+    for task in tasks_of([(model, shards) for model in models]):
         key = (task.model.name, task.part)
         parts[key] = parts.get(key, 0) + len(task.shard.files)
     entries = []

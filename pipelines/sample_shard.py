@@ -47,6 +47,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.sam
         if getattr(flags, name) is not None and getattr(flags, name) < least:
             raise UserError(f"--{name} {getattr(flags, name)}; expected {least} or more")
     source = open_source(flags.images, flags.first_label, flags.only_jpeg_png)
+    if source.ordered:
+        print(
+            f"note: --images {flags.images}: no WordNet ids or numbers; its classes are numbered "
+            "in the alphabetical order of their names",
+            file=sys.stderr,
+        )
     passed_over: list[LabelledImage] = []
     images = sample(source, flags.count, flags.seed, passed_over.append)
     write_shards(paths, images)

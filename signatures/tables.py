@@ -15,5 +15,6 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table in Markdown; the first row is its header."""
-    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows)
+    header, *body = [f"| {line} |" for line in lines]
     return [header, "|" + "---|" * len(rows[0]), *body]

@@ -16,8 +16,8 @@ class FoundImage:
         label: number of its class, from 0; None where the file has none.
         place: what it is in the file, such as `record 3`.
         label_key: what its class is called in the file, such as `image/class/label`.
-        classes: number of classes that the file's numbers are places in an order of; None where
-            the file does not say so.
+        classes: the names of the file's classes, by its numbers, where these are not of ImageNet by
+            their WordNet ids; empty where the file does not name them.
     """
 
     name: str
@@ -25,7 +25,7 @@ class FoundImage:
     label: int | None
     place: str
     label_key: str
-    classes: int | None = None
+    classes: tuple[str, ...] = ()
 
 
 class FileReader(Protocol):

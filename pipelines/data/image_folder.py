@@ -1,11 +1,12 @@
 """Images in a directory for each class, as ImageNet and most data sets of photographs come.
 
-How the directories' names give the classes' numbers, the first rule that fits all of them:
+How the directories' names give the numbers of a model's classes, `ModelClasses` says. For a sample,
+which is of no model, it is the first rule that fits all of them:
 
 1. WordNet ids of ImageNet-1k, such as `n01440764`: their place in the table of labels. Not every
    class has to be there.
 2. Numbers, such as `0` or `017`: the classes' numbers.
-3. Any other names: their place in alphabetical order, from 0. Then every class has to be there.
+3. Any other names: their place in alphabetical order, from 0.
 
 Every file of a class's directory belongs to the data, whatever it is called: what it is shows when
 it is read. Hidden files do not belong, nor do images in no class's directory; they are named.
@@ -22,6 +23,7 @@ from signatures.addresses import is_url
 from signatures.other_formats import SUFFIXES as OTHER_SUFFIXES
 
 from ..runtime.files import describe_file, find_files
+from .class_names import ModelClasses
 from .labels import wordnet_ids
 
 SUFFIXES = (".jpeg", ".jpg", ".png", *OTHER_SUFFIXES)
@@ -51,26 +53,27 @@ class ImageFolder:
         root: its directory.
         files: all files of classes, by class and then by name.
         stamps: size and time of the last change of each.
-        ordered: number of classes where they are numbered in alphabetical order, else None.
+        ordered: whether classes are numbered in the alphabetical order of their names.
         left_out: names of other files, and why they are not among the files.
     """
 
     root: str
     files: tuple[ImageFile, ...]
     stamps: tuple[str, ...]
-    ordered: int | None
+    ordered: bool
     left_out: tuple[str, ...] = ()
 
 
-def read_image_folder(root: str, flag: str) -> ImageFolder:
+def read_image_folder(root: str, flag: str, classes: ModelClasses | None = None) -> ImageFolder:
     """Lists a tree. No image is opened.
 
     Args:
         root: directory that holds a directory for each class, or its URL.
         flag: the flag that named it, for messages.
+        classes: of the model that directories are named after; None for a sample, of no model.
 
     Raises:
-        UserError: there are no class directories, their names mix the rules, or no class has an
+        UserError: there are no class directories, their names fit no rule, or no class has an
             image.
     """
     where = f"{flag} {root}"
@@ -79,7 +82,10 @@ def read_image_folder(root: str, flag: str) -> ImageFolder:
     names = sorted(images)
     if not names:
         raise UserError(f"{where}: no directories in it; expected one for each class")
-    labels, ordered = _labels(names, where)
+    if classes is None:
+        labels, ordered = _labels(names, where)
+    else:
+        labels, ordered = classes.number_directories(names, where), False
     found = [
         (ImageFile(name, labels[directory]), stamp)
         for directory in sorted(names, key=lambda name: (labels[name], name))
@@ -95,7 +101,7 @@ def read_image_folder(root: str, flag: str) -> ImageFolder:
     return ImageFolder(top, files, of_files, ordered, tuple(sorted(left_out)))
 
 
-def _labels(names: list[str], where: str) -> tuple[dict[str, int], int | None]:
+def _labels(names: list[str], where: str) -> tuple[dict[str, int], bool]:
     ids = [name for name in names if _WORDNET_ID.fullmatch(name)]
     numbers = [name for name in names if name.isdecimal()]
     for found, rule in ((ids, "a WordNet id"), (numbers, "a number")):
@@ -112,10 +118,10 @@ def _labels(names: list[str], where: str) -> tuple[dict[str, int], int | None]:
                     f"{where}: directory {name!r} is none of ImageNet-1k's 1000 WordNet ids; "
                     "take it out, or name all directories otherwise"
                 )
-        return {name: wordnet_ids()[name] for name in ids}, None
+        return {name: wordnet_ids()[name] for name in ids}, False
     if numbers:
-        return {name: int(name) for name in numbers}, None
-    return {name: number for number, name in enumerate(names)}, len(names)
+        return {name: int(name) for name in numbers}, False
+    return {name: number for number, name in enumerate(names)}, True
 
 
 _Stamps = dict[str, str | None]

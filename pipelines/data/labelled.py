@@ -12,6 +12,7 @@ from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.other_formats import ConversionError, as_png, is_jpeg_or_png
 
 from ..runtime.files import InputFile, find_files, read_bytes
+from .class_names import ModelClasses
 from .formats import EXPECTED
 from .image_folder import SUFFIXES, ImageFile, ImageFolder, read_image_folder
 from .shards import SampleImage, read_shard
@@ -51,8 +52,7 @@ class DataShard:
         path: the file, or the ImageFolder's root; absolute or a URL.
         files: of the ImageFolder; empty for a file of many images.
         first_label: what that file calls class 0; None for what is usual for its layout.
-        classes: number of classes that a model has to have, where the labels are places in an
-            order of all of them; None where any number will do that is above the labels.
+        numbers: the file's number of a class -> the model's; empty where they are the same.
         stamp: of that file, see `runtime.files.InputFile`.
         only_jpeg_png: whether images of other formats are left out, in place of being converted.
         left_out: names of files that belong to no class, and why.
@@ -63,7 +63,7 @@ class DataShard:
     path: str
     files: tuple[ImageFile, ...] = ()
     first_label: int | None = None
-    classes: int | None = None
+    numbers: tuple[int, ...] = ()
     stamp: str = ""
     only_jpeg_png: bool = False
     left_out: tuple[str, ...] = ()
@@ -83,7 +83,17 @@ class DataShard:
             return
         for image in read_shard(self.path, self.first_label, self.stamp, convert=False):
             label = require_label(self.path, image)
+            if self.numbers:
+                label = self._number(image, label)
             yield labelled_image(image.name, image.encoded, label, self.only_jpeg_png)
+
+    def _number(self, image: SampleImage, label: int) -> int:
+        if label >= len(self.numbers):
+            raise UserError(
+                f"{self.path}: {image.place} has {image.label_key} {label}; its own description "
+                f"has {len(self.numbers)} classes"
+            )
+        return self.numbers[label]
 
 
 def labelled_image(
@@ -127,26 +137,31 @@ def require_label(path: str, image: SampleImage) -> int:
 
 
 def plan_data(
-    patterns: Sequence[str], first_label: int | None = None, only_jpeg_png: bool = False
+    patterns: Sequence[str],
+    classes: ModelClasses,
+    first_label: int | None = None,
+    only_jpeg_png: bool = False,
 ) -> tuple[DataShard, ...]:
     """Finds the data, and looks at the first record of each file of it.
 
     Args:
         patterns: a directory that holds an ImageFolder, or globs of files of many images.
+        classes: of the model that it is for.
         first_label: what those call class 0; None for what is usual for their layout.
         only_jpeg_png: whether images of other formats are left out, in place of being converted.
 
     Raises:
-        UserError: nothing is there, or it is not labelled images.
+        UserError: nothing is there, it is not labelled images, or not of the model's classes.
     """
     shards: list[DataShard] = []
     for pattern in patterns:
         try:
             files = find_files(pattern)
             if not files and is_directory(pattern):
-                found = _folder_shards(read_image_folder(pattern, "--data"), only_jpeg_png)
+                folder = read_image_folder(pattern, "--data", classes)
+                found = _folder_shards(folder, only_jpeg_png)
             else:
-                found = [_file_shard(file, first_label, only_jpeg_png) for file in files]
+                found = [_file_shard(file, classes, first_label, only_jpeg_png) for file in files]
         except OSError as error:
             raise UserError(f"--data {pattern}: cannot be listed ({error})") from None
         if not found:
@@ -169,17 +184,22 @@ def is_directory(address: str) -> bool:
     return bool(find_files(f"{glob.escape(address.rstrip('/'))}/**", checksums=False))
 
 
-def _file_shard(file: InputFile, first_label: int | None, only_jpeg_png: bool) -> DataShard:
+def _file_shard(
+    file: InputFile, classes: ModelClasses, first_label: int | None, only_jpeg_png: bool
+) -> DataShard:
     # An error of all images is found now, and not by every worker.
     first = next(read_shard(file.address, first_label, file.stamp, convert=False), None)
     if first is not None:
         require_label(file.address, first)
+    numbers: tuple[int, ...] = ()
+    if first is not None and first.classes:
+        numbers = classes.number_classes(first.classes, f"--data {file.address}")
     return DataShard(
         file.address.rsplit("/", 1)[-1],
-        _digest(file.address, file.size, file.stamp, first_label, only_jpeg_png),
+        _digest(file.address, file.size, file.stamp, first_label, only_jpeg_png, numbers),
         file.address,
         first_label=first_label,
-        classes=first.classes if first else None,
+        numbers=numbers,
         stamp=file.stamp,
         only_jpeg_png=only_jpeg_png,
     )
@@ -197,10 +217,9 @@ def _folder_shards(folder: ImageFolder, only_jpeg_png: bool) -> list[DataShard]:
         shards.append(
             DataShard(
                 f"{name}[{start}:{start + len(files)}]",
-                _digest(folder.root, places, stamps, folder.ordered, only_jpeg_png, left_out),
+                _digest(folder.root, places, stamps, only_jpeg_png, left_out),
                 folder.root,
                 files,
-                classes=folder.ordered,
                 only_jpeg_png=only_jpeg_png,
                 left_out=left_out,
             )

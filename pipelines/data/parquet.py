@@ -35,7 +35,7 @@ def read_parquet(path: pathlib.Path, where: str, first: int | None) -> Iterator[
         image, label = _columns(schema, where)
         names = _names(schema.metadata or {}, label)
         ids = names if set(names) <= set(wordnet_ids()) else []
-        classes = len(names) if names and not ids else None
+        classes = () if ids else tuple(names)
         number = 0
         try:
             columns = [image, *([label] if label else [])]

@@ -33,6 +33,8 @@ class ImageSource(Protocol):
     """Where a sample is taken from."""
 
     candidates: tuple[Candidate, ...]
+    ordered: bool
+    """Whether classes are numbered in the alphabetical order of their names."""
 
     def fetch(self, chosen: Collection[Candidate]) -> dict[Candidate, LabelledImage]:
         """Reads some of the images.
@@ -51,6 +53,7 @@ class FolderSource:
 
     def __init__(self, root: str, only_jpeg_png: bool) -> None:
         folder = read_image_folder(root, "--images")
+        self.ordered = folder.ordered
         self._root = folder.root
         self._only_jpeg_png = only_jpeg_png
         self.candidates = tuple(Candidate(file.name, file.label) for file in folder.files)
@@ -88,6 +91,7 @@ class FileSource:
     def __init__(
         self, files: Sequence[InputFile], first_label: int | None, only_jpeg_png: bool
     ) -> None:
+        self.ordered = False
         self._files = tuple(files)
         self._first_label = first_label
         self._only_jpeg_png = only_jpeg_png

@@ -28,7 +28,7 @@ class SampleImage:
         label: its class, if the file has one.
         place: what it is in the file, such as `record 3`.
         label_key: what its class is called there, such as `image/class/label`.
-        classes: number of classes that the file's numbers are places in an order of, if it says so.
+        classes: the names of the file's classes, by its numbers, if it has them.
         converted: Pillow's name of the format that it was converted to PNG from, or empty.
     """
 
@@ -38,7 +38,7 @@ class SampleImage:
     label: int | None
     place: str = ""
     label_key: str = LABEL_KEY
-    classes: int | None = None
+    classes: tuple[str, ...] = ()
     converted: str = ""
 
 

@@ -19,6 +19,7 @@ from signatures.addresses import is_url
 from signatures.program import removed_at_the_end
 from signatures.tables import as_text
 
+from ..data.class_names import ModelClasses
 from ..data.labelled import DataShard, plan_data
 from ..runtime.command_line import one_line_errors
 from ..runtime.endings import AGAIN, told
@@ -27,6 +28,7 @@ from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.workers import local_workers
 from ..store.area import Area
+from .confusion import files_of
 from .options import EvaluateOptions, parse
 from .parts import tasks_of
 from .published_models import find_classifiers
@@ -36,9 +38,10 @@ from .report import (
     evaluation_table,
     fill_table,
     notes_of,
+    write_classes,
     write_evaluation,
 )
-from .scores import EvaluateTask, ServedModel, read_score
+from .scores import EvaluateTask, ServedModel, ShardScore, read_score
 from .transforms import Evaluate, EvaluateContext
 
 
@@ -65,8 +68,8 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     if options.table:
         check_table(options.table)
     models = find_classifiers(options.models, options.variants, options.versions)
-    shards = plan_data(options.data, options.first_label, options.only_jpeg_png)
-    tasks = tasks_of(models, shards)
+    work = _plan(options, models)
+    tasks = tasks_of(work)
     run = _begin(options.output)
     context = EvaluateContext(
         output=Area(options.output, ""),
@@ -77,8 +80,15 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
     with told(lambda: _in_words(context, tasks), options.output):
         with removed_at_the_end(run.remove):
             _run_pipeline(context, tasks, beam_options)
-            entries = [_entry(context, model, shards) for model in models]
+            entries: list[dict[str, Any]] = []
+            files: dict[str, bytes] = {}
+            for model, shards in work:
+                scores, failures = _scores(context, model, shards)
+                entries.append(evaluation_of(model, scores, failures))
+                if not failures:
+                    files |= files_of(model, scores)
         write_evaluation(entries, options.data, options.output)
+        write_classes(files, options.output)
         if options.table:
             fill_table(options.table, entries)
     print(as_text(evaluation_table(entries)))
@@ -93,6 +103,22 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
 def _in_words(context: EvaluateContext, tasks: Sequence[EvaluateTask]) -> str:
     done = sum(read_score(context.output, task) is not None for task in tasks)
     return f"{done} of {len(tasks)} parts are measured and kept; {AGAIN} to go on from there"
+
+
+def _plan(
+    options: EvaluateOptions, models: Sequence[ServedModel]
+) -> list[tuple[ServedModel, tuple[DataShard, ...]]]:
+    """Each model with its data, to which its classes give numbers."""
+    planned: dict[tuple[str, ...], tuple[DataShard, ...]] = {}
+    for model in models:
+        if model.class_names not in planned:
+            planned[model.class_names] = plan_data(
+                options.data,
+                ModelClasses(model.title, model.class_names),
+                options.first_label,
+                options.only_jpeg_png,
+            )
+    return [(model, planned[model.class_names]) for model in models]
 
 
 def _begin(output: str) -> Area:
@@ -122,9 +148,10 @@ def _run_pipeline(
         run_job(build, options)
 
 
-def _entry(
+def _scores(
     context: EvaluateContext, model: ServedModel, shards: Sequence[DataShard]
-) -> dict[str, Any]:
+) -> tuple[list[ShardScore], list[str]]:
+    """The figures of the shards that were done, and why others were not."""
     scores, failures = [], []
     for shard in shards:
         task = EvaluateTask(model, shard)
@@ -135,4 +162,4 @@ def _entry(
         failed = read_score(context.run, task)
         why = failed.error if failed else "its figures are lost; run the command again"
         failures.append(f"{shard.name}: {why}")
-    return evaluation_of(model, scores, failures)
+    return scores, failures

@@ -15,15 +15,17 @@ LEAST_PARTS = 32
 """So many parts a model has where there are as many shards: small models, too, use many workers."""
 
 
-def tasks_of(models: Sequence[ServedModel], shards: Sequence[DataShard]) -> list[EvaluateTask]:
-    """Every model on every shard, the models that take longest first.
+def tasks_of(
+    work: Sequence[tuple[ServedModel, Sequence[DataShard]]],
+) -> list[EvaluateTask]:
+    """Every model on each of its shards, the models that take longest first.
 
     The parts of a model have the same number of shards, but for the last.
     """
-    # Of records nobody knows how many there are before they are read.
-    images = max([len(shard.files) for shard in shards if shard.files], default=FILES_PER_SHARD)
     tasks = []
-    for model in sorted(models, key=lambda model: model.gigaflops, reverse=True):
+    for model, shards in sorted(work, key=lambda entry: entry[0].gigaflops, reverse=True):
+        # Of records nobody knows how many there are before they are read.
+        images = max([len(shard.files) for shard in shards if shard.files], default=FILES_PER_SHARD)
         long_enough = int(PART_GIGAFLOPS / (model.gigaflops * images))
         in_part = max(1, min(long_enough, len(shards) // LEAST_PARTS))
         tasks += [

@@ -53,6 +53,9 @@ def find_classifiers(
                         # Nearly all weights are used once for each patch.
                         manifest.parameters * manifest.geometry.patches / 1e9,
                         manifest.published is not None,
+                        manifest.geometry.num_classes,
+                        manifest.labels or (),
+                        manifest.checkpoint.trained,
                     )
                 )
     missing = set(variants or ()) - {

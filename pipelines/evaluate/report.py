@@ -17,6 +17,7 @@ from signatures.tables import markdown_table
 
 from ..gate.accuracy import CONFIDENCE, INTERVAL, proportion
 from ..store.base import open_store
+from .confusion import by_class, can_draw, lines_of, most_confused, pairs_of
 from .scores import ServedModel, ShardScore
 
 MARK = "accuracy"
@@ -24,6 +25,9 @@ MARK = "accuracy"
 
 _SHOWN = 20
 """Names of files in the text reports; evaluation.json has all."""
+
+_UNTRAINED = "its weights are random and not trained; its accuracy means nothing"
+_HINT = "run pip install 'cait-serving[pictures]'"
 
 _OF_FILES = {
     "converted": "converted to PNG",
@@ -46,9 +50,10 @@ def evaluation_of(
     images = sum(score.images for score in scores)
     correct = {k: sum(getattr(score, k) for score in scores) for k in ("top1", "top5")}
     seconds = sum(score.seconds for score in scores)
+    pairs = pairs_of(scores)
     variant = VARIANTS.get(model.variant) if model.has_published_accuracy else None
-    if variant and any(score.classes != variant.config.num_classes for score in scores):
-        variant = None  # Trained for other classes: nothing is published of it.
+    if variant and model.is_somebodys_own(variant):
+        variant = None
     entry: dict[str, Any] = {
         "model": model.name,
         "version": model.version,
@@ -59,6 +64,10 @@ def evaluation_of(
         **{kind: [name for s in scores for name in getattr(s, kind)] for kind in _OF_FILES},
         "images_per_second": images / seconds if seconds else None,
         "failures": list(failures),
+        "trained": model.trained,
+        # Of a part of the data they would be of other classes' proportions.
+        "classes": [] if failures else by_class(pairs, model.class_names),
+        "confused": [] if failures else most_confused(pairs, model.class_names),
     }
     for name, count in correct.items():
         measured = None if failures else proportion(count, images)
@@ -82,10 +91,20 @@ def write_evaluation(entries: Sequence[dict[str, Any]], data: Sequence[str], out
         ("md", _as_markdown(content)),
         ("csv", _as_csv(entries)),
     ):
-        try:
-            open_store(output).write(f"evaluation.{suffix}", text.encode())
-        except OSError as error:
-            raise UserError(f"--output {output}: cannot be written ({error})") from None
+        _write(output, f"evaluation.{suffix}", text.encode())
+
+
+def write_classes(files: Mapping[str, bytes], output: str) -> None:
+    """Writes the files about classes: their path below the directory of the results -> content."""
+    for name, content in files.items():
+        _write(output, name, content)
+
+
+def _write(output: str, name: str, content: bytes) -> None:
+    try:
+        open_store(output).write(name, content)
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error})") from None
 
 
 def evaluation_table(entries: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
@@ -124,6 +143,10 @@ def notes_of(entries: Sequence[dict[str, Any]]) -> list[str]:
             if names:
                 listed = "; ".join(names[:_SHOWN])
                 notes[f"{len(names)} of {entry['files']} files {text}: {listed}{more}"] = None
+        if not entry["trained"]:
+            notes[f"{entry['model']} {entry['version']}: {_UNTRAINED}"] = None
+    if not can_draw():
+        notes["no picture of the confusion matrix: matplotlib is not installed; " + _HINT] = None
     return list(notes)
 
 
@@ -217,21 +240,24 @@ def _as_markdown(content: dict[str, Any]) -> str:
         *markdown_table(evaluation_table(content["models"])),
     ]
     for entry in content["models"]:
-        if entry["failures"] or any(entry[kind] for kind in _OF_FILES):
-            lines += ["", f"## {entry['model']} {entry['version']}", ""]
+        lines += ["", f"## {entry['model']} {entry['version']}", ""]
+        if not entry["trained"]:
+            lines.append(f"- **not trained**: {_UNTRAINED}")
         lines += [f"- failed: {failure}" for failure in entry["failures"]]
         for kind, text in _OF_FILES.items():
             lines += [f"- {text}: {name}" for name in entry[kind][:_SHOWN]]
             if len(entry[kind]) > _SHOWN:
                 more = len(entry[kind]) - _SHOWN
                 lines.append(f"- {text}: {more} more, which evaluation.json names")
+        lines += lines_of(entry)
     return "\n".join(lines) + "\n"
 
 
 def _as_csv(entries: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ["model", "version", "variant", "images", "files", *_OF_FILES, "images_per_second"]
+    columns = ["model", "version", "variant", "trained", "images", "files", *_OF_FILES]
+    columns += ["images_per_second"]
     parts = ("correct", *_FIELDS, "published")
     writer.writerow([*columns, *(f"{n}_{part}" for n in ("top1", "top5") for part in parts)])
     for entry in entries:

@@ -8,7 +8,9 @@ changed, finds no object of its own.
 import dataclasses
 import json
 
+from export.variants import Variant
 from serving_configs import FileRecord
+from signatures.labels import default_labels
 
 from ..data.labelled import DataShard
 from ..store.area import Area
@@ -27,6 +29,9 @@ class ServedModel:
         gigaflops: multiply-adds of an image, roughly, in thousands of millions.
         digest: of its content, SHA-256 in hexadecimal, from its manifest.
         has_published_accuracy: whether the variant's published figures are of such weights.
+        num_classes: outputs of its head.
+        labels: names of its classes; empty for ImageNet's, or numbers where there are not as many.
+        trained: False for random weights.
     """
 
     name: str
@@ -37,6 +42,19 @@ class ServedModel:
     files: tuple[FileRecord, ...] = ()
     gigaflops: float = 1.0
     has_published_accuracy: bool = True
+    num_classes: int = 1000
+    labels: tuple[str, ...] = ()
+    trained: bool = True
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes, also where they are the default ones."""
+        return self.labels or default_labels(self.num_classes)
+
+    def is_somebodys_own(self, variant: Variant) -> bool:
+        """Whether its name or its classes are not the variant's: nothing is published of it."""
+        same = self.name == variant.name and self.num_classes == variant.config.num_classes
+        return not same or bool(self.labels)
 
     @property
     def title(self) -> str:
@@ -58,6 +76,8 @@ class ShardScore:
         top1: those whose best class was the right one.
         top5: those with the right one among the best five.
         classes: number of classes that the model has; 0 when no image was answered.
+        confusion: the right class, the model's answer and the number of such images, for those that
+            there are.
         undecodable: names and reasons of the files that are no image, or that the model refused.
         converted: names and formats of the images that it got a PNG of.
         left_out: names and reasons of the files that were not to be measured.
@@ -69,6 +89,7 @@ class ShardScore:
     top1: int = 0
     top5: int = 0
     classes: int = 0
+    confusion: tuple[tuple[int, int, int], ...] = ()
     undecodable: tuple[str, ...] = ()
     converted: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -120,6 +141,9 @@ def read_score(area: Area, task: EvaluateTask) -> ShardScore | None:
             return None
         score = content["score"]
         names = ("undecodable", "converted", "left_out")
-        return ShardScore(**{**score, **{name: tuple(score[name]) for name in names}})
+        # Figures from before there was a confusion matrix lack it, and are taken for damaged.
+        confusion = tuple((right, found, images) for right, found, images in score["confusion"])
+        lists = {name: tuple(score[name]) for name in names}
+        return ShardScore(**{**score, **lists, "confusion": confusion})
     except (ValueError, KeyError, TypeError):
         return None  # Damaged since: the shard is done again.

@@ -1,5 +1,6 @@
 """Counting a served model's right answers on labelled images."""
 
+import collections
 import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -42,6 +43,7 @@ def score_shard(
     """
     started = time.perf_counter()
     images = top1 = top5 = classes = 0
+    confusion: collections.Counter[tuple[int, int]] = collections.Counter()
     undecodable: list[str] = []
     converted: list[str] = []
     left_out = list(shard.left_out)
@@ -55,21 +57,23 @@ def score_shard(
             if image.converted:
                 converted.append(f"{image.name}: {image.converted}")
             classes = len(answer)
-            rank = _rank(answer, image, shard)
+            rank = _rank(answer, image)
+            confusion[image.label, int(np.argmax(answer))] += 1
             images += 1
             top1 += rank < 1
             top5 += rank < 5
         on_images(len(batch))
     seconds = time.perf_counter() - started
     return ShardScore(
-        images,
-        top1,
-        top5,
-        classes,
-        tuple(undecodable),
-        tuple(converted),
-        tuple(left_out),
-        seconds,
+        images=images,
+        top1=top1,
+        top5=top5,
+        classes=classes,
+        confusion=tuple((*pair, count) for pair, count in sorted(confusion.items())),
+        undecodable=tuple(undecodable),
+        converted=tuple(converted),
+        left_out=tuple(left_out),
+        seconds=seconds,
     )
 
 
@@ -105,19 +109,10 @@ def _answers(logits_of: BytesLogits, encoded: list[bytes]) -> list[Array | str]:
     return _answers(logits_of, encoded[:half]) + _answers(logits_of, encoded[half:])
 
 
-def _rank(logits: Array, image: LabelledImage, shard: DataShard) -> int:
+def _rank(logits: Array, image: LabelledImage) -> int:
     """How many classes come before the right one. Of equal logits the lower number comes first,
     as in `tf.math.top_k`.
     """
-    if shard.classes not in (None, len(logits)):
-        has = (
-            f"{shard.classes} classes by its own description, which does not give their WordNet ids"
-        )
-        hint = ""
-        if shard.files:
-            has = f"{shard.classes} class directories, numbered in alphabetical order"
-            hint = ": name the directories by WordNet id or number"
-        raise EvaluationError(f"{shard.path} has {has}; the model has {len(logits)} classes{hint}")
     if not 0 <= image.label < len(logits):
         raise EvaluationError(
             f"{image.name} has label {image.label}; the model has the classes 0 to "

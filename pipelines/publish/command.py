@@ -29,7 +29,7 @@ from ..runtime.progress import POLL_SECONDS, show_progress
 from ..runtime.workers import local_workers
 from ..store.base import Store, open_store
 from ..store.beam import BeamStore
-from ..store.release import ModelClasses, refuse_other_classes, refuse_untrained
+from ..store.release import ModelInterface, refuse_other_classes, refuse_untrained
 from ..store.retention import remove_versions
 from ..store.staging import Staging, staging_area
 from .configs import write_configs
@@ -111,7 +111,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
 def _refuse_other_classes(store: Store, task: ConvertTask) -> None:
     for head in task.heads:
         staged = StagedModel(task.variant, head, task.checkpoint)
-        classes = ModelClasses(head, staged.config.geometry, task.checkpoint.labels)
+        classes = ModelInterface(head, staged.config.geometry, task.checkpoint.labels)
         refuse_other_classes(store, staged.model, classes)
 
 

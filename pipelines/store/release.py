@@ -100,7 +100,7 @@ def release(
             return Release(same, store.address(f"{base}/{same}"), new=False)
         if not allow_untrained and not draft.checkpoint.trained:
             refuse_untrained(store)
-        _require_same_classes(store, draft.model, ModelClasses.of(draft), published.manifests)
+        _require_same_classes(store, draft.model, ModelInterface.of(draft), published.manifests)
         number = version or published.next_number()
         if (taken := published.name_of(number)) is not None:
             raise ReleaseError(
@@ -184,7 +184,7 @@ def read_manifests(store: Store, model: str) -> dict[int, Manifest | None]:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelClasses:
+class ModelInterface:
     """What all versions of a model have in common: a client that knows one can read all.
 
     Attributes:
@@ -198,11 +198,11 @@ class ModelClasses:
     labels: tuple[str, ...] | None
 
     @classmethod
-    def of(cls, manifest: Manifest) -> "ModelClasses":
+    def of(cls, manifest: Manifest) -> "ModelInterface":
         """Those of a version."""
         return cls(manifest.head, manifest.geometry, manifest.labels)
 
-    def difference(self, other: "ModelClasses") -> tuple[str, str] | None:
+    def difference(self, other: "ModelInterface") -> tuple[str, str] | None:
         """The first difference, as each has it in words; None where there is none."""
         ours, theirs = self.geometry, other.geometry
         if ours.image_size != theirs.image_size:
@@ -222,7 +222,7 @@ class ModelClasses:
         return None
 
 
-def refuse_other_classes(store: Store, model: str, classes: ModelClasses) -> None:
+def refuse_other_classes(store: Store, model: str, classes: ModelInterface) -> None:
     """Keeps weights of other classes, or of another image size, out of a model's versions.
 
     Args:
@@ -245,11 +245,11 @@ def refuse_other_classes(store: Store, model: str, classes: ModelClasses) -> Non
 
 
 def _require_same_classes(
-    store: Store, model: str, classes: ModelClasses, manifests: Mapping[int, Manifest | None]
+    store: Store, model: str, classes: ModelInterface, manifests: Mapping[int, Manifest | None]
 ) -> None:
     latest = max((n for n, manifest in manifests.items() if manifest), default=None)
     manifest = manifests[latest] if latest is not None else None
-    if manifest and (difference := ModelClasses.of(manifest).difference(classes)):
+    if manifest and (difference := ModelInterface.of(manifest).difference(classes)):
         published, found = difference
         raise ReleaseError(
             f"{store.address(version_path(model, latest or 0))} has {published}, the weights have "

@@ -19,16 +19,13 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from PIL import Image
 
-from export.convert import convert
 from export.variants import VARIANTS, CaiTConfig
 from pipelines.publish.command import main as publish
 from pipelines.publish.options import parse
-from serving_configs import MANIFEST, load_manifest, render_manifest
-from signatures import Head
 from tests.support.arrays import Tensors
 from tests.support.paths import REPOSITORY
 from tests.support.readme import words
-from tests.support.trees import TINY, TINY_VARIANT, Result
+from tests.support.trees import TINY, TINY_VARIANT, Result, convert_version
 
 EXAMPLES = REPOSITORY / "examples"
 # Notebook: how many pictures it shows.
@@ -151,30 +148,19 @@ def test_explaining_runs(published: Result, tmp_path: pathlib.Path) -> None:
 
 @pytest.fixture
 def tree_with_bfloat16(
-    tiny_tree: pathlib.Path, tiny_config: CaiTConfig, tiny_tensors: Tensors, tmp_path: pathlib.Path
+    tiny_config: CaiTConfig, tiny_tensors: Tensors, tmp_path: pathlib.Path
 ) -> pathlib.Path:
     """A tree whose newest version computes in bfloat16, and has fewer classes than five."""
     tree = tmp_path / "tree"
-    versions = tree / "serving" / TINY
-    versions.mkdir(parents=True)
-    (versions / "1").symlink_to(tiny_tree / "serving" / TINY / "1")
-    (versions / "notes").mkdir()
     config = dataclasses.replace(tiny_config, num_classes=4)
     of_head = ("head.weight", "head.bias")
     tensors = {**tiny_tensors, **{key: tiny_tensors[key][:4] for key in of_head}}
-    directories: dict[Head, pathlib.Path] = {"classifier": versions / "2"}
-    for _ in convert(TINY, config, tensors, directories, labels=list("abcd"), dtype="bfloat16"):
-        pass
-    manifest = dataclasses.replace(
-        load_manifest(versions / "1"),
-        version=2,
-        geometry=config.geometry,
-        compute_dtype="bfloat16",
+    convert_version(tree / "serving" / TINY / "9", config, tensors, ("a", "b", "c", "d"))
+    convert_version(
+        tree / "serving" / TINY / "10", config, tensors, ("a", "b", "c", "d"), "bfloat16"
     )
-    (versions / "2" / MANIFEST).parent.mkdir()
-    (versions / "2" / MANIFEST).write_text(render_manifest(manifest))
     # Another program's, without a manifest.
-    (versions / "3").mkdir()
+    (tree / "serving" / TINY / "11").mkdir()
     return tree
 
 

@@ -124,3 +124,13 @@ def test_wrong_inputs(refused, folder, tmp_path, data):
     assert "record 0 has no image/class/label" in refused(data / "sample-shard-*", 4)
     (tmp_path / "file").write_text("in the way")
     assert "cannot be written" in refused(folder, 4, "file/out")
+
+
+def test_classes_of_other_names_are_numbered_in_their_order_and_a_note_says_so(
+    sampled, folder, capfd
+):
+    for number, name in enumerate(CLASSES):
+        (folder / name).rename(folder / "dbca"[number])
+    images, _ = sampled("one", 4, 0)
+    assert {image.label for image in images} == {0, 1, 2, 3}
+    assert "classes are numbered in the alphabetical order of their names" in capfd.readouterr().err

@@ -5,11 +5,14 @@ import pathlib
 import shutil
 import time
 
+from export.compute import ComputeDtype
 from export.variants import CaiTConfig, Variant
-from serving_configs import MANIFEST, base_path
+from serving_configs import MANIFEST, Manifest, Weights, base_path, contract_digest, record_files
 from serving_configs.rollout.history import read_history, write_history
 from serving_configs.server.models_config import models_config_path, read_models_config
 from serving_configs.tree.manifest import load_manifest, render_manifest
+from signatures import Head
+from tests.support.arrays import Tensors
 
 TINY = "cait_tiny_32"
 MODELS = (TINY, f"{TINY}_fe")
@@ -47,3 +50,45 @@ def settle(tree: pathlib.Path) -> None:
         for entry in history.entries
     ]
     write_history(path, dataclasses.replace(history, entries=tuple(entries)))
+
+
+def convert_version(
+    directory: pathlib.Path,
+    config: CaiTConfig,
+    tensors: Tensors,
+    labels: tuple[str, ...] = (),
+    dtype: ComputeDtype = "float32",
+    trained: bool = True,
+) -> None:
+    """A classifier as the publish job puts it in place, without a run of the job.
+
+    Args:
+        directory: `.../<model>/<version>`.
+        config: its sizes.
+        tensors: its weights.
+        labels: names of its classes.
+        dtype: the type in which the signatures compute products.
+        trained: whether the weights are.
+    """
+    from export.convert import convert
+
+    model = directory.parent.name
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directories: dict[Head, pathlib.Path] = {"classifier": directory}
+    for converted in convert(model, config, tensors, directories, labels or None, trained, dtype):
+        manifest = Manifest(
+            model=model,
+            version=int(directory.name),
+            variant=TINY,
+            head="classifier",
+            geometry=config.geometry,
+            parameters=converted.parameters,
+            checkpoint=Weights("made for a test", "0" * 64, trained),
+            contract=contract_digest("classifier", config.geometry),
+            software={},
+            files=record_files(directory),
+            compute_dtype=dtype,
+            labels=labels,
+        )
+        (directory / MANIFEST).parent.mkdir()
+        (directory / MANIFEST).write_text(render_manifest(manifest))

@@ -100,11 +100,11 @@ def test_names_of_a_data_sets_classes_that_are_wordnet_ids(tmp_path):
     names = [IDS[10 * number] for number in range(10)]
     write_parquet(tmp_path / "p", images, names)
     assert [image.label for image in read(tmp_path / "p")] == [10 * n for n in range(len(images))]
-    assert read(tmp_path / "p")[0].classes is None
-    # Other names are places in an order of all classes.
+    assert read(tmp_path / "p")[0].classes == ()
+    # Other names are a model's classes, or refused.
     write_parquet(tmp_path / "p", images, ["tench", *names[1:]])
     assert [image.label for image in read(tmp_path / "p")] == list(range(len(images)))
-    assert read(tmp_path / "p")[0].classes == 10
+    assert read(tmp_path / "p")[0].classes == ("tench", *names[1:])
 
 
 def test_images_of_other_formats_become_pngs(tmp_path):

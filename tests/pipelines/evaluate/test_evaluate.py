@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from pipelines.data.labels import wordnet_ids
 from pipelines.evaluate.command import main
+from tests.support.arrays import Tensors
 from tests.support.image_files import FORMATS, write_models_records
 from tests.support.labelled_records import write_shard
 from tests.support.paths import REPOSITORY
+from tests.support.trees import convert_version
 
 pytestmark = pytest.mark.slow
 
@@ -160,13 +163,35 @@ def test_two_workers_count_exactly_what_was_constructed(models, records, tmp_pat
     for text in ((tmp_path / "evaluation.md").read_text(), done.stdout):
         assert "66.350" in text
         assert "87.300" in text
+    assert_counts_every_pair(tmp_path, entry)
     # Nothing of the run stays but the results.
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{TINY}-1",
         "evaluation.csv",
         "evaluation.json",
         "evaluation.md",
         "shards",
     ]
+
+
+def assert_counts_every_pair(output: pathlib.Path, entry: dict[str, Any]) -> None:
+    """Holds the files about classes to the counts, and those of a shard to being small."""
+    header, *rows = csv.reader((output / f"{TINY}-1" / "confusion.csv").open())
+    matrix = np.array([row[1:] for row in rows], int)
+    assert matrix.shape == (1000, 1000)
+    assert (header[1], rows[0][0]) == ("tench, Tinca tinca", "tench, Tinca tinca")
+    assert (matrix.sum(), matrix.trace()) == (IMAGES, TOP1)
+    classes = list(csv.DictReader((output / f"{TINY}-1" / "classes.csv").open()))
+    for line in (classes[0], classes[-1]):
+        number = int(line["class"])
+        assert int(line["images"]) == matrix[number].sum()
+        assert int(line["correct"]) == matrix[number, number]
+    assert len(entry["classes"]) == len(classes) == (matrix.sum(1) > 0).sum()
+    np.fill_diagonal(matrix, 0)
+    assert entry["confused"][0]["images"] == matrix.max()
+    Image.open(output / f"{TINY}-1" / "confusion.png").verify()
+    # A count for each pair that there is: a matrix would be a million.
+    assert all(path.stat().st_size < 100_000 for path in output.glob("shards/*/*.json"))
 
 
 def test_run_that_is_killed_goes_on_with_the_shards_that_it_lacks(models, records, tmp_path):
@@ -305,18 +330,57 @@ def test_all_formats_have_the_same_accuracy(evaluate, labelled, tmp_path):
     assert entry_of(tmp_path / "out")["top1"]["correct"] == expected[1]
 
 
-def test_folders_in_alphabetical_order_are_all_of_the_models_classes(evaluate, labelled, tmp_path):
-    images = labelled[:30]
-    data = write_folder(tmp_path / "folder", images, lambda label: f"class-{label:03}")
-    status, _, stderr = evaluate(data)
-    assert status == 1
-    assert "class directories, numbered in alphabetical order; the model has 1000" in stderr
-    for label in range(1000):
-        (tmp_path / "folder" / f"class-{label:03}").mkdir(exist_ok=True)
-    status, _, stderr = evaluate(data)
+# Alphabetical order would be another one.
+ZOO = ("zebra", "yak", "wolf", "vole", "tapir", "swan", "rhea", "quail", "puma", "owl")
+
+
+@pytest.fixture
+def zoo(
+    tiny_config: CaiTConfig, tiny_tensors: Tensors, tmp_path: pathlib.Path
+) -> tuple[str, list[Labelled]]:
+    """A tree with a model of somebody's own, and images with the classes that it answers."""
+    convert_version(tmp_path / "zoo" / "serving" / "my-zoo" / "1", tiny_config, tiny_tensors, ZOO)
+    generator = np.random.default_rng(3)
+    encoded = [_png(generator) for _ in range(40)]
+    pixels = np.stack([load_pixels(image, tiny_config.image_size) for image in encoded])
+    logits = np.asarray(forward(tiny_tensors, normalize(pixels)).logits)
+    images = [
+        Labelled(image, int(row.argmax()), 0) for image, row in zip(encoded, logits, strict=True)
+    ]
+    return str(tmp_path / "zoo" / "serving"), images
+
+
+def test_directories_are_the_published_classes_by_their_names(evaluate, refused, zoo, tmp_path):
+    models, images = zoo
+    seen = {image.label for image in images}
+    assert len(seen) > 2
+    wrong = dataclasses.replace(images[0], label=(images[0].label + 1) % 10)
+    data = write_folder(tmp_path / "named", [*images, wrong], lambda label: ZOO[label])
+    strange = write_folder(tmp_path / "strange", images, lambda label: f"animal-{label}")
+    line = refused(strange, models=models)
+    assert f"--data {strange}: 'animal-" in line
+    assert "is no class of my-zoo 1; expected for all of them names of its 10 classes" in line
+    assert "'n01440764' is no class of my-zoo 1" in refused(
+        write_folder(tmp_path / "ids", images[:1], lambda _: "n01440764"), models=models
+    )
+    status, _, stderr = evaluate(data, "--variants", "my-zoo", models=models)
     assert status == 0, stderr
     entry = entry_of(tmp_path / "out")
-    assert (entry["images"], entry["top1"]["correct"], entry["top5"]["correct"]) == counts(images)
+    assert (entry["model"], entry["variant"]) == ("my-zoo", TINY)
+    assert (entry["images"], entry["top1"]["correct"]) == (41, 40)
+    # The paper's figures are of another model.
+    assert (entry["top1"]["published"], entry["top5"]["published"]) == (None, None)
+    pair = {"right": ZOO[wrong.label], "answer": ZOO[images[0].label], "images": 1}
+    assert entry["confused"] == [pair]
+    assert {line["name"]: line["images"] - line["correct"] for line in entry["classes"]} == {
+        ZOO[label]: int(label == wrong.label) for label in seen | {wrong.label}
+    }
+    report = (tmp_path / "out" / "evaluation.md").read_text()
+    assert f"| {pair['right']} | {pair['answer']} | 1 |" in report
+    assert "not trained" not in report + stderr
+    numbered = write_folder(tmp_path / "numbered", images, str)
+    assert evaluate(numbered, models=models)[0] == 0
+    assert entry_of(tmp_path / "out")["top1"]["correct"] == 40
 
 
 def test_published_figures_stand_beside_the_measured_ones(evaluate, labelled, tmp_path):
@@ -325,6 +389,8 @@ def test_published_figures_stand_beside_the_measured_ones(evaluate, labelled, tm
     assert status == 0, stderr
     entry = entry_of(tmp_path / "out")
     assert (entry["top1"]["published"], entry["top5"]["published"]) == (70.0, 90.0)
+    assert f"note: {TINY} 1: its weights are random and not trained" in stderr
+    assert "- **not trained**: its weights" in (tmp_path / "out" / "evaluation.md").read_text()
     header, row = stdout.splitlines()
     cells = dict(zip(*(re.split(r"\s{2,}", line) for line in (header, row)), strict=True))
     assert (cells["model"], cells["version"], cells["published"]) == (TINY, "1", "90.000")
@@ -422,9 +488,7 @@ def test_wrong_inputs(refused, labelled, records, tmp_path, data):
     (tmp_path / "empty" / "n01440764").mkdir()
     assert "no images in its 1 directories" in refused(str(tmp_path / "empty"))
     (tmp_path / "empty" / "cat").mkdir()
-    assert "'n01440764' is named by a WordNet id and 'cat' is not" in refused(
-        str(tmp_path / "empty")
-    )
+    assert "'cat' is no class of cait_tiny_32 1 (did you mean " in refused(str(tmp_path / "empty"))
     (tmp_path / "table.md").write_text("# No table\n")
     assert "no lines <!-- accuracy -->" in refused(records, "--table", str(tmp_path / "table.md"))
 

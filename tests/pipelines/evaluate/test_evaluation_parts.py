@@ -33,7 +33,7 @@ LARGE, SMALL = model("cait_m48_448", 279.0), model("cait_xxs24_224", 2.3)
     ],
 )
 def test_shards_of_a_part(one: ServedModel, shards: int, parts: set[int]) -> None:
-    tasks = tasks_of([one], (IMAGENET * 10)[:shards])
+    tasks = tasks_of([(one, (IMAGENET * 10)[:shards])])
     assert len(tasks) == shards
     sizes = collections.Counter(task.part for task in tasks)
     assert set(sizes.values()) == parts
@@ -41,7 +41,7 @@ def test_shards_of_a_part(one: ServedModel, shards: int, parts: set[int]) -> Non
 
 
 def test_models_that_take_longest_come_first() -> None:
-    tasks = tasks_of([SMALL, LARGE], IMAGENET)
+    tasks = tasks_of([(SMALL, IMAGENET), (LARGE, IMAGENET)])
     assert [task.model.name for task in tasks] == [LARGE.name] * 100 + [SMALL.name] * 100
 
 

@@ -10,7 +10,7 @@ import pytest
 import pipelines.store.release
 from pipelines.store.local import LocalStore
 from pipelines.store.release import (
-    ModelClasses,
+    ModelInterface,
     Release,
     ReleaseError,
     StagedFiles,
@@ -292,7 +292,7 @@ def test_weights_of_other_classes_are_no_version_of_the_same_model(tree):
 
 
 def test_what_makes_a_version_of_the_same_model():
-    one = ModelClasses.of(draft(MODEL, "run"))
+    one = ModelInterface.of(draft(MODEL, "run"))
     features = dataclasses.replace(one, head="features")
     wider = dataclasses.replace(one.geometry, embed_dim=32)
     headless = dataclasses.replace(one.geometry, num_classes=0)
@@ -315,7 +315,7 @@ def test_what_makes_a_version_of_the_same_model():
 def test_two_names_that_kubernetes_cannot_tell_apart_are_refused(tree):
     publish(tree, "a")
     store = LocalStore(str(tree))
-    classes = ModelClasses.of(draft(MODEL, "run"))
+    classes = ModelInterface.of(draft(MODEL, "run"))
     refuse_other_classes(store, MODEL, classes)
     with pytest.raises(ReleaseError, match=rf"{MODEL} has the same name as cait-one"):
         refuse_other_classes(store, "cait-one", classes)
