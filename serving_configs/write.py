@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from .errors import ConfigError
 from .hub.archive import archive_name, hub_root, write_archive
 from .hub.kaggle import MODEL, instance_metadata, model_metadata, variation
-from .hub.pages import docs_root, hub_pages
+from .hub.pages import collection_path, docs_root, hub_pages
+from .hub.site import html_pages, index_page
 from .rollout.history import read_history, state_of, write_history
 from .server.batching import batching_for, common_parameters
 from .server.deployment import write_deployment
@@ -172,8 +173,10 @@ def write_hub(
         written = list(executor.map(write_archive, [m.directory for m in every], archives))
     new = [archive for archive, is_new in zip(archives, written, strict=True) if is_new]
     latest = [versions[-1] for versions in models.values()]
-    for name, text in hub_pages(every, latest, publisher, url).items():
+    pages = hub_pages(every, latest, publisher, url)
+    for name, text in {**pages, **html_pages(pages)}.items():
         write_atomically(docs_root(publish_to) / name, text)
+    write_atomically(hub / "index.html", index_page(f"docs/{collection_path(publisher)}.html"))
     kaggle = hub / "kaggle" / MODEL
     write_atomically(kaggle / "model-metadata.json", model_metadata(publisher, latest))
     for model in latest:

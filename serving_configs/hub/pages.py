@@ -1,7 +1,7 @@
 """Pages of the hub in tfhub.dev's documentation format: models, the collection, the publisher."""
 
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from signatures import Geometry, Head, TensorContract, signatures_for
 
@@ -28,6 +28,11 @@ def docs_root(publish_to: str) -> pathlib.Path:
     return hub_root(publish_to) / "docs"
 
 
+def collection_path(publisher: str) -> str:
+    """Path of the collection's page under `docs_root`, without its suffix."""
+    return f"{publisher}/collections/{COLLECTION}/1"
+
+
 def hub_pages(
     models: Iterable[PublishedModel],
     latest: Sequence[PublishedModel],
@@ -45,22 +50,25 @@ def hub_pages(
     return {
         **{
             f"{hub_handle(publisher, model.model, model.version)}.md": model_page(
-                model, publisher, hub_url
+                model, publisher, hub_url, {m.model: m.version for m in latest}
             )
             for model in models
         },
-        f"{publisher}/collections/{COLLECTION}/1.md": collection_page(latest, publisher, hub_url),
+        f"{collection_path(publisher)}.md": collection_page(latest, publisher, hub_url),
         f"{publisher}/{publisher}.md": publisher_page(publisher),
     }
 
 
-def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:
+def model_page(
+    model: PublishedModel, publisher: str, hub_url: str, linked: Mapping[str, int] | None = None
+) -> str:
     """The page of a model.
 
     Args:
         model: the published version.
         publisher: the publisher's name.
         hub_url: URL of the hub's root, without a slash at the end.
+        linked: model -> the version whose page can be linked; None for a page without the others.
     """
     return render(
         "model.md.j2",
@@ -73,7 +81,7 @@ def model_page(model: PublishedModel, publisher: str, hub_url: str) -> str:
         licence=LICENCE,
         rows=signature_rows(model.head, model.geometry),
         sibling=_sibling(model),
-        publisher=publisher,
+        linked=linked or {},
     )
 
 

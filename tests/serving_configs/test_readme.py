@@ -33,7 +33,7 @@ MODEL = "cait_xxs24_224"
 ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"
 COMMANDS = [line for line in lines() if is_of_hub(line)]
 TRUST = [line for line in lines() if is_of_trust(line)]
-CONFIGS = ("extract", "label", "promote", "rollback", "write")
+CONFIGS = ("extract", "label", "promote", "rollback", "status", "write")
 SNIPPETS = [snippet for snippet in blocks("python") if is_of_hub(snippet)]
 
 
@@ -94,6 +94,8 @@ def test_a_version_is_rolled_out_and_back(place: pathlib.Path) -> None:
     # The second version's archive is new.
     assert python(place, write) == f"build/published/hub/cait/{MODEL}/2.tar.gz\n"
     assert labels(place) == {"canary": 1, "stable": 1}
+    header, *rows = python(place, only("status")).splitlines()
+    assert [row.split()[:2] for row in rows] == [[MODEL, "1"], [MODEL, "2"], [f"{MODEL}_fe", "1"]]
     settle(place / "build" / "published")
     python(place, label)
     assert labels(place) == {"canary": 2, "stable": 1}

@@ -179,7 +179,7 @@ def test_collection_has_every_variant_and_both_heads() -> None:
         ]
         assert f"{variant.parameters:,} | {variant.flops_g:.1f} G" in row
         assert f"{variant.top1:.3f} % | {variant.top5:.3f} %" in row
-        assert f"[{variant.name}_fe](https://tfhub.dev/cait/{variant.name}_fe/2)" in row
+        assert f"[{variant.name}_fe](../../{variant.name}_fe/2.md)" in row
     assert text.count("* [cait_") == 20
     assert text.index("## Image classifiers") < text.index("## Feature extractors")
 
