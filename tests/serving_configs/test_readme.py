@@ -94,7 +94,7 @@ def test_a_version_is_rolled_out_and_back(place: pathlib.Path) -> None:
     # The second version's archive is new.
     assert python(place, write) == f"build/published/hub/cait/{MODEL}/2.tar.gz\n"
     assert labels(place) == {"canary": 1, "stable": 1}
-    header, *rows = python(place, only("status")).splitlines()
+    _, *rows = python(place, only("status")).splitlines()
     assert [row.split()[:2] for row in rows] == [[MODEL, "1"], [MODEL, "2"], [f"{MODEL}_fe", "1"]]
     settle(place / "build" / "published")
     python(place, label)

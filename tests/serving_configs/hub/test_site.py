@@ -44,7 +44,8 @@ def test_every_link_leads_to_what_is_there(site: pathlib.Path) -> None:
         for link in Links(page.read_text()).found:
             assert "tfhub.dev" not in link
             if not re.match(r"https?:", link):
-                assert (target := (page.parent / link).resolve()).is_file(), f"{page}: {link}"
+                target = (page.parent / link).resolve()
+                assert target.is_file(), f"{page}: {link}"
                 linked.add(target)
     # From the first page on, all but superseded versions.
     superseded = site / "docs" / "cait" / TINY / "1.html"
