@@ -4,6 +4,10 @@ from ..errors import CheckpointError, UserError
 from ..variants import VARIANTS, Variant
 from .sources import Checkpoint
 
+LARGEST = 1024
+"""Pixels. The attention of one block then has 4096 x 4096 values for each head: 0.25 GiB with four
+heads, and 1 GiB with the 16 of the largest variants."""
+
 
 def fit_to_size(
     variant: Variant, checkpoint: Checkpoint, image_size: int | None = None
@@ -24,13 +28,14 @@ def fit_to_size(
 
     Raises:
         CheckpointError: the positions are of another variant's size, and no size is asked for.
-        UserError: the size that is asked for is another variant's, or no multiple of a patch's.
+        UserError: the size that is asked for is another variant's, no multiple of a patch's,
+            or above `LARGEST`.
     """
     own, found = variant.config.image_size, checkpoint.image_size
     size = found if image_size is None else image_size
     if size == found == own:
         return variant, ()
-    check_multiple(size, variant)
+    check_image_size(size, variant)
     sized = variant.at_size(size)
     if size != own and sized.name in VARIANTS:
         if image_size is None:
@@ -51,12 +56,17 @@ def fit_to_size(
     return sized, tuple(notes)
 
 
-def check_multiple(image_size: int, variant: Variant) -> None:
-    """Checks that patches fill an image.
+def check_image_size(image_size: int, variant: Variant) -> None:
+    """Checks that patches fill an image, and that a model can be run on it.
 
     Raises:
-        UserError: they do not.
+        UserError: they do not, or it is larger than `LARGEST`.
     """
+    if image_size > LARGEST:
+        raise UserError(
+            f"--image_size {image_size}: the attention of a block grows with its fourth power; "
+            f"expected at most {LARGEST}"
+        )
     patch = variant.config.patch_size
     if image_size < 1 or image_size % patch:
         below = max(image_size // patch, 1) * patch

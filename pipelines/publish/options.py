@@ -11,7 +11,7 @@ from typing import get_args
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.checkpoints.intake import WeightsKind
-from export.checkpoints.sizes import check_multiple
+from export.checkpoints.sizes import check_image_size
 from export.compute import COMPUTE_DTYPES, ComputeDtype
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant, is_variant
@@ -213,7 +213,7 @@ def _image_size(value: str | None, variants: Iterable[str]) -> int | None:
         return None
     size = whole_number("--image_size", value, 1)
     for name in variants:
-        check_multiple(size, get_variant(name))
+        check_image_size(size, get_variant(name))
     return size
 
 

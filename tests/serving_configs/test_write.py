@@ -17,8 +17,9 @@ def test_publishing_writes_everything_around_the_models(tiny_tree: pathlib.Path)
     assert {name for name in found if name.startswith("hub/")} == {
         *(f"hub/cait/{model}/1.tar.gz" for model in MODELS),
         *(f"hub/docs/cait/{model}/1.md" for model in MODELS),
-        "hub/docs/cait/cait.md",
-        "hub/docs/cait/collections/cait/1.md",
+        *(f"hub/docs/cait/{model}/1.html" for model in MODELS),
+        *("hub/docs/cait/cait.md", "hub/docs/cait/cait.html", "hub/index.html"),
+        *(f"hub/docs/cait/collections/cait/1.{suffix}" for suffix in ("md", "html")),
         "hub/kaggle/cait/model-metadata.json",
         "hub/kaggle/cait/tiny-32/model-instance-metadata.json",
         "hub/kaggle/cait/tiny-32-fe/model-instance-metadata.json",

@@ -155,6 +155,12 @@ def test_a_size_that_no_patches_fill_is_refused(size: int, near: str) -> None:
     )
 
 
+def test_a_size_that_nothing_can_run_is_refused() -> None:
+    assert fit_to_size(XXS24, of_size(224), 1024)[0].name == "cait_xxs24_1024"
+    with pytest.raises(UserError, match=r"--image_size 1040: .* expected at most 1024"):
+        fit_to_size(XXS24, of_size(224), 1040)
+
+
 def test_a_hub_s_folder_may_be_of_the_same_network_at_another_size(tmp_path: pathlib.Path) -> None:
     """Fine-tuned at 384 pixels, timm keeps the name of what it began with."""
     (tmp_path / "config.json").write_text('{"architecture": "cait_xxs24_224"}')
