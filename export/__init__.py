@@ -13,6 +13,7 @@ from .variants import VARIANTS, CaiTConfig, Variant, get_variant
 
 if TYPE_CHECKING:
     from .create import create_cait
+    from .photographs import preprocess
     from .save import save_checkpoint
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "create_cait",
     "get_variant",
     "open_checkpoint",
+    "preprocess",
     "reference_forward",
     "save_checkpoint",
 ]
@@ -36,6 +38,10 @@ def __getattr__(name: str) -> Any:
         from .create import create_cait
 
         return create_cait
+    if name == "preprocess":
+        from .photographs import preprocess
+
+        return preprocess
     if name == "save_checkpoint":
         from .save import save_checkpoint
 

@@ -74,7 +74,22 @@ def load_pixels(encoded: bytes, size: int) -> npt.NDArray[np.uint8]:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
-    image = _decode_rgb(encoded)
+    return central_square(_decode_rgb(encoded), size)
+
+
+def central_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """Resize the short side of a decoded image and cut the central square, as `load_pixels`.
+
+    Args:
+        image: an image in the mode RGB.
+        size: side of the square, in pixels; at least 1.
+
+    Returns:
+        uint8 array of shape (size, size, 3), RGB, 0 to 255.
+
+    Raises:
+        UndecodableImageError: as `load_pixels`.
+    """
     width, height = image.size
     if width <= height:
         resized = (size, int(size * height / width))
