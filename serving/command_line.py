@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from signatures.flags import WholeFlagsParser
+from signatures.messages import without_credentials
 
 
 class UsageError(ValueError):
@@ -74,5 +75,6 @@ def require_matplotlib(extra: str) -> None:
 
 def fail(command: str, message: object, status: int = 2) -> int:
     """Prints why a command failed, in one line, and returns its exit status."""
-    print(f"{command}: {' '.join(str(message).split())}", file=sys.stderr)
+    line = " ".join(str(message).split())
+    print(f"{command}: {without_credentials(line)}", file=sys.stderr)
     return status

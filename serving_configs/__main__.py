@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from signatures.addresses import is_url
+from signatures.messages import without_credentials
 from signatures.program import disk_full, run
 from signatures.tables import as_text
 
@@ -45,12 +46,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_confi
     Returns:
         The exit status.
     """
-    arguments = parser_of(prog).parse_args(argv)
     try:
+        arguments = parser_of(prog).parse_args(argv)
         _require_directory(getattr(arguments, "publish_to", ""))
         _RUN[arguments.command](arguments)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)

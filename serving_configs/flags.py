@@ -1,12 +1,27 @@
 """The flags of `python -m serving_configs`, by subcommand."""
 
 import argparse
+from typing import NoReturn
 
-from signatures.addresses import address, disk_path
+from signatures.addresses import address, disk_path, written_url
+from signatures.flags import WholeFlagsParser
 
+from .errors import ConfigError
 from .server.deployment import POLL_SECONDS
 from .trust.flags import add_public_key, add_sign_with
 from .write import HUB_URL, Settings
+
+
+class _Parser(WholeFlagsParser):
+    """A parser that raises its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuses a command line.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(message)
 
 
 def parser_of(prog: str) -> argparse.ArgumentParser:
@@ -15,14 +30,12 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
     Args:
         prog: the command's name in its help.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog,
         description="Writes what is around the models of a published tree, and moves labels in it.",
         epilog="example, making version 2 the one that clients get:\n"
         "  %(prog)s promote --publish_to published --model cait_xxs24_224 --version 2\n\n"
         "Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_write(commands)
@@ -47,7 +60,7 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_status(commands: "argparse._SubParsersAction[_Parser]") -> None:
     status = _add_command(
         commands,
         "status",
@@ -65,7 +78,7 @@ def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     status.add_argument("--json", action="store_true", help="JSON in place of a table")
 
 
-def _add_sign(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_sign(commands: "argparse._SubParsersAction[_Parser]") -> None:
     sign = _add_command(
         commands,
         "sign",
@@ -82,7 +95,7 @@ def _add_sign(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
 
 
-def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_write(commands: "argparse._SubParsersAction[_Parser]") -> None:
     write = _add_command(
         commands,
         "write",
@@ -93,6 +106,7 @@ def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     write.add_argument(
         "--base_path",
         metavar="DIR",
+        type=written_url,
         help="directory of the base paths as servers see it, such as /models; absolute "
         "(default: that in models.config, at first the tree's own)",
     )
@@ -105,6 +119,7 @@ def _add_write(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     write.add_argument(
         "--hub_url",
         metavar="URL",
+        type=written_url,
         help="URL of the hub's directory, for the pages (default: that of the last write, at "
         f"first {HUB_URL})",
     )
@@ -168,7 +183,7 @@ def _add_edit_flags(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _add_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[_Parser]",
     name: str,
     summary: str,
     example: str,
@@ -178,6 +193,4 @@ def _add_command(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"example:\n  %(prog)s {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )

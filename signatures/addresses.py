@@ -11,9 +11,13 @@ import pathlib
 import re
 import urllib.parse
 
+from .messages import without_credentials
+
 # As Beam's filesystems find it.
 _SCHEME = re.compile(r"([a-zA-Z][-a-zA-Z0-9+.]*)://")
 _FILE = re.compile(r"file:", re.IGNORECASE)
+# It would be in manifests, configs and pages, which others read.
+_PASSWORD = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://[^/?#@]*:[^/?#]*@")
 # `s3:/bucket`, which would become a directory `s3:`.
 _BROKEN = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*:(/+$|/[^/])")
 
@@ -36,7 +40,7 @@ def address(text: str) -> str:
 
     Raises:
         AddressError: it is empty, there is no such user, a `file:` URL names another host, or a URL
-            has no host or bucket.
+            has no host or bucket, or a password.
     """
     path = _expanded(text)
     return path.rstrip("/") if is_url(path) else str(pathlib.Path(path))
@@ -85,6 +89,21 @@ def disk_path(text: str) -> pathlib.Path:
     return pathlib.Path(path)
 
 
+def written_url(text: str) -> str:
+    """A URL or a path of other machines, which is written into files as it is.
+
+    Raises:
+        AddressError: it has credentials, which everybody would read.
+    """
+    found = without_credentials(text)
+    if found != text:
+        raise AddressError(
+            f"{found}: credentials, which everybody would read in what is written; expected a URL "
+            "without"
+        )
+    return text
+
+
 def _expanded(text: str) -> str:
     """A path without `~` and `file:`; any other URL as it is."""
     if not text:
@@ -93,6 +112,11 @@ def _expanded(text: str) -> str:
         return _file_path(text)
     if _BROKEN.match(text):
         raise AddressError(f"{text}: expected a URL such as s3://BUCKET/PATH, or a path")
+    if _PASSWORD.match(text):
+        raise AddressError(
+            f"{without_credentials(text)}: a URL with a password; expected one without: keys of "
+            "stores are in flags of Beam's or in the environment"
+        )
     path = os.path.expanduser(text)
     # A directory of that name would be made otherwise, and nobody looks for it there.
     if path.startswith("~"):
@@ -110,5 +134,6 @@ def _file_path(url: str) -> str:
         host, slash, path = rest[2:].partition("/")
         rest = f"{slash}{path}" if host in ("", "localhost") else ""
     if not rest.startswith("/"):
-        raise AddressError(f"{url}: expected file:///PATH, with an absolute path of this machine")
+        found = without_credentials(url)
+        raise AddressError(f"{found}: expected file:///PATH, with an absolute path of this machine")
     return urllib.parse.unquote(rest)

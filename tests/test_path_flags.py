@@ -44,6 +44,7 @@ PATHS = {
     "page": {"models_from", "published"},
     "benchmarks.fuzz": {"model", "work"},
     "benchmarks.inference": {"competitors", "work"},
+    "benchmarks.interruptions": {"place"},
     "benchmarks.onwards": {"converters", "work"},
     "benchmarks.pipeline": {"work"},
     "benchmarks.publish_faults": set(),

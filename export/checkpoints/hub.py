@@ -10,6 +10,8 @@ import hashlib
 import pathlib
 import re
 
+from signatures.messages import without_credentials
+
 from ..errors import CheckpointError
 from ..variants import Variant
 
@@ -95,4 +97,4 @@ def _download(repository: str, revision: str, subject: str) -> pathlib.Path:
 def _first_line(error: BaseException) -> str:
     """The first line of a message, without the library's advice after it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return without_credentials(lines[0]) if lines else type(error).__name__

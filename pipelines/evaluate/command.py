@@ -22,7 +22,7 @@ from signatures.tables import as_text
 from ..data.class_names import ModelClasses
 from ..data.labelled import DataShard, plan_data
 from ..runtime.command_line import one_line_errors
-from ..runtime.endings import AGAIN, told
+from ..runtime.endings import tells_how_far_it_came
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
@@ -77,7 +77,7 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
         batch_size=options.batch_size,
         filesystem=beam_options.get_all_options(drop_default=True),
     )
-    with told(lambda: _in_words(context, tasks), options.output):
+    with tells_how_far_it_came(lambda: _in_words(context, tasks), options.output):
         with removed_at_the_end(run.remove):
             _run_pipeline(context, tasks, beam_options)
             entries: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
 
 def _in_words(context: EvaluateContext, tasks: Sequence[EvaluateTask]) -> str:
     done = sum(read_score(context.output, task) is not None for task in tasks)
-    return f"{done} of {len(tasks)} parts are measured and kept; {AGAIN} to go on from there"
+    return f"{done} of {len(tasks)} parts are measured and kept"
 
 
 def _plan(

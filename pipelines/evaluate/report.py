@@ -13,6 +13,7 @@ from export.errors import UserError
 from export.variants import VARIANTS, Variant
 from serving_configs.tree.atomic import write_atomically
 from serving_configs.tree.evaluation import Proportion
+from signatures.messages import without_credentials
 from signatures.tables import markdown_table
 
 from ..gate.accuracy import CONFIDENCE, INTERVAL, proportion
@@ -91,7 +92,7 @@ def write_evaluation(entries: Sequence[dict[str, Any]], data: Sequence[str], out
         ("md", _as_markdown(content)),
         ("csv", _as_csv(entries)),
     ):
-        _write(output, f"evaluation.{suffix}", text.encode())
+        _write(output, f"evaluation.{suffix}", without_credentials(text).encode())
 
 
 def write_classes(files: Mapping[str, bytes], output: str) -> None:

@@ -23,6 +23,7 @@ from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard, StagedModel
 from ..gate.accuracy import require_labels, require_published, untested
 from ..runtime.command_line import one_line_errors
+from ..runtime.endings import tells_how_far_it_came
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
 from ..runtime.progress import POLL_SECONDS, show_progress
@@ -34,7 +35,7 @@ from ..store.retention import remove_versions
 from ..store.staging import Staging, staging_area
 from .configs import write_configs
 from .context import PublishContext
-from .ended import tells_what_is_published
+from .ended import published_in_words
 from .flags import PROG
 from .options import PublishOptions, parse
 from .parts import parts_for
@@ -73,14 +74,20 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     store = open_store(options.publish_to)
     store.require_writable()
     key = read_key(options.sign_with, store)
-    with _staged(options) as (staging, scratch):
+    tasks: list[ConvertTask] = []
+    with (
+        _staged(options) as (staging, scratch),
+        tells_how_far_it_came(
+            lambda: published_in_words(store, staging.run, tasks), store.address("")
+        ),
+    ):
         store.clean(options.staging_ttl)
         context = PublishContext(
             options=options,
             staging=staging,
             filesystem=beam_options.get_all_options(drop_default=True),
         )
-        tasks = prepare_tasks(options, scratch / "checkpoints")
+        tasks += prepare_tasks(options, scratch / "checkpoints")
         require_published(options.accuracy_gate, tasks)
         if not options.allow_untrained and not all(task.checkpoint.trained for task in tasks):
             refuse_untrained(store)
@@ -88,18 +95,16 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
             _refuse_other_classes(store, task)
         if lacking := untested(options.accuracy_gate, tasks, shards):
             print(f"note: {lacking}", file=sys.stderr)
-        models = [task.variant.model_name(head) for task in tasks for head in task.heads]
-        with tells_what_is_published(store, staging.run, models):
-            _run_pipeline(context, tasks, shards, beam_options)
-            report = read_report(staging)
-            published = [model for model in report["models"] if model["path"]]
-            if published and key is not None:
-                sign_published(store, published, key)
-            if published:
-                _write_configs(options, scratch)
-            if options.keep_versions is not None:
-                for model in published:
-                    remove_versions(store, model["model"], options.keep_versions, staging.path)
+        _run_pipeline(context, tasks, shards, beam_options)
+        report = read_report(staging)
+        published = [model for model in report["models"] if model["path"]]
+        if published and key is not None:
+            sign_published(store, published, key)
+        if published:
+            _write_configs(options, scratch)
+        if options.keep_versions is not None:
+            for model in published:
+                remove_versions(store, model["model"], options.keep_versions, staging.path)
     print(as_text(table(report)))
     refused = [model for model in report["models"] if model["failures"]]
     for model in refused:

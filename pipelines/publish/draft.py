@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 
 from serving_configs import Manifest, Weights, contract_digest
+from signatures.messages import without_credentials
 
 from ..elements import ModelReport, StagedModel
 from .configs import serving_facts
@@ -31,7 +32,7 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
         geometry=geometry,
         parameters=staged.parameters,
         checkpoint=Weights(
-            staged.checkpoint.source,
+            without_credentials(staged.checkpoint.source),
             staged.checkpoint.sha256,
             staged.checkpoint.trained,
             staged.checkpoint.kind,

@@ -1,40 +1,29 @@
-"""What a publish run says that did not come to its end."""
+"""What a publish run that did not come to its end has published."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 from serving_configs.tree.paths import SERVING
 
-from ..runtime.endings import AGAIN, told
+from ..elements import ConvertTask
 from ..store.base import Store
 from ..store.release import read_manifests
 
 
-@contextlib.contextmanager
-def tells_what_is_published(store: Store, run: str, models: Sequence[str]) -> Iterator[None]:
-    """Says of a run that is interrupted, or ends at a full disk, what it has published.
+def published_in_words(store: Store, run: str, tasks: Iterable[ConvertTask]) -> str:
+    """What a run has published by now, in words.
 
     Args:
         store: of the tree.
         run: the run's name.
-        models: names of the models that it publishes.
-
-    Raises:
-        Interrupted: as it was, with what is left in words.
-        JobError: the disk is full.
+        tasks: what it publishes.
     """
-    with told(lambda: _in_words(store, run, models), store.address("")):
-        yield
-
-
-def _in_words(store: Store, run: str, models: Sequence[str]) -> str:
+    present = store.children(SERVING)
+    models = [task.variant.model_name(head) for task in tasks for head in task.heads]
     done = [
         f"{model} {version}"
         for model in models
-        if model in store.children(SERVING)
+        if model in present
         for version, manifest in read_manifests(store, model).items()
         if manifest is not None and manifest.run == run
     ]
-    # Those of an earlier run are not among them: it has said so itself.
-    published = f"published by this run: {', '.join(done)}" if done else "nothing was published"
-    return f"{published}; {AGAIN} to publish the rest"
+    return f"published: {', '.join(done)}" if done else "nothing was published"

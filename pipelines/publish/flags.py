@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.compute import COMPUTE_DTYPES
 from serving_configs.trust.flags import add_sign_with
 from signatures import BOTH
-from signatures.addresses import absolute_address, absolute_glob, disk_path
+from signatures.addresses import absolute_address, absolute_glob, disk_path, written_url
 
 from ..runtime.command_line import JobParser
 
@@ -121,6 +121,7 @@ class PublishPipelineOptions(PipelineOptions):
         output.add_argument(
             "--hub_url",
             metavar="URL",
+            type=written_url,
             help="URL of the hub's directory, for the pages (default: that of the last run, at "
             "first http://localhost:8000)",
         )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from signatures.messages import without_credentials
 from signatures.tables import markdown_table
 
 from ..elements import ModelReport
@@ -16,7 +17,8 @@ _COLUMNS = ("model", "version", "parameters", "worst difference", "seconds", "pa
 def write_report(reports: Sequence[ModelReport], staging: Staging) -> None:
     """Writes both forms beside the published tree, and one where only this run looks for it."""
     ordered = sorted(reports, key=lambda report: report.model)
-    content = json.dumps({"models": [report.as_json() for report in ordered]}, indent=1) + "\n"
+    models = [report.as_json() for report in ordered]
+    content = without_credentials(json.dumps({"models": models}, indent=1) + "\n")
     store = staging.store
     store.write("report.json", content.encode())
     store.write("report.md", as_markdown(json.loads(content)).encode())

@@ -8,6 +8,7 @@ from typing import NoReturn, ParamSpec
 
 from export.errors import UserError
 from signatures.flags import WholeFlagsParser
+from signatures.messages import without_credentials
 from signatures.program import disk_full
 
 # TensorFlow Serving's versions are 64-bit.
@@ -44,7 +45,7 @@ def one_line_errors(command: Callable[_P, int]) -> Callable[_P, int]:
         try:
             return command(*args, **kwargs)
         except (UserError, JobError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {without_credentials(str(error))}", file=sys.stderr)
             return 2 if isinstance(error, UserError) and not disk_full(error) else 1
         except OSError as error:
             if error.filename is None:

@@ -7,15 +7,13 @@ from signatures.program import Interrupted, disk_full
 
 from .command_line import JobError
 
-AGAIN = "run the same command again"
-
 
 @contextlib.contextmanager
-def told(left: Callable[[], str], place: str) -> Iterator[None]:
-    """Says how far a job came that is interrupted, or ends at a full disk.
+def tells_how_far_it_came(done: Callable[[], str], place: str) -> Iterator[None]:
+    """Says what a job has done when it is interrupted, or ends at a full disk.
 
     Args:
-        left: says what is there by now and what to do, in words.
+        done: says in words what is done by then and stays.
         place: where the job writes to.
 
     Raises:
@@ -25,14 +23,18 @@ def told(left: Callable[[], str], place: str) -> Iterator[None]:
     try:
         yield
     except Interrupted as interrupted:
-        # A store that cannot be read cannot say what it holds.
-        with contextlib.suppress(Exception):
-            interrupted.left = left()
+        interrupted.left = f"{_words(done)}; run the same command again to go on"
         raise
     except Exception as error:
         if not disk_full(error):
             raise
-        words = f"{AGAIN}"
-        with contextlib.suppress(Exception):
-            words = left()
-        raise JobError(f"{place}: the disk is full; {words}, with more room") from error
+        raise JobError(
+            f"{place}: the disk is full; {_words(done)}; make room, then run the same command again"
+        ) from error
+
+
+def _words(done: Callable[[], str]) -> str:
+    try:
+        return done()
+    except Exception:
+        return "what is done cannot be read"

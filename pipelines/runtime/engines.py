@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
     StandardOptions,
+    WorkerOptions,
 )
 
 from export.errors import UserError, one_line
@@ -107,6 +108,9 @@ def prepare_engine(
     if name == DASK:
         # Beam does not know it by its short name.
         standard.runner = f"apache_beam.runners.dask.dask_runner.{DASK}"
+    worker = options.view_as(WorkerOptions)
+    # At the level of notes a worker writes down all options, keys of stores among them.
+    worker.default_sdk_harness_log_level = worker.default_sdk_harness_log_level or "WARNING"
     environment = options.view_as(PortableOptions).environment_type
     if name in _LOCAL or environment == "LOOPBACK":
         return

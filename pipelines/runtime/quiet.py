@@ -9,6 +9,7 @@ import logging
 import os
 
 from signatures import quiet
+from signatures.program import disk_full
 
 from .processors import limit_tensorflow_threads
 
@@ -30,11 +31,19 @@ def load_beam() -> None:
     without RunInference's at each load, that it does not know the model's memory.
     """
     logging.getLogger().addFilter(_is_of_use)
+    for name in ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker"):
+        logging.getLogger(name).addFilter(_is_no_full_disk)
     logging.disable(logging.WARNING)
     try:
         importlib.import_module("apache_beam")
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _is_no_full_disk(record: logging.LogRecord) -> bool:
+    """Drops the traceback of a step that a full disk ends; the command says it in one line."""
+    error = record.exc_info[1] if record.exc_info else None
+    return error is None or not disk_full(error)
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:

@@ -23,6 +23,8 @@ _FILE_MODES = (FILE_MODE, 0o444)
 _DIRECTORY_MODES = (DIRECTORY_MODE, 0o555)
 # A directory may have its group from the one above it.
 _COMPARED = 0o7777 & ~stat.S_ISGID
+# TensorFlow's writer makes it in every model, and earlier versions published it.
+_MAYBE_EMPTY = "assets"
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -163,7 +165,7 @@ def _foreign(path: pathlib.Path, name: str) -> Iterator[Foreign]:
     if stat.S_ISREG(mode):
         return
     entries = sorted(path.iterdir())
-    if not entries:
+    if not entries and name != _MAYBE_EMPTY:
         yield Foreign(name, "is an empty directory; expected none", "empty")
     for entry in entries:
         yield from _foreign(entry, f"{name}/{entry.name}".lstrip("/"))
