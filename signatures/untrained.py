@@ -10,6 +10,9 @@ from typing import Any
 MARK = "untrained/"
 """Prefix of the graph's inputs where the weights are random (seeded)."""
 
+WARNING = "not trained: the weights are random and the answers mean nothing"
+"""What is shown beside answers of such a model."""
+
 
 def mark_untrained(meta_graph: Any) -> None:
     """Marks a `MetaGraphDef`, in place."""

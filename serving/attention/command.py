@@ -16,6 +16,7 @@ from serving_configs.tree.atomic import write_atomically
 from signatures.addresses import disk_path
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.quiet import load_tensorflow
+from signatures.untrained import WARNING
 
 from ..client.channels import SERVER
 from ..command_line import CommandParser, UsageError, add_server_flags, fail, require_matplotlib
@@ -171,5 +172,9 @@ def _picture_of(flags: argparse.Namespace, encoded: bytes, model: "AttentionMode
             raise UsageError(f"--patch: {error}") from error
         patch = PatchAttention(flags.self_attention, row, column, maps)
     version = "" if model.version is None else f" version {model.version}"
-    figure = draw(f"{flags.photograph.name}, {model.name}{version}", photograph, result, patch)
+    title = f"{flags.photograph.name}, {model.name}{version}"
+    if model.untrained:
+        title += f"\n{WARNING}"
+        print(f"note: {model.name}{version}: {WARNING}", file=sys.stderr)
+    figure = draw(title, photograph, result, patch)
     return render(figure, FORMS[flags.output.suffix.lower()])

@@ -11,6 +11,7 @@ import numpy as np
 
 from signatures import TOP_K
 from signatures.labels import imagenet_labels
+from signatures.untrained import is_marked_untrained
 
 from ..client import Client, ClientError
 from ..client.calls import TRIES
@@ -70,12 +71,20 @@ class AttentionModel:
         version: its version; None for a directory.
         shapes: name -> shape of the inputs of its signature `self_attention`.
         run: runs a signature on inputs and returns its outputs.
+        untrained: whether it is marked as one with random weights.
 
     Raises:
         AttentionError: the model has no such signature.
     """
 
-    def __init__(self, name: str, version: int | None, shapes: Shapes | None, run: Run) -> None:
+    def __init__(
+        self,
+        name: str,
+        version: int | None,
+        shapes: Shapes | None,
+        run: Run,
+        untrained: bool = False,
+    ) -> None:
         shape = (shapes or {}).get("images")
         if shape is None or len(shape) != 4 or shape[1] is None:
             raise AttentionError(
@@ -85,6 +94,7 @@ class AttentionModel:
             )
         self.name = name
         self.version = version
+        self.untrained = untrained
         self.image_size: int = shape[1]
         self._run = run
 
@@ -184,7 +194,7 @@ def served_model(
             if signature is not None
             else None
         )
-        yield AttentionModel(model, metadata.version, shapes, run)
+        yield AttentionModel(model, metadata.version, shapes, run, metadata.untrained)
 
 
 @contextlib.contextmanager
@@ -201,7 +211,13 @@ def loaded_model(directory: pathlib.Path) -> Iterator[AttentionModel]:
     except ServingError as error:
         raise AttentionError("missing", f"{directory}: {error.message}") from error
     try:
-        yield AttentionModel(str(directory), None, _shapes(servable), _runner(servable, directory))
+        yield AttentionModel(
+            str(directory),
+            None,
+            _shapes(servable),
+            _runner(servable, directory),
+            is_marked_untrained(servable.signatures),
+        )
     finally:
         servable.close()
 

@@ -12,6 +12,7 @@ from signatures.addresses import AddressError, disk_path
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.other_formats import as_png, is_jpeg_or_png
+from signatures.untrained import WARNING
 
 from ..command_line import CommandParser, add_timeout_flag, fail
 from ..errors import Code
@@ -144,10 +145,17 @@ def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
             if not blames_inputs(error):
                 raise
             photo.problem = _described(error)
-    return _classified(photos, as_json)
+    if not any(photo.classes for photo in photos):
+        return _classified(photos, as_json)
+    try:
+        return _classified(photos, as_json, client.metadata().untrained)
+    except ClientError as error:
+        report = _classified(photos, as_json)
+        report.notes.append(f"whether the weights are trained is not known ({error.message})")
+        return report
 
 
-def _classified(photos: list[_Photo], as_json: bool) -> _Report:
+def _classified(photos: list[_Photo], as_json: bool, untrained: bool = False) -> _Report:
     problems = [f"{photo.name}: {photo.problem}" for photo in photos if photo.problem is not None]
     notes = [
         f"{photo.name}: not a JPEG or PNG but {photo.converted}; sent as a PNG of the same pixels"
@@ -155,22 +163,26 @@ def _classified(photos: list[_Photo], as_json: bool) -> _Report:
         if photo.converted
     ]
     if as_json:
-        return _Report(json.dumps([_entry(photo) for photo in photos], indent=2), notes, problems)
+        entries = [_entry(photo, untrained) for photo in photos]
+        return _Report(json.dumps(entries, indent=2), notes, problems)
+    mark = f" ({WARNING})" if untrained else ""
     lines = []
     for photo in photos:
         if photo.problem is None:
-            lines.append(photo.name)
+            lines.append(f"{photo.name}{mark}")
             lines += [f"  {label.probability:8.4f}  {label.label}" for label in photo.classes]
     return _Report("\n".join(lines), notes, problems)
 
 
-def _entry(photo: _Photo) -> dict[str, Any]:
-    """A photo as JSON has it."""
+def _entry(photo: _Photo, untrained: bool) -> dict[str, Any]:
+    """A photo as JSON has it; `untrained` is there where it is true."""
     entry: dict[str, Any] = {"image": photo.name}
     if photo.converted:
         entry["converted_from"] = photo.converted
     if photo.problem is not None:
         return {**entry, "error": photo.problem}
+    if untrained:
+        entry["untrained"] = True
     return {**entry, "classes": [label._asdict() for label in photo.classes]}
 
 

@@ -28,6 +28,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from signatures.untrained import WARNING
+
 from ..attention.figure import COLOURS, percent
 from ..attention.maps import Array, scaled
 from ..attention.models import AttentionError, served_model
@@ -152,6 +154,7 @@ class _Page:
                 blocks = self._blocks[address, name, version] = model.self_attention_blocks()
         height, width = photograph.shown.shape[:2]
         return {
+            "warning": WARNING if model.untrained else None,
             "photograph": {
                 "png": _png(photograph.shown),
                 "width": width,

@@ -10,6 +10,7 @@ from serving.model_server.launch import find_binary
 from tests.support import model_server
 from tests.support.half_plus import write_tf1, write_tf2
 from tests.support.model_server import Running, publish, running
+from tests.support.trees import untrained_copy
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,7 +38,9 @@ def served(
     tiny_models: dict[Any, pathlib.Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Running]:
-    """One server with all models that no test changes: tf1, tf2 and cait."""
+    """One server with all models that no test changes: tf1, tf2, cait, and random, which is cait
+    with the mark of random weights.
+    """
     root = tmp_path_factory.mktemp("served")
     for name, source in {
         "tf1": half_plus(2.0),
@@ -46,6 +49,7 @@ def served(
     }.items():
         (root / name).mkdir()
         publish(root / name / "1", source)
+    untrained_copy(tiny_models["classifier"], root / "random" / "1")
     config = root / "models.config"
     config.write_text(
         "model_config_list {\n"
@@ -53,7 +57,7 @@ def served(
             f'config {{ name: "{name}" base_path: "{root / name}" model_platform: "tensorflow" '
             f'version_labels {{ key: "stable" value: 1 }} '
             f'version_labels {{ key: "gone" value: 9 }} }}'
-            for name in ("tf1", "tf2", "cait")
+            for name in ("tf1", "tf2", "cait", "random")
         )
         + "\n}\n"
     )

@@ -12,6 +12,7 @@ from serving_configs.rollout.history import read_history, write_history
 from serving_configs.server.models_config import models_config_path, read_models_config
 from serving_configs.tree.manifest import load_manifest, render_manifest
 from signatures import Head
+from signatures.untrained import mark_untrained
 from tests.support.arrays import Tensors
 
 TINY = "cait_tiny_32"
@@ -92,3 +93,13 @@ def convert_version(
         )
         (directory / MANIFEST).parent.mkdir()
         (directory / MANIFEST).write_text(render_manifest(manifest))
+
+
+def untrained_copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    """A SavedModel marked as one with random weights."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    shutil.copytree(source, target)
+    proto = saved_model_pb2.SavedModel.FromString((target / "saved_model.pb").read_bytes())
+    mark_untrained(proto.meta_graphs[0])
+    (target / "saved_model.pb").write_bytes(proto.SerializeToString())

@@ -77,6 +77,7 @@ async function explainPhoto() {
   again = false;
   clearResult();
   element("results").hidden = true;
+  element("warning").hidden = true;
   if (!element("model").value) {
     again = true;
     return;
@@ -93,6 +94,8 @@ async function explainPhoto() {
     again = false;
     await showResult(answer, pathOf, photo);
     showBest(answer.best);
+    element("warning").hidden = answer.warning === null;
+    element("warning").textContent = `This model is ${answer.warning}.`;
     element("results").hidden = false;
   } catch (error) {
     if (mine !== latest) return;

@@ -262,7 +262,13 @@ def test_the_command_asks_a_server(
     text = output.read_text()
     assert "portrait_tall.jpg, cait version 1" in text
     assert "Self-attention" not in text
+    assert "not trained" not in text
     assert list(tmp_path.iterdir()) == [output]
+    command[2] = "--model=random"
+    assert attention.main(command) == 0
+    warning = "not trained: the weights are random and the answers mean nothing"
+    assert capsys.readouterr().err == f"note: random version 1: {warning}\n"
+    assert warning in output.read_text()
 
 
 def test_the_command_reads_a_saved_model(

@@ -64,6 +64,20 @@ def test_classify_as_json(run: Run, photos: list[str]) -> None:
     assert [sorted(entry) for entry in one["classes"]] == [["label", "probability"]] * 5
 
 
+def test_answers_of_random_weights_say_so(run: Run, photos: list[str], served: Running) -> None:
+    mark = " (not trained: the weights are random and the answers mean nothing)"
+    _, trained, _ = run("classify", *photos)
+    status, out, err = run("classify", *photos, model="random")
+    assert (status, err) == (0, "")
+    assert out.count(mark) == 2
+    assert out.replace(mark, "") == trained
+    assert f"{photos[0]}{mark}\n" in out
+    _, out, _ = run("classify", "--json", photos[0], model="random")
+    (entry,) = json.loads(out)
+    assert (list(entry), entry["untrained"]) == (["image", "untrained", "classes"], True)
+    assert run("metadata", model="random")[1].startswith("random version 1, not trained\n")
+
+
 def test_status(run: Run) -> None:
     assert run("status") == (0, "1  AVAILABLE\n", "")
     status, out, _ = run("status", "--json", "--version", "1")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.model_server import Running, publish, running
 from tests.support.page_process import page_process
+from tests.support.trees import untrained_copy
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +25,15 @@ def port() -> int:
 def config(
     tiny_models: dict[Any, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
-    """A models config of a classifier and a feature extractor."""
+    """A models config of a classifier and a feature extractor, which is marked as untrained."""
     root = tmp_path_factory.mktemp("page")
     entries = []
     for name, head in {"cait": "classifier", "cait_fe": "features"}.items():
         (root / name).mkdir()
-        publish(root / name / "1", tiny_models[head])
+        if head == "classifier":
+            publish(root / name / "1", tiny_models[head])
+        else:
+            untrained_copy(tiny_models[head], root / name / "1")
         entries.append(
             f'config {{ name: "{name}" base_path: "{root / name}" model_platform: "tensorflow" }}'
         )

@@ -144,11 +144,16 @@ def test_another_model_is_chosen(server: Running, opened: Page, photo: pathlib.P
     assert models.locator("option").all_inner_texts() == ["cait version 1", "cait_fe version 1"]
     models.select_option("cait_fe version 1")
     expect(opened.get_by_text("it names no classes")).to_be_visible()
+    warning = opened.get_by_text(
+        "This model is not trained: the weights are random and the answers"
+    )
+    expect(warning).to_be_visible()
     expect(opened.get_by_role("listitem")).to_have_count(0)
     expect(opened.get_by_role("button", name=re.compile("^Block"))).to_have_count(4)
     models.select_option("cait version 1")
     expect(opened.get_by_role("listitem")).to_have_count(5)
     expect(opened.get_by_text("it names no classes")).to_be_hidden()
+    expect(warning).to_be_hidden()
 
 
 def test_a_version_that_is_loading_is_not_to_be_chosen(
