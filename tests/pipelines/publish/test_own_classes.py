@@ -67,7 +67,7 @@ def test_models_have_a_name_and_classes_of_one_s_own(
     trained.get_layer("norm").gamma.assign_add(0.01 * seeded_normal("trained", (32,)))
     saved = str(save_checkpoint(trained, tmp_path / "saved", PETS))
     # The page's command, with paths of this test.
-    (command,) = (words(line) for line in lines() if "--model_name" in line)
+    (command,) = (words(line) for line in lines() if "--model_name" in words(line))
     assert (command[3:5], command[7]) == (["--checkpoints", "pets"], "--sample_shard")
     flags = ("--checkpoints", saved, *command[5:7])
     result = publish_tiny(*flags, without=("--variants",))
@@ -99,7 +99,7 @@ def test_models_have_a_name_and_classes_of_one_s_own(
         assert "magenet" not in page.partition("## Input")[0]
         assert "No figures are published." in page
         other = {"pets": "pets_fe", "pets_fe": "pets"}[model]
-        assert f"[{other}](https://tfhub.dev/cait/{other})" in page
+        assert f"[{other}](../{other}/1.md)" in page
     assert_keeps_other_weights_out(publish_tiny, flags, labels, monkeypatch)
 
 
@@ -126,7 +126,7 @@ def assert_named(tree: pathlib.Path, *models: str) -> None:
         pods = (tree / f"deployment/kubernetes/{model}.yaml").read_text()
         assert f"\n  name: {slug}\n" in pods
         assert f"path: /v1/models/{model}/labels/stable/metadata" in pods
-        assert f"[{model}](https://tfhub.dev/cait/{model}/1)" in collection
+        assert f"[{model}](../../{model}/1.md)" in collection
     assert "| `pets`, CaiT-TINY | 32 |" in collection
     report = (tree / "report.md").read_text()
     assert all(f"\n## {model}\n" in report for model in models)
