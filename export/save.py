@@ -54,6 +54,8 @@ def save_checkpoint(
     target.mkdir(parents=True, exist_ok=True)
     try:
         safetensors.numpy.save_file(part.read_weights(), temporary)
+        # The library makes it for its owner alone; the publish job may be another user's.
+        temporary.chmod(0o644)
         # Without weights until all is there: nothing is published with names of others.
         for name in _WRITTEN:
             (target / name).unlink(missing_ok=True)

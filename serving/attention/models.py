@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from signatures import TOP_K
+from signatures.contract import EXAMPLE_IMAGE_KEY
 from signatures.labels import imagenet_labels
 from signatures.untrained import is_marked_untrained
 
@@ -27,12 +28,15 @@ Kind = Literal["away", "loading", "missing", "input", "failed"]
 _WAITING = ("START", "LOADING", "UNKNOWN")
 _CLASS_ATTENTION = "bytes_class_attention"
 _SELF_ATTENTION = "self_attention"
+_CLASSIFY = "classify"
 _OUTPUT = re.compile(r"ca_ffn_block_(\d+)_att")
 # The message of `signatures.functions`.
 _BLOCKS = re.compile(r"block must be 0 to (\d+)")
 
 Shapes = Mapping[str, tuple[int | None, ...] | None]
 Run = Callable[[str, Mapping[str, Any]], Mapping[str, Array]]
+Classify = Callable[[bytes], list[tuple[str, float]]]
+"""An encoded image -> the labels and probabilities of its best classes, best first."""
 
 
 class AttentionError(Exception):
@@ -72,6 +76,7 @@ class AttentionModel:
         shapes: name -> shape of the inputs of its signature `self_attention`.
         run: runs a signature on inputs and returns its outputs.
         untrained: whether it is marked as one with random weights.
+        classify: its signature `classify`; None if it has none.
 
     Raises:
         AttentionError: the model has no such signature.
@@ -84,6 +89,7 @@ class AttentionModel:
         shapes: Shapes | None,
         run: Run,
         untrained: bool = False,
+        classify: Classify | None = None,
     ) -> None:
         shape = (shapes or {}).get("images")
         if shape is None or len(shape) != 4 or shape[1] is None:
@@ -97,6 +103,7 @@ class AttentionModel:
         self.untrained = untrained
         self.image_size: int = shape[1]
         self._run = run
+        self._classify = classify
 
     def explain(self, photograph: Photograph) -> AttentionResult:
         """Runs the model on a photograph.
@@ -113,12 +120,22 @@ class AttentionModel:
         maps = tuple(class_attention_maps(attention) for _, attention in blocks)
         best = None
         if "logits" in outputs:
-            logits = outputs["logits"][0]
-            best = [
-                (_label(number, len(logits)), probability)
-                for number, probability in best_classes(logits, TOP_K)
-            ]
+            best = self._best(outputs["logits"][0], photograph.encoded)
         return AttentionResult(maps, saliency_map(maps[0], self.image_size), best)
+
+    def _best(self, logits: Array, encoded: bytes) -> list[tuple[str, float]]:
+        labels = imagenet_labels()
+        best = best_classes(logits, TOP_K)
+        if len(logits) == len(labels):
+            # A picture has room for the first name of a class.
+            return [(labels[number].split(",")[0], probability) for number, probability in best]
+        if self._classify is None:
+            return [(f"class {number}", probability) for number, probability in best]
+        # Only this signature has the names of a model's own classes.
+        return [
+            (f"class {label}" if label.isdecimal() else label, probability)
+            for label, probability in self._classify(encoded)
+        ]
 
     def self_attention(self, photograph: Photograph, block: int) -> Array:
         """The attention (H, N, N) float32 of a self-attention block.
@@ -194,7 +211,22 @@ def served_model(
             if signature is not None
             else None
         )
-        yield AttentionModel(model, metadata.version, shapes, run, metadata.untrained)
+
+        def classify(encoded: bytes) -> list[tuple[str, float]]:
+            try:
+                (best,) = client.classify(encoded)
+            except ClientError as error:
+                raise _attention_error(error, client, metadata.version) from error
+            return [(label.label, label.probability) for label in best]
+
+        yield AttentionModel(
+            model,
+            metadata.version,
+            shapes,
+            run,
+            metadata.untrained,
+            classify if _CLASSIFY in metadata.signatures else None,
+        )
 
 
 @contextlib.contextmanager
@@ -217,6 +249,7 @@ def loaded_model(directory: pathlib.Path) -> Iterator[AttentionModel]:
             _shapes(servable),
             _runner(servable, directory),
             is_marked_untrained(servable.signatures),
+            _classifier(servable, directory) if _CLASSIFY in servable.signatures else None,
         )
     finally:
         servable.close()
@@ -239,6 +272,21 @@ def _runner(servable: "SessionServable", directory: pathlib.Path) -> Run:
         return dict(zip(names, values, strict=True))
 
     return run
+
+
+def _classifier(servable: "SessionServable", directory: pathlib.Path) -> Classify:
+    from tensorflow.core.example import example_pb2
+
+    run = _runner(servable, directory)
+
+    def classify(encoded: bytes) -> list[tuple[str, float]]:
+        example = example_pb2.Example()
+        example.features.feature[EXAMPLE_IMAGE_KEY].bytes_list.value.append(encoded)
+        outputs = run(_CLASSIFY, {"inputs": [example.SerializeToString()]})
+        pairs = zip(outputs["classes"][0], outputs["scores"][0], strict=True)
+        return [(label.decode(), float(score)) for label, score in pairs]
+
+    return classify
 
 
 def _shapes(servable: "SessionServable") -> Shapes | None:
@@ -269,9 +317,3 @@ def _attention_error(error: ClientError, client: Client, version: int | None) ->
     if any(state in _WAITING for number, state in states.items() if version in (None, number)):
         return AttentionError("loading", f"{error.server} is still loading {named}; try again soon")
     return AttentionError("missing", f"{error.server} serves no {named}: {error.message}")
-
-
-def _label(number: int, classes: int) -> str:
-    labels = imagenet_labels()
-    # A picture has room for the first name of a class.
-    return labels[number].split(",")[0] if classes == len(labels) else f"class {number}"

@@ -160,7 +160,7 @@ def test_names_of_classes_go_with_the_weights_and_replace_earlier_ones(
     names = ["a cat", "Élan", "dog, hound"]
     assert save_checkpoint(three, str(tmp_path), names) == tmp_path
     assert (tmp_path / "labels.txt").read_bytes() == "a cat\nÉlan\ndog, hound\n".encode()
-    assert len(list(tmp_path.iterdir())) == 3
+    assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [0o644] * 3
     save_checkpoint(three, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from export.reference import forward_pass as reference
 from export.reference import preprocessing as reference_preprocessing
+from export.variants import CaiTConfig
 from serving.attention import command as attention
 from serving.attention.figure import PatchAttention, draw, render
 from serving.attention.maps import (
@@ -30,7 +31,9 @@ from serving.attention.photograph import (
     crop_geometry,
     read_photograph,
 )
+from tests.support.arrays import Tensors
 from tests.support.model_server import Running, publish, running
+from tests.support.trees import convert_version
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +103,30 @@ def test_every_map_is_that_of_the_reference(
     np.testing.assert_allclose(
         [probability for _, probability in result.best], (powers / powers.sum())[best], **WITHIN
     )
+
+
+def test_classes_of_one_s_own_have_their_names(
+    tiny_config: CaiTConfig,
+    tiny_tensors: Tensors,
+    data: pathlib.Path,
+    tmp_path: pathlib.Path,
+) -> None:
+    labels = tuple(f"animal {number}" for number in range(10))
+    convert_version(tmp_path / "zoo" / "1", tiny_config, tiny_tensors, labels)
+    encoded = (data / "photos" / "cat.jpg").read_bytes()
+    images = reference_preprocessing.normalize(reference_preprocessing.load_pixels(encoded, 32))
+    logits = reference.forward(tiny_tensors, images[None]).logits
+    assert logits is not None
+    expected = [labels[number] for number in np.argsort(-logits[0])[:5]]
+    with running(model_name="zoo", model_base_path=str(tmp_path / "zoo")) as server:
+        for opened in (
+            served_model(f"localhost:{server.port}", "zoo"),
+            loaded_model(tmp_path / "zoo" / "1"),
+        ):
+            with opened as model:
+                best = model.explain(read_photograph(encoded, model.image_size)).best
+            assert best is not None
+            assert [label for label, _ in best] == expected
 
 
 @pytest.mark.parametrize("heads", [4, 16])
