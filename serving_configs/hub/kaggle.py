@@ -14,6 +14,7 @@ from .pages import model_page, title_of
 MODEL = "cait"
 FRAMEWORK = "tensorFlow2"
 _LICENCE = "Apache 2.0"
+_UNKNOWN_LICENCE = "Other (specified in description)"
 
 
 def variation(model: PublishedModel) -> str:
@@ -56,7 +57,7 @@ def instance_metadata(publisher: str, model: PublishedModel, hub_url: str) -> st
             "overview": f"{what}: {title_of(model)}"
             + ("" if model.trained else ". Not trained: random weights"),
             "usage": _usage(publisher, model, hub_url),
-            "licenseName": _LICENCE,
+            "licenseName": _UNKNOWN_LICENCE if model.has_own_name else _LICENCE,
             "fineTunable": True,
             "trainingData": ["ImageNet-1k (ILSVRC 2012)"]
             if model.trained and model.knows_imagenet

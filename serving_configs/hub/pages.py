@@ -104,6 +104,7 @@ def collection_page(models: Iterable[PublishedModel], publisher: str, hub_url: s
         variants=[[m for m in ordered if m.base_name == name] for name in names],
         models={head: [m for m in ordered if m.head == head] for head in _TASKS},
         untrained=[model.model for model in ordered if not model.trained],
+        own=[model.model for model in ordered if model.has_own_name],
         title=short_title_of,
         archive=lambda m: f"{hub_url}/{archive_name(publisher, m.model, m.version)}",
     )

@@ -146,6 +146,35 @@ def test_weights_that_are_not_trained_are_marked() -> None:
     assert "Not trained" in json.loads(model_metadata("cait", [UNTRAINED]))["description"]
 
 
+def test_weights_of_somebody_s_own_have_their_name_and_classes_and_no_licence_of_ours(
+    docs: pathlib.Path,
+) -> None:
+    labels = tuple(f"class {number}" for number in range(5))
+    base = MODELS[0]
+    geometry = dataclasses.replace(base.geometry, num_classes=5)
+    own = dataclasses.replace(
+        base, model="my-pets", geometry=geometry, labels=labels, published=None
+    )
+    page = docs / "cait" / "my-pets" / "2.md"
+    page.parent.mkdir()
+    page.write_text(text := model_page(own, "cait", URL))
+    assert problems(docs, page) == []
+    assert "Image classifier with 5 classes: `my-pets`, CaiT-XXS24 at 224 pixels." in text
+    assert "## Classes\n\nIn the order of the logits: `class 0`, `class 1`, " in text
+    assert "`class 4`.\n\n## Input\n" in text
+    for claim in ("apache", "Apache", "facebookresearch/deit", "imagenet-ilsvrc", "78.524"):
+        assert claim not in text
+        assert claim in model_page(base, "cait", URL)
+    collection = collection_page([*MODELS, own], "cait", URL)
+    assert "(my-pets) know no licence." in collection
+    assert "| `my-pets`, CaiT-XXS24 | 224 |" in collection
+    assert "know no licence" not in collection_page(MODELS, "cait", URL)
+    assert variation(own) == "my-pets"
+    found = json.loads(instance_metadata("cait", own, URL))
+    assert found["licenseName"] == "Other (specified in description)"
+    assert found["trainingData"] == []
+
+
 def test_measured_accuracies_stand_beside_the_published_ones(tmp_path: pathlib.Path) -> None:
     model = MODELS[0]
     assert read_evaluations(str(tmp_path)) == {}
