@@ -14,8 +14,8 @@ import pytest
 from cait import COMMANDS
 from serving_configs.write import Settings, write_all
 from tests.support.labelled_records import write_shard
+from tests.support.path_flags import PATHS
 from tests.support.publishers import local_tree, publish, write_files
-from tests.test_path_flags import PATHS
 
 LONG = "n" * 300
 
