@@ -31,9 +31,11 @@ def find_classifiers(
             "pipelines.publish"
         )
     found: list[ServedModel] = []
+    with_versions: list[str] = []
     for model in models:
         numbers = [name for name in store.children(model) if name.isdecimal()]
         numbers = [n for n in numbers if SAVED_MODEL in store.children(f"{model}/{n}")]
+        with_versions += [model] if numbers else []
         for number in _chosen(sorted(map(int, numbers)), versions):
             manifest = _manifest(store, f"{model}/{number}/{MANIFEST}")
             # A directory without one was put there by another program.
@@ -65,8 +67,8 @@ def find_classifiers(
         what = ", ".join(sorted(missing)) or "any variant"
         raise UserError(
             f"--models {serving_root}: no published classifier of {what} among the chosen "
-            f"versions of {', '.join(models)}; expected <model>/<version> directories as "
-            "pipelines.publish writes them"
+            f"versions of {', '.join(with_versions) or 'no model'}; expected <model>/<version> "
+            "directories as pipelines.publish writes them"
         )
     return tuple(found)
 

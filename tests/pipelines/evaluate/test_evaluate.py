@@ -475,7 +475,7 @@ def test_wrong_inputs(refused, labelled, records, tmp_path, data):
     assert "--batch_size 0; expected 1 or more" in refused(records, "--batch_size", "0")
     unknown = refused(records, "--variants", "cait_tiny_3")
     assert "no published classifier of cait_tiny_3 among the chosen versions of" in unknown
-    assert f"{TINY}, " in unknown
+    assert f" of {TINY}, {TINY}_fe; expected" in unknown
     assert "no published classifier of cait_s24_224" in refused(
         records, "--variants", "cait_s24_224"
     )
