@@ -31,7 +31,7 @@ from serving_configs.tree.paths import (
     version_path,
 )
 from serving_configs.tree.settings import SETTINGS, parse_settings
-from serving_configs.trust.check import archive_signature_problem
+from serving_configs.trust.check import LARGEST_SIGNATURE, archive_signature_problem
 from serving_configs.trust.flags import add_public_key
 from serving_configs.trust.keys import PublicKey, read_public_keys
 from serving_configs.trust.signature import signature_problem
@@ -156,6 +156,8 @@ def version_problems(
             _record(store, path, file, size) for file, size in sizes.items() if file not in UNLISTED
         ]
         signed = str(SIGNATURE) in sizes
+        # What is longer is no signature, and would fill memory.
+        signed = signed and sizes[str(SIGNATURE)] < LARGEST_SIGNATURE
         signature = read(store, f"{path}/{SIGNATURE}") if signed else None
     except (FileNotFoundError, NotADirectoryError):
         return ["there is no manifest: not published, or not by this pipeline"]
@@ -200,7 +202,9 @@ def archive_problems(store: Store, path: str, keys: Sequence[PublicKey] = ()) ->
         with store.open(path) as file:
             found = check_archive(file, path, largest)
         if expected is None and keys:
-            problem = archive_signature_problem(lambda: store.open(path), path, keys)
+            problem = archive_signature_problem(
+                lambda: store.open(path), path, (matched["model"], matched["version"]), keys
+            )
             problems += [problem] if problem else []
     except (ConfigError, OSError) as error:
         return [*problems, str(error).removeprefix(f"{path}: ")]

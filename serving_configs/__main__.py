@@ -25,10 +25,11 @@ from signatures.tables import as_text
 
 from .errors import ConfigError
 from .flags import parser_of
-from .hub.reader import extract_archive
+from .hub.reader import archived_version, extract_archive
 from .rollout.edit import Change, edit
 from .rollout.history import Polling
 from .status import table, tree_status
+from .tree.manifest import load_manifest
 from .tree.paths import MODELS_CONFIG
 from .write import Settings, write_all
 
@@ -106,25 +107,31 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _sign(arguments: argparse.Namespace) -> None:
-    from .trust.keys import read_private_key
+    from .trust.keys import read_private_key, read_public_keys
     from .trust.sign import sign_tree
 
     key = read_private_key(arguments.sign_with)
-    for directory in sign_tree(arguments.publish_to, key, arguments.replace):
+    replaced = read_public_keys([arguments.replace]) if arguments.replace else ()
+    for directory in sign_tree(arguments.publish_to, key, replaced):
         print(directory)
 
 
 def _extract(arguments: argparse.Namespace) -> None:
-    from .trust.check import archive_signature_problem
+    from .trust.check import unpacked_problem
     from .trust.keys import read_public_keys
 
     keys = read_public_keys(arguments.public_key)
-    archive = arguments.archive
-    if keys and (
-        problem := archive_signature_problem(lambda: archive.open("rb"), str(archive), keys)
-    ):
-        raise ConfigError(f"{archive}: {problem}; nothing was unpacked")
-    extract_archive(arguments.archive, arguments.directory)
+    if not keys:
+        extract_archive(arguments.archive, arguments.directory)
+        return
+    of = archived_version(arguments.archive)
+    extract_archive(
+        arguments.archive,
+        arguments.directory,
+        lambda unpacked: unpacked_problem(unpacked, of, keys),
+    )
+    manifest = load_manifest(arguments.directory)
+    print(f"{manifest.model} version {manifest.version}")
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -89,9 +89,11 @@ def _add_sign(commands: "argparse._SubParsersAction[_Parser]") -> None:
     add_sign_with(sign, required=True)
     sign.add_argument(
         "--replace",
-        action="store_true",
-        help="sign what the tree's other keys signed too, which are its keys no longer (default: "
-        "their signatures stay, and they are the tree's keys beside this one)",
+        metavar="FILE",
+        type=disk_path,
+        help="PEM file of old public keys: sign what they signed too; they are the tree's keys no "
+        "longer. A version that neither they nor the new key signed is refused (default: other "
+        "signatures stay, and their keys are the tree's beside this one)",
     )
 
 

@@ -8,7 +8,7 @@ from signatures.quiet import load_tensorflow
 
 from .errors import ConfigError
 from .server.models_config import labels_of, models_config_path, read_models_config, versions_of
-from .tree.manifest import load_manifest, published_versions
+from .tree.manifest import ManifestError, load_manifest, published_versions
 from .tree.paths import serving_root, version_directory
 from .trust.check import read_signature, trusted_keys, version_signature_problem
 
@@ -121,7 +121,10 @@ def _published(publish_to: str, published: Mapping[str, Sequence[int]]) -> Itera
         labels = labels_of(entry) if entry else {}
         for number in versions:
             directory = version_directory(publish_to, model, number)
-            manifest = load_manifest(directory)
+            try:
+                manifest = load_manifest(directory)
+            except ManifestError as error:
+                raise ConfigError(f"{error}; python -m pipelines.verify checks the tree") from None
             if keys:
                 problem = version_signature_problem(directory, keys)
                 signature = "signed" if problem is None else problem

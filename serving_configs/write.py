@@ -30,6 +30,7 @@ from .tree.manifest import published_versions
 from .tree.paths import BATCHING_PARAMETERS, MONITORING_CONFIG, serving_root, version_directory
 from .tree.published import PublishedModel, read_published
 from .tree.settings import SETTINGS, KeptSettings, read_settings
+from .trust.check import trusted_keys, version_signature_problem
 
 HUB_URL = "http://localhost:8000"
 """The default URL of the hub's directory, as `python -m http.server` there serves it."""
@@ -44,6 +45,7 @@ class Settings:
         hub_url: URL of the hub's directory; None keeps that of the last write, at first `HUB_URL`.
         base_path: directory of the base paths as servers see it; None keeps that in models.config,
             at first the tree's own.
+        archives: whether archives of the hub are written; False for a tree without the models.
         batching: whether servers join requests to batches; None keeps the setting of the
             deployment files, at first False.
     """
@@ -52,6 +54,7 @@ class Settings:
     hub_url: str | None = None
     base_path: str | None = None
     batching: bool | None = None
+    archives: bool = True
 
 
 def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
@@ -81,7 +84,9 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         models = _read_models(publish_to)
         kept = _kept(publish_to, settings)
         _write_configs(publish_to, models, settings.base_path, kept)
-        return write_hub(publish_to, models, settings.publisher, kept.hub_url or HUB_URL)
+        url = kept.hub_url or HUB_URL
+        write_pages(publish_to, models, settings.publisher, url)
+        return write_archives(publish_to, models, settings.publisher) if settings.archives else []
 
 
 def _kept(publish_to: str, settings: Settings) -> KeptSettings:
@@ -112,7 +117,7 @@ def _write_configs(
     path = models_config_path(publish_to)
     config = read_models_config(path)
     root = base_path or root_of(config) or str(serving_root(publish_to).absolute())
-    published = {name: [m.version for m in versions] for name, versions in models.items()}
+    published = _servable(publish_to, models)
     history = read_history(path, config, time.time())
     config = add_published(config, published, root)
     left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
@@ -127,6 +132,25 @@ def _write_configs(
     write_atomically(tree / SETTINGS, written.as_text())
     write_atomically(tree / BATCHING_PARAMETERS, common_parameters(profiles))
     write_atomically(tree / MONITORING_CONFIG, MONITORING_TEXT)
+
+
+def _servable(
+    publish_to: str, models: Mapping[str, Sequence[PublishedModel]]
+) -> dict[str, list[int]]:
+    """Model -> the versions that servers may load: of a signed tree those that are signed.
+
+    Another run signs its versions soon after it has published them.
+    """
+    keys = trusted_keys(publish_to)
+    found = {
+        name: [
+            model.version
+            for model in versions
+            if not (keys and version_signature_problem(model.directory, keys))
+        ]
+        for name, versions in models.items()
+    }
+    return {name: versions for name, versions in found.items() if versions}
 
 
 def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
@@ -147,16 +171,15 @@ def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
     return models
 
 
-def write_hub(
-    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], publisher: str, url: str
+def write_archives(
+    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], publisher: str
 ) -> list[pathlib.Path]:
-    """Writes archives, pages and metadata.
+    """Writes the archives of the hub that are not there yet.
 
     Args:
         publish_to: root of the published tree.
-        models: model -> its versions, the latest last.
+        models: model -> its versions.
         publisher: publisher's name in hub handles.
-        url: URL of the hub's directory, without a slash at its end.
 
     Returns:
         The new archives.
@@ -171,7 +194,25 @@ def write_hub(
     # Compression takes most of the time, and releases Python's lock.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor:
         written = list(executor.map(write_archive, [m.directory for m in every], archives))
-    new = [archive for archive, is_new in zip(archives, written, strict=True) if is_new]
+    return [archive for archive, is_new in zip(archives, written, strict=True) if is_new]
+
+
+def write_pages(
+    publish_to: str, models: Mapping[str, Sequence[PublishedModel]], publisher: str, url: str
+) -> None:
+    """Writes the pages of the hub, and Kaggle's metadata.
+
+    Args:
+        publish_to: root of the published tree.
+        models: model -> its versions, the latest last.
+        publisher: publisher's name in hub handles.
+        url: URL of the hub's directory, without a slash at its end.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    hub = hub_root(publish_to)
+    every = [model for versions in models.values() for model in versions]
     latest = [versions[-1] for versions in models.values()]
     pages = hub_pages(every, latest, publisher, url)
     for name, text in {**pages, **html_pages(pages)}.items():
@@ -184,4 +225,3 @@ def write_hub(
             kaggle / variation(model) / "model-instance-metadata.json",
             instance_metadata(publisher, model, url),
         )
-    return new

@@ -36,11 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines.store": {"filesystem"},
     "pipelines.data": {"elements", "runtime"},
     "pipelines.gate": {"data", "elements", "runtime"},
-    "pipelines.publish": {
-        *("data", "elements", "filesystem", "gate", "runtime", "store"),
-        # Before a version of an earlier run is signed.
-        "verify",
-    },
+    "pipelines.publish": {"data", "elements", "filesystem", "gate", "runtime", "store"},
     "pipelines.evaluate": {"data", "gate", "runtime", "store"},
     "serving.client": {"command_line", "errors", "tensors"},
     "serving.model_server": {"command_line", "errors", "http_guard", "tensors", "text_proto"},

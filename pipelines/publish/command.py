@@ -35,13 +35,13 @@ from ..store.retention import remove_versions
 from ..store.staging import Staging, staging_area
 from .configs import write_configs
 from .context import PublishContext
-from .ended import published_in_words
+from .ended import models_of, published_in_words
 from .flags import PROG
 from .options import PublishOptions, parse
 from .parts import parts_for
 from .remote_configs import write_remote_configs
 from .report import read_report, table
-from .signing import read_key, sign_published
+from .signing import read_key, signed_at_the_end, unsigned_notes
 from .tasks import prepare_tasks
 from .transforms import Convert, Publish, Report, Validate
 
@@ -95,11 +95,12 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
             _refuse_other_classes(store, task)
         if lacking := untested(options.accuracy_gate, tasks, shards):
             print(f"note: {lacking}", file=sys.stderr)
-        _run_pipeline(context, tasks, shards, beam_options)
+        with signed_at_the_end(store, staging.run, lambda: models_of(tasks), key):
+            _run_pipeline(context, tasks, shards, beam_options)
         report = read_report(staging)
         published = [model for model in report["models"] if model["path"]]
-        if published and key is not None:
-            sign_published(store, published, key)
+        for note in unsigned_notes(store, published, key):
+            print(f"note: {note}", file=sys.stderr)
         if published:
             _write_configs(options, scratch)
         if options.keep_versions is not None:

@@ -55,7 +55,11 @@ def serving_files(staged: StagedModel, report: ModelReport) -> dict[str, bytes]:
 
 
 def write_configs(
-    publish_to: str, publisher: str, hub_url: str | None = None, base_path: str | None = None
+    publish_to: str,
+    publisher: str,
+    hub_url: str | None = None,
+    base_path: str | None = None,
+    archives: bool = True,
 ) -> None:
     """Writes configs, deployment files, archives and pages of everything that is published.
 
@@ -65,6 +69,7 @@ def write_configs(
         hub_url: where the hub's directory can be read, for the pages; None as in
             `serving_configs.write.Settings`.
         base_path: as in `serving_configs.write.Settings`.
+        archives: as there.
 
     Raises:
         UserError: something in the tree is not as it should be.
@@ -72,7 +77,7 @@ def write_configs(
     from serving_configs.write import Settings, write_all
 
     try:
-        write_all(publish_to, Settings(publisher, hub_url, base_path))
+        write_all(publish_to, Settings(publisher, hub_url, base_path, archives=archives))
     except ConfigError as error:
         raise UserError(str(error)) from None
     except OSError as error:

@@ -9,6 +9,11 @@ from ..store.base import Store
 from ..store.release import read_manifests
 
 
+def models_of(tasks: Iterable[ConvertTask]) -> list[str]:
+    """The names of the models that a run publishes."""
+    return [task.variant.model_name(head) for task in tasks for head in task.heads]
+
+
 def published_in_words(store: Store, run: str, tasks: Iterable[ConvertTask]) -> str:
     """What a run has published by now, in words.
 
@@ -18,7 +23,7 @@ def published_in_words(store: Store, run: str, tasks: Iterable[ConvertTask]) -> 
         tasks: what it publishes.
     """
     present = store.children(SERVING)
-    models = [task.variant.model_name(head) for task in tasks for head in task.heads]
+    models = models_of(tasks)
     done = [
         f"{model} {version}"
         for model in models

@@ -12,9 +12,11 @@ from export.errors import UserError, one_line
 from serving_configs import MANIFEST
 from serving_configs.errors import ConfigError
 from serving_configs.hub.archive import archive_name, hub_root, write_archive
+from serving_configs.hub.reader import archived_signature
 from serving_configs.server.deployment import deployment_root, withdrawn_name
-from serving_configs.tree.paths import EVALUATION, MODELS_CONFIG, SERVING
+from serving_configs.tree.paths import EVALUATION, MODELS_CONFIG, SERVING, SIGNATURE
 from serving_configs.tree.settings import SETTINGS
+from serving_configs.trust.keys import TRUSTED_KEYS
 
 from ..filesystem import BLOCK_BYTES
 from ..store.beam import BeamStore
@@ -56,23 +58,19 @@ def write_remote_configs(
 def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | None) -> None:
     names = store.sizes("")
     versions = [found for found in map(_VERSION.fullmatch, names) if found]
-    copied = {found[0] for found in versions} | (
-        {MODELS_CONFIG, EVALUATION, SETTINGS} & names.keys()
-    )
+    small = {MODELS_CONFIG, EVALUATION, SETTINGS, TRUSTED_KEYS}
+    small |= {f"{found[1]}/{SIGNATURE}" for found in versions}
+    copied = {found[0] for found in versions} | (small & names.keys())
     for name in copied:
         _fetch(store, name, copy)
     for _, version, model, number in (found.group(0, 1, 2, 3) for found in versions):
         archive = hub_root(str(copy)) / archive_name(publisher, model, int(number))
         name = archive.relative_to(copy).as_posix()
-        copied.add(name)
-        if name not in names:
+        if name not in names or not _has_signature(store, name, copy / version):
             files = [n for n in names if n.startswith(f"{version}/")]
             _put_archive(store, files, copy, copy / version, archive)
-        # Stands for an archive that exists, so that it is not written again.
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        archive.touch()
     root = None if MODELS_CONFIG in names else store.address(SERVING)
-    write_configs(str(copy), publisher, hub_url, root)
+    write_configs(str(copy), publisher, hub_url, root, archives=False)
     written = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     # What is hidden is of the writing alone: the lock, and the history of files that servers poll.
     written = {name for name in written - copied if not pathlib.PurePath(name).name.startswith(".")}
@@ -86,6 +84,15 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
             store.remove(name)
 
 
+def _has_signature(store: BeamStore, archive: str, version: pathlib.Path) -> bool:
+    """Whether an archive has the signature of its version; also where neither has one."""
+    signature = version / SIGNATURE
+    if not signature.exists():
+        return True
+    with store.open(archive) as file:
+        return archived_signature(file, archive) == signature.read_bytes()
+
+
 def _put_archive(
     store: BeamStore,
     files: list[str],
@@ -97,10 +104,10 @@ def _put_archive(
         _fetch(store, name, copy)
     write_archive(version, archive)
     store.put_file(archive, archive.relative_to(copy).as_posix())
-    archive.write_bytes(b"")
+    archive.unlink()
     # Of the version its manifest stays, which everything else is written from.
     for path in version.rglob("*"):
-        if path.is_file() and path != version / MANIFEST:
+        if path.is_file() and path not in (version / MANIFEST, version / SIGNATURE):
             path.unlink()
 
 

@@ -1,14 +1,14 @@
 """Signing what a run has published, in the process of the command: no worker gets the key."""
 
+import contextlib
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from export.errors import UserError
 from serving_configs import MANIFEST
 from serving_configs.errors import ConfigError
-from serving_configs.hub.archive import archive_name
-from serving_configs.tree.paths import HUB, SIGNATURE, version_path
+from serving_configs.tree.paths import SERVING, SIGNATURE, version_path
 from serving_configs.trust.keys import (
     TRUSTED_KEYS,
     PrivateKey,
@@ -20,7 +20,7 @@ from serving_configs.trust.keys import (
 from serving_configs.trust.signature import sign_manifest, signature_problem
 
 from ..store.base import Store, read
-from ..verify import version_problems
+from ..store.release import read_manifests
 
 
 def read_key(path: pathlib.Path | None, store: Store) -> PrivateKey | None:
@@ -35,6 +35,10 @@ def read_key(path: pathlib.Path | None, store: Store) -> PrivateKey | None:
         key = read_private_key(path) if path is not None else None
     except ConfigError as error:
         raise UserError(f"--sign_with {error}" if path is not None else str(error)) from None
+    except OSError as error:
+        raise UserError(
+            f"{store.address(TRUSTED_KEYS)}: cannot be read ({error.strerror or error})"
+        ) from None
     if not trusted:
         return key
     if key is None:
@@ -45,52 +49,82 @@ def read_key(path: pathlib.Path | None, store: Store) -> PrivateKey | None:
     if key.public not in trusted:
         raise UserError(
             f"--sign_with {path}: none of the keys in {store.address(TRUSTED_KEYS)}; "
-            "python -m serving_configs sign adds a key"
+            "add its public key there, or run python -m serving_configs sign, which does"
         )
     return key
 
 
-def sign_published(store: Store, models: Iterable[Mapping[str, Any]], key: PrivateKey) -> None:
-    """Signs what the run has published, before the configs for servers name it.
+@contextlib.contextmanager
+def signed_at_the_end(
+    store: Store, run: str, models: Callable[[], Iterable[str]], key: PrivateKey | None
+) -> Iterator[None]:
+    """Signs what a run has published, when the block ends and also when it is interrupted.
 
-    Content that was published before is signed where it is not yet, after all of its files were
-    read; its archives, which lack the signature, are removed and written again with the configs.
+    A version that this run did not make is never signed: its manifest may say what nobody checked.
+
+    Args:
+        store: of the tree.
+        run: the run's name.
+        models: the names of the models that it publishes.
+        key: the key; None signs nothing.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    try:
+        yield
+    finally:
+        if key is not None:
+            _sign_run(store, run, models(), key)
+
+
+def unsigned_notes(
+    store: Store, models: Iterable[Mapping[str, Any]], key: PrivateKey | None
+) -> list[str]:
+    """A line for each model whose content was published before and has no signature.
 
     Args:
         store: of the tree.
         models: the published models of the run's report.
-        key: the key.
-
-    Raises:
-        UserError: a version of before is not as it was published, or a file cannot be written.
+        key: the key of the run; None where versions are not signed.
     """
+    if key is None:
+        return []
+    trusted = _trusted_keys(store)
+    notes = []
+    for model in models:
+        path = version_path(model["model"], model["version"])
+        manifest = read(store, f"{path}/{MANIFEST}")
+        if problem := signature_problem(_signature(store, path), manifest, trusted):
+            notes.append(
+                f"{store.address(path)} was published before and stays as it is: {problem}; "
+                "publish it again with --version, or check it and sign it by: "
+                "python -m serving_configs sign"
+            )
+    return notes
+
+
+def _sign_run(store: Store, run: str, models: Iterable[str], key: PrivateKey) -> None:
     try:
-        trusted = (*_trusted_keys(store), key.public)
-        if key.public not in trusted[:-1]:
-            store.write(TRUSTED_KEYS, render_public_keys(trusted))
-        for model in models:
-            _sign(store, model, key, trusted)
+        present = store.children(SERVING)
+        made = [
+            version_path(model, version)
+            for model in models
+            if model in present
+            for version, manifest in read_manifests(store, model).items()
+            if manifest is not None and manifest.run == run
+        ]
+        trusted = _trusted_keys(store)
+        if made and key.public not in trusted:
+            store.write(TRUSTED_KEYS, render_public_keys((*trusted, key.public)))
+        for path in made:
+            manifest = read(store, f"{path}/{MANIFEST}")
+            store.write(f"{path}/{SIGNATURE}", sign_manifest(manifest, key))
     except OSError as error:
         raise UserError(
             f"{store.address('')}: signatures cannot be written ({error.strerror or error}); the "
-            "versions are there, and publishing them again signs them"
+            "versions are there: python -m serving_configs sign"
         ) from None
-
-
-def _sign(
-    store: Store, model: Mapping[str, Any], key: PrivateKey, trusted: tuple[PublicKey, ...]
-) -> None:
-    name, number = model["model"], model["version"]
-    path = version_path(name, number)
-    manifest = read(store, f"{path}/{MANIFEST}")
-    if model["unchanged"]:
-        if signature_problem(_signature(store, path), manifest, trusted) is None:
-            return
-        for problem in version_problems(store, name, str(number)):
-            raise UserError(f"{store.address(path)}: {problem}; it was not signed")
-        for publisher in store.children(HUB):
-            store.remove(f"{HUB}/{archive_name(publisher, name, number)}")
-    store.write(f"{path}/{SIGNATURE}", sign_manifest(manifest, key))
 
 
 def _signature(store: Store, path: str) -> bytes | None:

@@ -55,7 +55,10 @@ class LocalStore:
         return open_file(self._root / path)
 
     def write(self, path: str, content: bytes) -> None:
-        write_atomically(self._root / path, content)
+        target = self._root / path
+        make_directory(target.parent)
+        # At the root, because a version has no other files than its manifest says.
+        write_atomically(target, content, scratch=self._root)
 
     def put_directory(self, directory: pathlib.Path, path: str) -> None:
         target = self._root / path
@@ -97,7 +100,7 @@ class LocalStore:
 
     def remove(self, path: str) -> None:
         target = self._root / path
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if target.is_dir():
                 shutil.rmtree(target)
             else:

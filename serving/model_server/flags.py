@@ -59,7 +59,6 @@ _PATHS = (
     "ssl_config_file",
     "monitoring_config_file",
     "batching_parameters_file",
-    "require_signature",
 )
 _POSITIVE = ("grpc_max_threads", "rest_api_num_threads")
 
@@ -226,6 +225,9 @@ def _add_flag(group: "argparse._ArgumentGroup", name: str, default: object, text
         kind = {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
     elif name in _PATHS:
         kind = {"type": _unless_empty(address), "metavar": "FILE"}
+    elif name == "require_signature":
+        # Empty, as from a variable that is not set, would check nothing.
+        kind = {"type": address, "metavar": "FILE"}
     elif name == "model_base_path":
         # The real server takes no relative one.
         kind = {"type": _unless_empty(absolute_address), "metavar": "DIR"}

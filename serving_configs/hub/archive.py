@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..tree.atomic import open_atomically
 from ..tree.paths import HUB, SAVED_MODEL, SIGNATURE
 from .members import SIGNED, allowed
+from .reader import archived_signature
 
 # Bytes that are compressed at a time. `tarfile` writes a few kilobytes at a time: threads that
 # compress so little would mostly wait for each other.
@@ -33,13 +34,14 @@ def archive_name(publisher: str, model: str, version: int) -> str:
     return f"{publisher}/{model}/{version}.tar.gz"
 
 
-def write_archive(directory: pathlib.Path, archive: pathlib.Path, replace: bool = False) -> bool:
+def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
     """Archives a version, unless the archive exists: versions do not change.
+
+    It is written anew where the version was signed after it was archived.
 
     Args:
         directory: the version's.
         archive: becomes the `.tar.gz`, by one rename.
-        replace: whether an archive that exists is written anew, after a version was signed.
 
     Returns:
         Whether the archive was written.
@@ -48,7 +50,7 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path, replace: bool 
         ConfigError: the version has no `saved_model.pb`, or a link in the place of a file.
         OSError: the archive cannot be written.
     """
-    if archive.exists() and not replace:
+    if archive.exists() and _has_signature_of(archive, directory):
         return False
     names = sorted(_members(directory))
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})
@@ -71,6 +73,15 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path, replace: bool 
             with path.open("rb") as content:
                 tar.addfile(member, content)
     return True
+
+
+def _has_signature_of(archive: pathlib.Path, directory: pathlib.Path) -> bool:
+    """Whether an archive has the signature of its version; also where neither has one."""
+    signature = directory / SIGNATURE
+    if not signature.exists():
+        return True
+    with archive.open("rb") as file:
+        return archived_signature(file, str(archive)) == signature.read_bytes()
 
 
 class _Compressed(io.RawIOBase):

@@ -1,13 +1,16 @@
 """Reading archives of the hub: what is in them, and unpacking them completely or not at all."""
 
 import contextlib
+import errno
 import gzip
 import hashlib
+import os
 import pathlib
 import shutil
 import tarfile
+import uuid
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO, cast
 
 from ..errors import ConfigError
@@ -25,40 +28,57 @@ _MOST_MEMBERS = 1000
 _LARGEST_READ = 1 << 20
 
 
-def extract_archive(archive: pathlib.Path, directory: pathlib.Path) -> None:
-    """Checks an archive and unpacks it into a new directory, completely or not at all.
+def extract_archive(
+    archive: pathlib.Path,
+    directory: pathlib.Path,
+    check: Callable[[pathlib.Path], str | None] = lambda unpacked: None,
+) -> None:
+    """Unpacks an archive into a new directory, completely or not at all.
 
     An archive of a published tree has to have the files of its version's manifest. Another one may
-    expand to `LARGEST` bytes.
+    expand to `LARGEST` bytes. The archive is read once: what is checked is what is unpacked.
+
+    Args:
+        archive: the `.tar.gz`.
+        directory: must not exist.
+        check: says of the unpacked files why they are refused, before they are put in place.
 
     Raises:
         ConfigError: the archive is damaged, a member is not a plain file of a SavedModel, such as a
-            link or a path that leads outside, or it is larger than it may be.
+            link or a path that leads outside, it is larger than it may be, or `check` refuses it.
         OSError: the directory exists or cannot be written.
     """
     expected = _records_in_tree(archive)
     largest = LARGEST if expected is None else sum(record.size for record in expected)
+    if os.path.lexists(directory):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(directory))
+    unpacked = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
     try:
-        with open_file(archive) as file:
-            found = check_archive(file, str(archive), largest)
+        found = _unpack(archive, unpacked, largest)
+        if expected is not None and (problems := difference(expected, found)):
+            raise ConfigError(f"{archive}: {problems[0]}")
+        if problem := check(unpacked):
+            raise ConfigError(f"{archive}: {problem}; nothing was unpacked")
+        unpacked.rename(directory)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _unpack(archive: pathlib.Path, directory: pathlib.Path, largest: int) -> list[FileRecord]:
+    try:
+        with open_file(archive) as file, _opened(file, str(archive), largest) as tar:
+            for name, content in _files(tar, str(archive)):
+                target = directory / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as unpacked:
+                    shutil.copyfileobj(content, unpacked)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(archive)) from None
-    if expected is not None and (problems := difference(expected, found)):
-        raise ConfigError(f"{archive}: {problems[0]}")
-    directory.mkdir(parents=True)
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                content = tar.extractfile(member)
-                if content is None:
-                    continue  # A directory.
-                target = directory / member.name
-                target.parent.mkdir(exist_ok=True)
-                with target.open("xb") as file:
-                    shutil.copyfileobj(content, file)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
+        named = error.filename or str(archive)
+        raise OSError(error.errno, error.strerror, named) from None
+    if not (directory / SAVED_MODEL).is_file():
+        raise ConfigError(f"{archive}: no {SAVED_MODEL} at its root")
+    names = [p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()]
+    return [record_file(directory, name) for name in names]
 
 
 def check_archive(file: BinaryIO, name: str, largest: int = LARGEST) -> tuple[FileRecord, ...]:
@@ -78,15 +98,49 @@ def check_archive(file: BinaryIO, name: str, largest: int = LARGEST) -> tuple[Fi
     """
     files: dict[str, FileRecord] = {}
     with _opened(file, name, largest) as tar:
-        for member in tar:
-            if member.isdir() and member.name in DIRECTORIES:
-                continue
-            if member.name in files:
-                raise ConfigError(f"{name}: member {member.name!r} twice; expected it once")
-            files[member.name] = _record_member(tar, member, name)
+        for path, content in _files(tar, name):
+            # It is a BufferedReader, whatever the type says.
+            digest = hashlib.file_digest(content, "sha256")  # type: ignore[arg-type]
+            files[path] = FileRecord(path, content.tell(), digest.hexdigest())
     if SAVED_MODEL not in files:
         raise ConfigError(f"{name}: no {SAVED_MODEL} at its root")
     return tuple(files.values())
+
+
+def archived_version(archive: pathlib.Path) -> tuple[str, str] | None:
+    """The model and the version that an archive is of, by its path; None outside of a hub."""
+    path = archive.absolute()
+    if len(path.parts) < 5 or path.parents[2].name != HUB:
+        return None
+    return path.parent.name, path.name.removesuffix(".tar.gz")
+
+
+def archived_signature(file: BinaryIO, name: str) -> bytes | None:
+    """The signature in an archive that the pipeline wrote; None where it has none.
+
+    Little is read: the signature comes before the model.
+
+    Args:
+        file: the archive, at its start.
+        name: the archive's name, for error messages.
+
+    Raises:
+        ConfigError: the archive is damaged before that.
+        OSError: it cannot be read.
+    """
+    try:
+        with gzip.open(file) as unpacked:
+            stream = _Bounded(unpacked, _SMALL, name)
+            with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
+                for member in tar:
+                    if member.name == SAVED_MODEL:
+                        return None
+                    if member.isfile() and member.name == str(SIGNATURE):
+                        content = tar.extractfile(member)
+                        return content.read(_SMALL) if content else None
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+        raise ConfigError(f"{name}: damaged ({error}); expected a .tar.gz") from None
+    return None
 
 
 def read_small_members(file: BinaryIO, name: str, wanted: Collection[str]) -> dict[str, bytes]:
@@ -104,7 +158,7 @@ def read_small_members(file: BinaryIO, name: str, wanted: Collection[str]) -> di
     found = {}
     with _opened(file, name, LARGEST) as tar:
         for member in tar:
-            content = tar.extractfile(member) if member.name in wanted else None
+            content = tar.extractfile(member) if member.isfile() and member.name in wanted else None
             if content is None:
                 continue
             if member.size > _SMALL:
@@ -177,11 +231,10 @@ def _records_in_tree(archive: pathlib.Path) -> list[FileRecord] | None:
         ConfigError: the version has no valid manifest.
         OSError: it cannot be read.
     """
-    path = archive.absolute()
-    if len(path.parts) < 5 or path.parents[2].name != HUB:
+    of = archived_version(archive)
+    if of is None:
         return None
-    version = version_path(path.parent.name, path.name.removesuffix(".tar.gz"))
-    directory = path.parents[3] / version
+    directory = archive.absolute().parents[3] / version_path(*of)
     if not directory.is_dir():
         return None
     try:
@@ -193,15 +246,27 @@ def _records_in_tree(archive: pathlib.Path) -> list[FileRecord] | None:
     return records
 
 
-def _record_member(tar: tarfile.TarFile, member: tarfile.TarInfo, archive: str) -> FileRecord:
-    content = tar.extractfile(member) if member.isfile() else None
-    if content is None:
-        raise ConfigError(f"{archive}: {member.name!r} is no plain file")
-    if not allowed(member.name):
-        raise ConfigError(
-            f"{archive}: unexpected member {member.name!r}; expected "
-            f"{', '.join((*INCLUDED, *SIGNED))}"
-        )
-    # It is a BufferedReader, whatever the type says.
-    digest = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
-    return FileRecord(member.name, member.size, digest)
+def _files(tar: tarfile.TarFile, archive: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Every file of an archive: its name, which is allowed, and its content.
+
+    Raises:
+        ConfigError: a member is not a plain file with such a name, or is there twice.
+    """
+    seen: set[str] = set()
+    for member in tar:
+        if member.isdir() and member.name in DIRECTORIES:
+            continue
+        # A sparse file would be larger than what was read of the archive.
+        plain = member.isfile() and not member.issparse()
+        content = tar.extractfile(member) if plain else None
+        if content is None:
+            raise ConfigError(f"{archive}: {member.name!r} is no plain file")
+        if not allowed(member.name):
+            raise ConfigError(
+                f"{archive}: unexpected member {member.name!r}; expected "
+                f"{', '.join((*INCLUDED, *SIGNED))}"
+            )
+        if member.name in seen:
+            raise ConfigError(f"{archive}: member {member.name!r} twice; expected it once")
+        seen.add(member.name)
+        yield member.name, cast(BinaryIO, content)

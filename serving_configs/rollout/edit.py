@@ -170,6 +170,9 @@ class _Tree:
         for label, version in labels_of(find_model(new, model)).items():
             if before.get(label) != version:
                 _check_version(publish_to, model, version, published[model])
+                # Back to what was served before is always possible.
+                if change.command != "rollback":
+                    _check_signature(publish_to, model, version)
         # Every polling server has loaded this version: it was stable before a safe promotion.
         safe = change.command == "rollback" and change.version is None and PREVIOUS in before
         return cls(
@@ -276,6 +279,10 @@ def _check_version(publish_to: str, model: str, version: int, published: Sequenc
     problems = version_problems(directory)
     if problems:
         raise ConfigError(f"version {version} of {model} does not verify: {problems[0]}")
+
+
+def _check_signature(publish_to: str, model: str, version: int) -> None:
+    directory = version_directory(publish_to, model, version)
     keys = trusted_keys(publish_to)
     if keys and (problem := version_signature_problem(directory, keys)):
         raise ConfigError(

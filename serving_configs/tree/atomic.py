@@ -9,31 +9,43 @@ import tempfile
 from collections.abc import Iterator
 
 
-def write_atomically(path: pathlib.Path, content: str | bytes) -> None:
-    """Writes a file beside its place, syncs it to the disk and renames it.
+def write_atomically(
+    path: pathlib.Path, content: str | bytes, scratch: pathlib.Path | None = None
+) -> None:
+    """Writes a temporary file, syncs it to the disk and renames it.
 
     Args:
-        path: the file, which may exist; its directory is made where it is missing.
+        path: the file, which may exist.
         content: text is written as UTF-8.
+        scratch: as in `open_atomically`.
 
     Raises:
         OSError: it cannot be written; the old file is still there.
     """
     data = content.encode() if isinstance(content, str) else content
-    with open_atomically(path) as temporary:
+    with open_atomically(path, scratch) as temporary:
         temporary.write_bytes(data)
 
 
 @contextlib.contextmanager
-def open_atomically(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a temporary file beside `path`, which replaces `path` when the block succeeds.
+def open_atomically(
+    path: pathlib.Path, scratch: pathlib.Path | None = None
+) -> Iterator[pathlib.Path]:
+    """Gives a temporary file, which replaces `path` when the block succeeds.
+
+    Args:
+        path: the file.
+        scratch: a directory on the same filesystem for the temporary file, for a place where one
+            that a killed process leaves would not belong. None is beside the file, whose directory
+            is made where it is missing.
 
     Raises:
         OSError: as `write_atomically`.
     """
-    make_directory(path.parent)
+    if scratch is None:
+        make_directory(path.parent)
     # No number and no name that a server reads.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=scratch or path.parent)
     os.close(descriptor)
     temporary = pathlib.Path(name)
     try:

@@ -22,7 +22,7 @@ from .files import (
     open_file,
     record_files,
 )
-from .paths import MANIFEST, VERSION_BATCHING, serving_root
+from .paths import MANIFEST, VERSION_BATCHING, is_version, serving_root
 
 _FORMAT = 1
 FOR_SERVERS = (f"{MANIFEST.parent}/", VERSION_BATCHING)
@@ -158,11 +158,11 @@ def parse_manifest(text: str | bytes) -> Manifest:
     """
     try:
         content = json.loads(text)
+        as_rendered = _as_text(content).encode()
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"not JSON ({error})") from None
     if not isinstance(content, dict):
         raise ManifestError(f"a JSON {type(content).__name__}; expected an object")
-    as_rendered = _as_text(content).encode()
     seal = content.pop("seal", None)
     if seal != _digest(content) or as_rendered != (
         text.encode() if isinstance(text, str) else text
@@ -192,16 +192,17 @@ def load_manifest(directory: pathlib.Path) -> Manifest:
         raise ManifestError(f"{path}: {error}") from None
 
 
-def version_problems(directory: pathlib.Path) -> list[str]:
+def version_problems(directory: pathlib.Path, modes: bool = True) -> list[str]:
     """The defects of a version on a disk, a line for each; every file is read.
 
     Args:
         directory: `.../<model>/<version>`.
+        modes: whether other permissions than those that a publish run gives are defects.
     """
     try:
         manifest = load_manifest(directory)
         problems = identity_problems(manifest, directory.parent.name, directory.name)
-        foreign = foreign_entries(directory)
+        foreign = [e for e in foreign_entries(directory) if modes or e.kind != "mode"]
         return problems + content_problems(manifest.files, record_files(directory), foreign)
     except ManifestError as error:
         return [str(error)]
@@ -231,7 +232,7 @@ def published_versions(publish_to: str) -> dict[str, list[int]]:
         versions = sorted(
             int(entry.name)
             for entry in (base.iterdir() if base.is_dir() else ())
-            if entry.name.isdecimal() and (entry / MANIFEST).is_file()
+            if is_version(entry.name) and (entry / MANIFEST).is_file()
         )
         if versions:
             found[base.name] = versions
@@ -245,6 +246,9 @@ def _from_json(content: Mapping[str, Any]) -> Manifest:
     for digest in (content["contract"], *(record["sha256"] for record in content["files"])):
         if not _DIGEST.fullmatch(digest):
             raise ValueError(f"digest {digest!r}")
+    for record in content["files"]:
+        if not isinstance(record["path"], str) or not isinstance(record["size"], int):
+            raise ValueError(f"file {record!r}")
     fields = {field.name for field in dataclasses.fields(Manifest)}
     return Manifest(
         **{

@@ -84,6 +84,11 @@ def hub_handle(publisher: str, model: str, version: int) -> str:
     return f"{publisher}/{model}/{version}"
 
 
+def is_version(name: str) -> bool:
+    """Whether an entry of a base path is named as a published version is: 1, and not 01."""
+    return name.isdecimal() and name == str(int(name))
+
+
 def next_version(names: Iterable[str]) -> int:
     """The first free version above all that are taken.
 

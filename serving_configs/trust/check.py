@@ -1,19 +1,19 @@
 """Refusing versions of a disk that are not signed."""
 
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from ..hub.members import archived_files
 from ..hub.reader import check_archive, read_small_members
-from ..tree.files import UNLISTED, difference, open_file
-from ..tree.manifest import (
-    parse_manifest,
-    version_problems,
-)
+from ..tree.files import UNLISTED, difference, open_file, record_files
+from ..tree.manifest import identity_problems, load_manifest, parse_manifest, version_problems
 from ..tree.paths import MANIFEST, SIGNATURE
 from .keys import TRUSTED_KEYS, PublicKey, read_public_keys
 from .signature import signature_problem
+
+LARGEST_SIGNATURE = 1 << 20
 
 
 def signed_version_problems(directory: pathlib.Path, keys: Sequence[PublicKey]) -> list[str]:
@@ -25,7 +25,26 @@ def signed_version_problems(directory: pathlib.Path, keys: Sequence[PublicKey]) 
     """
     if problem := version_signature_problem(directory, keys):
         return [problem]
-    return version_problems(directory)
+    # Other permissions than a publisher gave do no harm: a mount of Kubernetes changes them.
+    return version_problems(directory, modes=False)
+
+
+def unpacked_problem(
+    directory: pathlib.Path, of: tuple[str, str] | None, keys: Sequence[PublicKey]
+) -> str | None:
+    """Why an unpacked archive is not as one of the keys signed it; None where it is.
+
+    Args:
+        directory: of its files.
+        of: the model and the version that it should be of; None for any.
+        keys: the keys whose signatures count.
+    """
+    if problem := version_signature_problem(directory, keys):
+        return problem
+    manifest = load_manifest(directory)
+    problems = identity_problems(manifest, *of) if of else []
+    problems += difference(archived_files(manifest.files), record_files(directory))
+    return problems[0] if problems else None
 
 
 def version_signature_problem(directory: pathlib.Path, keys: Sequence[PublicKey]) -> str | None:
@@ -44,13 +63,14 @@ def version_signature_problem(directory: pathlib.Path, keys: Sequence[PublicKey]
 
 
 def archive_signature_problem(
-    open_archive: Callable[[], BinaryIO], name: str, keys: Sequence[PublicKey]
+    open_archive: Callable[[], BinaryIO], name: str, of: tuple[str, str], keys: Sequence[PublicKey]
 ) -> str | None:
     """Why an archive of the hub is not as one of the keys signed it; None where it is.
 
     Args:
         open_archive: opens the archive at its start.
         name: the archive's name, for error messages.
+        of: the model and the version that it should be of.
         keys: the keys whose signatures count.
 
     Raises:
@@ -66,16 +86,18 @@ def archive_signature_problem(
         return problem
     with open_archive() as file:
         found = check_archive(file, name)
-    expected = archived_files(parse_manifest(manifest).files)
+    parsed = parse_manifest(manifest)
     model = (record for record in found if record.path not in UNLISTED)
-    return next(iter(difference(expected, model)), None)
+    problems = identity_problems(parsed, *of) + difference(archived_files(parsed.files), model)
+    return problems[0] if problems else None
 
 
 def read_signature(directory: pathlib.Path) -> bytes | None:
     """The content of a version's signature; None where it has none that can be read."""
     try:
         with open_file(directory / SIGNATURE) as file:
-            return file.read()
+            # What is longer is no signature, and would fill memory.
+            return file.read(LARGEST_SIGNATURE)
     except OSError:
         return None
 
@@ -87,4 +109,4 @@ def trusted_keys(publish_to: str) -> tuple[PublicKey, ...]:
         ConfigError: the file is there, and holds no key.
     """
     path = pathlib.Path(publish_to) / TRUSTED_KEYS
-    return read_public_keys([path]) if path.exists() else ()
+    return read_public_keys([path]) if os.path.lexists(path) else ()

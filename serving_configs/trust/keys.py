@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ..errors import ConfigError
+from ..tree.files import open_file
+
+_LONGEST = 1 << 20
 
 PASSPHRASE = "CAIT_SIGNING_PASSPHRASE"
 """The environment's variable with the passphrase of an encrypted private key."""
@@ -29,7 +32,8 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp384r1": hashes.SHA384(),
     "secp521r1": hashes.SHA512(),
 }
-_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----\s.*?-----END PUBLIC KEY-----(?:\n|$)", re.DOTALL)
+_BEGIN = b"BEGIN PUBLIC KEY"
+_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +85,7 @@ def read_private_key(path: pathlib.Path) -> PrivateKey:
         ConfigError: the file cannot be read, is no such key, or has another passphrase.
     """
     content = _read(path)
-    passphrase = os.environ.get(PASSPHRASE, "").encode() or None
+    passphrase = os.fsencode(os.environ.get(PASSPHRASE, "")) or None
     try:
         key = serialization.load_pem_private_key(content, passphrase)
     except TypeError:
@@ -128,6 +132,8 @@ def parse_public_keys(content: bytes, path: str) -> tuple[PublicKey, ...]:
             f"{path}: {'a private key' if private else 'no public key in PEM'}; expected a public "
             "key, as `openssl ec -in private.pem -pubout` writes it"
         )
+    if len(blocks) != content.count(_BEGIN):
+        raise ConfigError(f"{path}: a public key without an end; expected whole keys in PEM")
     keys = []
     for block in blocks:
         try:
@@ -165,6 +171,7 @@ def _curves() -> str:
 
 def _read(path: pathlib.Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read(_LONGEST)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None

@@ -107,6 +107,7 @@ def test_a_download_through_a_redirect_is_described_and_kept(
         "num_classes": 10,
         "image_size": 32,
         "kind": "model",
+        "labels": [],
         "notes": [],
     }
     assert "100%" in done.stderr

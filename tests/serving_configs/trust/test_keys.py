@@ -36,6 +36,14 @@ def test_a_file_holds_several_public_keys(tmp_path: pathlib.Path) -> None:
     both = tmp_path / "both.pem"
     both.write_bytes(b"# of the last two years\n" + render_public_keys([*keys, keys[0]]))
     assert read_public_keys([both]) == keys
+    # As an editor or `cat` leaves them: without a last newline, with spaces, of another system.
+    text = b"".join(key.pem.rstrip() for key in keys)
+    for content in (text, text + b"  \n", text.replace(b"\n", b"\r\n")):
+        both.write_bytes(content)
+        assert read_public_keys([both]) == keys
+    both.write_bytes(keys[0].pem + keys[1].pem[:60])
+    with pytest.raises(ConfigError, match="a public key without an end"):
+        read_public_keys([both])
 
 
 def test_a_key_with_a_passphrase(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The command `sign`, `extract` and `promote` of signed trees, and servers that need signatures."""
 
 import pathlib
+import shutil
 import tarfile
 from typing import Any
 
@@ -14,7 +15,7 @@ from serving_configs.tree.paths import SIGNATURE
 from serving_configs.trust.keys import TRUSTED_KEYS, read_public_keys
 from tests.support.keys import KeyFiles, write_keys
 from tests.support.model_server import running
-from tests.support.rollout_commands import refused, run
+from tests.support.rollout_commands import refused, run, state
 from tests.support.trees import MODELS, TINY, add_version, settle
 
 
@@ -56,6 +57,9 @@ def test_a_tree_is_signed_and_its_archives_carry_it(
     }
     assert verify([str(tree), *public]) == 0
     assert verify([str(tree)]) == 0
+    # What was killed before it came to the archives is completed.
+    (tree / "hub" / "cait" / TINY / "1.tar.gz").write_bytes(before[f"hub/cait/{TINY}/1.tar.gz"])
+    assert sign(tree, keys) == 0
     # Again, there is nothing to do.
     signed = bytes_below(tree)
     capsys.readouterr()
@@ -100,6 +104,13 @@ def test_an_archive_that_was_changed_is_not_unpacked(
     capsys.readouterr()
     assert verify([str(tree), "--public_key", str(keys.public)]) == 1
     assert "1.tar.gz: fingerprint.pb has 7 bytes" in capsys.readouterr().err
+    # As it was signed, but under another number.
+    archive.unlink()
+    assert main(["write", str(tree)]) == 0
+    archive = pathlib.Path(shutil.copy(archive, archive.with_name("5.tar.gz")))
+    assert "5.tar.gz: the manifest is of version 1; expected 5" in extract(keys.public)
+    assert verify([str(tree), "--public_key", str(keys.public)]) == 1
+    assert "5.tar.gz: the manifest is of version 1; expected 5" in capsys.readouterr().err
 
 
 def test_nothing_is_signed_where_something_was_changed(
@@ -132,7 +143,13 @@ def test_two_keys_are_valid_while_one_takes_the_place_of_the_other(
     assert verify([str(tree), *both]) == 0
     assert verify([str(tree), *both[:2]]) == 1
     capsys.readouterr()
-    assert sign(tree, new, "--replace") == 0
+    # A version that neither key signed may be a stranger's.
+    add_version(tree, TINY, 3)
+    (base_path(str(tree), TINY) / "3" / SIGNATURE).unlink()
+    assert sign(tree, new, "--replace", str(keys.public)) == 2
+    assert f"version 3 of {TINY}: not signed" in capsys.readouterr().err
+    shutil.rmtree(base_path(str(tree), TINY) / "3")
+    assert sign(tree, new, "--replace", str(keys.public)) == 0
     assert len(capsys.readouterr().out.split()) == 2
     assert read_public_keys([tree / TRUSTED_KEYS]) == read_public_keys([new.public])
     assert verify([str(tree), *both[2:]]) == 0
@@ -149,8 +166,13 @@ def test_promote_refuses_what_no_key_of_a_signed_tree_signed(
     for command, flags in (("promote", []), ("label", ["--label", "canary"])):
         with refused(tree, capsys, f"version 2 of {TINY}: not signed", "serving_configs sign"):
             assert run(command, tree, "--version", "2", *flags) == 2
+    # Servers do not learn of it either, from this file.
+    assert state(tree)[0] == [1]
+    # What was stable before can always be returned to.
+    for version in ("2", "1"):
+        assert run("rollback", tree, "--version", version, "--poll_seconds", "0") == 0
     assert sign(tree, keys) == 0
-    assert run("promote", tree, "--version", "2") == 0
+    assert run("promote", tree, "--version", "2", "--poll_seconds", "0") == 0
 
 
 def test_a_server_loads_only_what_a_key_signed(

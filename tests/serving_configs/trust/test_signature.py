@@ -133,6 +133,26 @@ def test_an_old_version_is_no_new_one(version: pathlib.Path, key: PrivateKey) ->
     ]
 
 
+def test_other_permissions_do_no_harm(version: pathlib.Path, key: PrivateKey) -> None:
+    """A mount of Kubernetes gives files to a group."""
+    (version / "saved_model.pb").chmod(0o664)
+    (version / "variables").chmod(0o2775)
+    assert signed_version_problems(version, [key.public]) == []
+
+
+def test_a_manifest_with_odd_values_is_named(version: pathlib.Path, key: PrivateKey) -> None:
+    records = load_manifest(version).files
+    for odd in (dataclasses.replace(records[0], path=5), dataclasses.replace(records[0], size="5")):
+        reseal_text = render_manifest(
+            dataclasses.replace(load_manifest(version), files=(odd, *records[1:]))
+        )
+        problem = signature_problem(
+            (version / SIGNATURE).read_bytes(), reseal_text.encode(), [key.public]
+        )
+        assert problem is not None
+        assert problem.startswith(f"{MANIFEST}: ValueError: file ")
+
+
 def test_either_of_two_keys_counts(version: pathlib.Path, key: PrivateKey) -> None:
     (other,) = read_public_keys([write_keys(version.parent, "other").public])
     assert version_signature_problem(version, [other, key.public]) is None
