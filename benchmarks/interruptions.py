@@ -48,6 +48,7 @@ _SIGNALS = {fault: signal.Signals[fault].value for fault in FAULTS if fault != F
 _STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9, FULL: 1}
 _TREE_BYTES = 256 << 20
 _PROCESSES_SECONDS = 30.0
+_END_SECONDS = 300.0
 _PYTHON_SECONDS = 0.5
 """Before that Python itself may not have begun with the command."""
 _PROGRESS = re.compile(r"\[\d+/\d+\] .*|note: .*|(INFO|WARNING):.*")
@@ -145,6 +146,8 @@ def interrupt(place: pathlib.Path, runs: int, seed: int = 0) -> list[tuple[str, 
             _check(tree, run, fault, status)
         except FaultError as error:
             raise FaultError(f"run {number}, {fault} after {wait:.2f} s: {error}") from None
+        line = f"[{number}/{runs}] {fault} after {wait:.1f} s: exit status {status}"
+        print(line, file=sys.stderr, flush=True)
         seen[fault].statuses[status] += 1
         seen[fault].seconds.append(seconds)
         if number % _COMPLETED == 0:
@@ -223,7 +226,9 @@ def _end(run: _Run, fault: str, wait: float, filler: pathlib.Path) -> tuple[int,
                 _fill(filler)
             else:
                 run.process.send_signal(signal.Signals[fault])
-        return run.process.wait(600), time.monotonic() - ended
+        return run.process.wait(_END_SECONDS), time.monotonic() - ended
+    except subprocess.TimeoutExpired:
+        raise FaultError(f"it has not ended after {_END_SECONDS} s: {run.left()}") from None
     finally:
         filler.unlink(missing_ok=True)
         run.process.kill()

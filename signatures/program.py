@@ -86,6 +86,10 @@ def run(main: Callable[[], int]) -> int:
             status = error.code if isinstance(error.code, int) else int(error.code is not None)
         sys.stdout.flush()
         _process.running = False
+        if status == 1:
+            # What failed may have left threads and processes behind that wait for one another.
+            _kill_children()
+            _process.end(status, "")
         return status
     except Interrupted as error:
         _process.end(128 + error.signal, f"interrupted by {error.signal.name}; {error.left}")
@@ -150,6 +154,15 @@ def in_thread(work: Callable[[], None]) -> None:
         raise failed[0]
 
 
+def take_messages(dropped: Callable[[str], bool]) -> None:
+    """Hides credentials in the standard error of this process, a worker, and drops some messages.
+
+    Args:
+        dropped: says whether a text is dropped.
+    """
+    sys.stderr = _Messages(sys.stderr, dropped)
+
+
 class _Process:
     """This process, where it is a command."""
 
@@ -174,6 +187,7 @@ class _Process:
 
     def end(self, status: int, message: str) -> NoReturn:
         """Ends the process."""
+        sys.stderr.flush()
         self.ending = self.ending or time.monotonic()
         _silence()
         for remove in reversed(self.last):
@@ -234,9 +248,14 @@ class _Output(_Stream):
 class _Messages(_Stream):
     """The standard error. Where it cannot be written there is nobody to say so to."""
 
+    def __init__(self, stream: Any, dropped: Callable[[str], bool] = lambda text: False) -> None:
+        super().__init__(stream)
+        self._dropped = dropped
+
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
-            super().write(text)
+            if not self._dropped(text):
+                super().write(text)
         return len(text)
 
     def flush(self) -> None:

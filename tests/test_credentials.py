@@ -12,8 +12,8 @@ from pipelines.evaluate.report import write_evaluation
 from serving_configs.__main__ import main as configs
 from signatures.addresses import AddressError
 from tests.support.hub_server import Hub, serving
+from tests.support.path_flags import flags_of, parser_of, read, takes_paths
 from tests.support.paths import REPOSITORY
-from tests.test_path_flags import flags_of, parser_of, read, takes_paths  # noqa: F401
 
 SECRET = "sesame"
 URL = f"http://user:{SECRET}@127.0.0.1"
@@ -80,7 +80,7 @@ def said(call: str, here: pathlib.Path, port: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_path_flags_take_no_passwords(parser_of, command: str) -> None:  # noqa: F811
+def test_path_flags_take_no_passwords(command: str) -> None:
     for flag in filter(takes_paths, flags_of(parser_of(command))):
         for url in (f"https://user:{SECRET}@host/x", f"s3://key:{SECRET}@bucket/x-*"):
             with pytest.raises(AddressError) as refused:
@@ -94,8 +94,8 @@ def test_path_flags_take_no_passwords(parser_of, command: str) -> None:  # noqa:
 def test_pages_and_configs_get_none(flag, tmp_path, capsys) -> None:
     assert configs(["write", str(tmp_path), flag, f"{URL}/x"]) == 2
     assert capsys.readouterr().err == (
-        f"error: argument {flag}: http://***@127.0.0.1/x: credentials, which everybody would read "
-        "in what is written; expected a URL without\n"
+        f"error: {flag} http://***@127.0.0.1/x: credentials, which everybody would read in what "
+        "is written; expected a URL without\n"
     )
     assert not list(tmp_path.iterdir())
 

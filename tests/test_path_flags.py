@@ -3,19 +3,15 @@
 The flags are found in the commands' own parsers: a new flag that takes text has to be named here.
 """
 
-import argparse
 import os
 import pathlib
-import pkgutil
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from pipelines.evaluate.options import parse as parse_evaluate
 from pipelines.publish.options import parse as parse_publish
 from signatures.addresses import AddressError, absolute_glob, address, is_url
-from tests.support.path_flags import MODULES, PATHS
+from tests.support.path_flags import MODULES, PATHS, flags_of, parser_of, read, takes_paths
 
 NO_PATHS = {
     # Names and choices.
@@ -48,60 +44,12 @@ NO_PATHS = {
 }
 
 
-class FoundError(Exception):
-    """Ends a command at its first parser."""
-
-
-@pytest.fixture
-def parser_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], argparse.ArgumentParser]:
-    def found(command: str) -> argparse.ArgumentParser:
-        parsers = []
-
-        def stop(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-            parsers.append(parser)
-            raise FoundError
-
-        module = pkgutil.resolve_name(MODULES[command])
-        with monkeypatch.context() as patch:
-            patch.setattr(argparse.ArgumentParser, "parse_known_args", stop)
-            with pytest.raises(FoundError):
-                module.main([])
-        return parsers[0]
-
-    return found
-
-
-def flags_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """What takes text, of a parser and its subcommands'."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from flags_of(command)
-        elif action.nargs != 0:
-            yield action
-
-
-def read(flag: argparse.Action, text: str) -> str:
-    """A flag's value. A photo has a name beside its path."""
-    value: Any = flag.type(text) if callable(flag.type) else text
-    if getattr(value, "problem", None):
-        raise AddressError(f"{text}: {value.problem}")
-    return str(getattr(value, "path", value))
-
-
-def takes_paths(flag: argparse.Action) -> bool:
-    try:
-        return read(flag, "~/x") == f"{os.environ['HOME']}/x"
-    except (ValueError, TypeError, argparse.ArgumentTypeError):
-        return False
-
-
 def test_every_command_is_here():
     assert set(PATHS) == set(MODULES)
 
 
 @pytest.mark.parametrize("command", MODULES)
-def test_path_flags_of_a_command(parser_of, command, tmp_path, monkeypatch):
+def test_path_flags_of_a_command(command, tmp_path, monkeypatch):
     home, here = tmp_path / "a home", tmp_path / "here"
     here.mkdir()
     monkeypatch.setenv("HOME", str(home))

@@ -105,12 +105,16 @@ FLAGS = [
     flag("publish", PUBLISH, "--publish_to", MADE),
     flag("publish", PUBLISH, "--checkpoints"),
     flag("publish", PUBLISH, "--sample_shard"),
-    flag("publish", PUBLISH, "--labels"),
+    # A file of one line is a file of one class.
+    flag("publish", PUBLISH, "--labels", {"file"}),
     flag("evaluate", EVALUATE, "--models"),
     flag("evaluate", EVALUATE, "--data"),
     flag("evaluate", EVALUATE, "--output", MADE),
     flag("evaluate", EVALUATE, "--table"),
     Flag("verify", "publish_to", ("{path}",)),
+    Flag("verify", "public_key", ("{tree}", "--public_key", "{path}")),
+    flag("publish", PUBLISH, "--sign_with"),
+    Flag("configs", "sign_with", ("write", "{tree}", "--sign_with", "{path}")),
     flag("sample-shard", SAMPLE, "--images"),
     # It replaces what is there.
     flag("sample-shard", SAMPLE, "--output", {"missing", "file", "dangling", "loop"}),
@@ -144,6 +148,8 @@ CASES = [
 
 # Flags that are not called here, because they are looked at late.
 ELSEWHERE = {
+    # Weights are fetched from a hub: tests/pipelines/test_fetch_weights.py.
+    ("fetch-weights", "to"),
     # Beside a store that is a URL: tests/pipelines/publish/test_remote.py.
     ("publish", "staging_dir"),
     # A picture is drawn first: tests/serving/attention/test_attention.py.

@@ -7,9 +7,10 @@ between notes about optional libraries and processor features.
 import importlib
 import logging
 import os
+import sys
 
 from signatures import quiet
-from signatures.program import disk_full
+from signatures.program import disk_full, take_messages
 
 from .processors import limit_tensorflow_threads
 
@@ -31,8 +32,16 @@ def load_beam() -> None:
     without RunInference's at each load, that it does not know the model's memory.
     """
     logging.getLogger().addFilter(_is_of_use)
-    for name in ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker"):
+    for name in (
+        "apache_beam.runners.common",
+        "apache_beam.runners.worker.sdk_worker",
+        "apache_beam.runners.portability.local_job_service",
+    ):
         logging.getLogger(name).addFilter(_is_no_full_disk)
+    main = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if main is not None and main.name.endswith(".sdk_worker_main"):
+        # A worker also prints the tracebacks that it logs and returns.
+        take_messages(_is_of_full_disk)
     logging.disable(logging.WARNING)
     try:
         importlib.import_module("apache_beam")
@@ -40,10 +49,15 @@ def load_beam() -> None:
         logging.disable(logging.NOTSET)
 
 
+def _is_of_full_disk(text: str) -> bool:
+    return disk_full(RuntimeError(text))
+
+
 def _is_no_full_disk(record: logging.LogRecord) -> bool:
     """Drops the traceback of a step that a full disk ends; the command says it in one line."""
     error = record.exc_info[1] if record.exc_info else None
-    return error is None or not disk_full(error)
+    # Some of Beam's have the traceback in their text.
+    return not disk_full(error or RuntimeError(record.getMessage()))
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
