@@ -251,10 +251,13 @@ class _Messages(_Stream):
     def __init__(self, stream: Any, dropped: Callable[[str], bool] = lambda text: False) -> None:
         super().__init__(stream)
         self._dropped = dropped
+        self._dropping = False
 
     def write(self, text: str) -> int:
+        # `print` writes the end of the line by itself.
+        self._dropping = self._dropped(text) or (self._dropping and text == "\n")
         with contextlib.suppress(OSError):
-            if not self._dropped(text):
+            if not self._dropping:
                 super().write(text)
         return len(text)
 

@@ -230,3 +230,16 @@ def test_job_that_is_interrupted_says_what_it_has_done() -> None:
     # Whose store cannot be read any more.
     with pytest.raises(JobError), tells_how_far_it_came(lambda: str(1 // 0), "/tree"):
         raise FULL
+
+
+def test_worker_drops_what_the_command_says(capfd: pytest.CaptureFixture[str]) -> None:
+    """As Beam's workers print a traceback, for which nobody asks when a disk is full."""
+    script = """
+import sys
+from signatures.program import disk_full, take_messages
+take_messages(lambda text: disk_full(RuntimeError(text)))
+print("Traceback\\nOSError: No space left on device", file=sys.stderr)
+print("at http://user:sesame@host", file=sys.stderr)
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
+    assert capfd.readouterr().err == "at http://***@host\n"
