@@ -70,6 +70,7 @@ SERVE = {"--port": "0", "--model_name": "m", "--model_base_path": "{tree}"}
 ATTENTION = {"--saved_model": "{tree}/x", "--output": "{here}/a.png"}
 CLASSIFY = ("classify", "--server=localhost:1", "--model=m", "--timeout=1")
 PAIR = ("--cert", PHOTO, "--key", PHOTO)
+ARCHIVE = "{tree}/hub/cait/cait_one/1.tar.gz"
 LABEL = ("--model", "cait_one", "--version", "1", "--poll_seconds=0")
 
 # Kinds of paths that a flag takes.
@@ -114,7 +115,8 @@ FLAGS = [
     Flag("verify", "publish_to", ("{path}",)),
     Flag("verify", "public_key", ("{tree}", "--public_key", "{path}")),
     flag("publish", PUBLISH, "--sign_with"),
-    Flag("configs", "sign_with", ("write", "{tree}", "--sign_with", "{path}")),
+    Flag("configs", "sign_with", ("sign", "{tree}", "--sign_with", "{path}")),
+    Flag("configs", "public_key", ("extract", "--public_key", "{path}", ARCHIVE, "{here}/new")),
     flag("sample-shard", SAMPLE, "--images"),
     # It replaces what is there.
     flag("sample-shard", SAMPLE, "--output", {"missing", "file", "dangling", "loop"}),
