@@ -142,12 +142,13 @@ def test_other_permissions_do_no_harm(version: pathlib.Path, key: PrivateKey) ->
 
 def test_a_manifest_with_odd_values_is_named(version: pathlib.Path, key: PrivateKey) -> None:
     records = load_manifest(version).files
-    for odd in (dataclasses.replace(records[0], path=5), dataclasses.replace(records[0], size="5")):
-        reseal_text = render_manifest(
+    changes: list[dict[str, Any]] = [{"path": 5}, {"size": "5"}]
+    for odd in (dataclasses.replace(records[0], **change) for change in changes):
+        resealed = render_manifest(
             dataclasses.replace(load_manifest(version), files=(odd, *records[1:]))
         )
         problem = signature_problem(
-            (version / SIGNATURE).read_bytes(), reseal_text.encode(), [key.public]
+            (version / SIGNATURE).read_bytes(), resealed.encode(), [key.public]
         )
         assert problem is not None
         assert problem.startswith(f"{MANIFEST}: ValueError: file ")
