@@ -110,8 +110,8 @@ def _sign(arguments: argparse.Namespace) -> None:
     from .trust.keys import read_private_key, read_public_keys
     from .trust.sign import sign_tree
 
-    key = read_private_key(arguments.sign_with)
     replaced = read_public_keys([arguments.replace]) if arguments.replace else ()
+    key = read_private_key(arguments.sign_with)
     for directory in sign_tree(arguments.publish_to, key, replaced):
         print(directory)
 

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .errors import ConfigError
 from .hub.archive import archive_name, hub_root, write_archive
@@ -20,6 +20,7 @@ from .server.models_config import (
     add_versions,
     as_text,
     models_config_path,
+    named_versions,
     read_models_config,
     root_of,
 )
@@ -117,7 +118,7 @@ def _write_configs(
     path = models_config_path(publish_to)
     config = read_models_config(path)
     root = base_path or root_of(config) or str(serving_root(publish_to).absolute())
-    published = _servable(publish_to, models)
+    published = _servable(publish_to, models, named_versions(config))
     history = read_history(path, config, time.time())
     config = add_published(config, published, root)
     left = {m: [v] for m, v in history.left.items() if v in published.get(m, [])}
@@ -135,9 +136,11 @@ def _write_configs(
 
 
 def _servable(
-    publish_to: str, models: Mapping[str, Sequence[PublishedModel]]
+    publish_to: str,
+    models: Mapping[str, Sequence[PublishedModel]],
+    named: Mapping[str, Collection[int]],
 ) -> dict[str, list[int]]:
-    """Model -> the versions that servers may load: of a signed tree those that are signed.
+    """Model -> the versions that servers may load: of a signed tree no new one without a signature.
 
     Another run signs its versions soon after it has published them.
     """
@@ -146,7 +149,8 @@ def _servable(
         name: [
             model.version
             for model in versions
-            if not (keys and version_signature_problem(model.directory, keys))
+            if model.version in named.get(name, ())
+            or not (keys and version_signature_problem(model.directory, keys))
         ]
         for name, versions in models.items()
     }

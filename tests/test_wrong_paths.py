@@ -116,6 +116,11 @@ FLAGS = [
     Flag("verify", "public_key", ("{tree}", "--public_key", "{path}")),
     flag("publish", PUBLISH, "--sign_with"),
     Flag("configs", "sign_with", ("sign", "{tree}", "--sign_with", "{path}")),
+    Flag(
+        "configs",
+        "replace",
+        ("sign", "{tree}", "--replace", "{path}", "--sign_with", "{here}/none"),
+    ),
     Flag("configs", "public_key", ("extract", "--public_key", "{path}", ARCHIVE, "{here}/new")),
     flag("sample-shard", SAMPLE, "--images"),
     # It replaces what is there.

@@ -110,7 +110,7 @@ class Options:
     ssl_config_file: str = ""
     allow_reload: bool = True
     reload_clients: str = ""
-    require_signature: str = ""
+    require_signature: str | None = None
     version: bool = False
 
     def __post_init__(self) -> None:

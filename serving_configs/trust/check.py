@@ -57,6 +57,8 @@ def version_signature_problem(directory: pathlib.Path, keys: Sequence[PublicKey]
     try:
         with open_file(directory / MANIFEST) as file:
             manifest = file.read()
+    except FileNotFoundError:
+        return f"not signed: there is no {MANIFEST}"
     except OSError as error:
         return f"{MANIFEST}: cannot be read ({error.strerror})"
     return signature_problem(read_signature(directory), manifest, keys)

@@ -175,6 +175,7 @@ def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.
     python(tmp_path, only("write"))
     assert "0 not as published" in python(tmp_path, verify)
     options = parse_flags(words(serve)[3:])
+    assert options.require_signature
     with running(
         model_config_file=str(tmp_path / options.model_config_file),
         require_signature=str(tmp_path / options.require_signature),

@@ -27,7 +27,7 @@ PATHS = {
     "verify": {"public_key", "publish_to"},
     "fetch-weights": {"to"},
     "sample-shard": {"images", "output"},
-    "configs": {"archive", "directory", "public_key", "publish_to", "sign_with"},
+    "configs": {"archive", "directory", "public_key", "publish_to", "replace", "sign_with"},
     "serve": {
         *("batching_parameters_file", "grpc_socket_path", "model_base_path", "model_config_file"),
         *("monitoring_config_file", "require_signature", "ssl_config_file"),
