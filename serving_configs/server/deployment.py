@@ -21,6 +21,13 @@ from .models_config import STABLE, as_text, find_model, root_of, versions_of
 from .monitoring import METRICS_PATH, MONITORING_TEXT
 
 IMAGE = "tensorflow/serving:2.20.0"
+CLAIM = "cait-models"
+"""The claim with the published tree's `serving` directory."""
+
+_WRITER_IMAGE = "busybox:1.37"
+# Room for later versions of the models.
+_VERSIONS = 4
+
 MODELS_ROOT = "/models"
 """The directory of the base paths in a pod."""
 
@@ -108,11 +115,28 @@ def kubernetes_manifests(
         digest=digest,
         model=model.model,
         stable=STABLE,
+        claim=CLAIM,
         root=root,
         files=files,
         metrics_path=METRICS_PATH,
         memory_mib=-(-memory // _MIB),
         flags=(*_flags("/config", batching), ONE_THREAD_AN_OPERATION),
+    )
+
+
+def kubernetes_claim(models: Iterable[PublishedModel]) -> str:
+    """The claim of all models and a pod that fills it.
+
+    Args:
+        models: the latest version of each model.
+    """
+    size = sum(record.size for model in models for record in model.files)
+    return render(
+        "kubernetes_claim.yaml.j2",
+        claim=CLAIM,
+        gib=max(-(-_VERSIONS * size // 2**30), 1),
+        image=_WRITER_IMAGE,
+        root=MODELS_ROOT,
     )
 
 
@@ -152,6 +176,7 @@ def write_deployment(
     for model in latest:
         manifests = kubernetes_manifests(model, config, batching)
         write_atomically(root / kubernetes_name(model.model), manifests)
+    write_atomically(root / "kubernetes-claim.yaml", kubernetes_claim(latest))
     for model_name in loaded:
         withdrawn = root / withdrawn_name(model_name)
         withdrawn.unlink(missing_ok=True)

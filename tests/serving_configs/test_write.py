@@ -37,6 +37,7 @@ def test_publishing_writes_everything_around_the_models(tiny_tree: pathlib.Path)
     assert {path.name for path in (tiny_tree / "deployment").iterdir()} == {
         "docker-compose.yaml",
         "kubernetes",
+        "kubernetes-claim.yaml",
         "settings.json",
     }
 

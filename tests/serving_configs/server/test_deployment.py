@@ -19,11 +19,13 @@ from serving_configs.server.deployment import (
     IMAGE,
     POLL_SECONDS,
     compose_file,
+    kubernetes_claim,
     kubernetes_manifests,
 )
 from serving_configs.server.memory import server_memory
 from serving_configs.server.models_config import add_published
 from serving_configs.server.monitoring import MONITORING_TEXT
+from serving_configs.tree.files import FileRecord
 from serving_configs.tree.latency import LatencyProfile
 from serving_configs.tree.manifest import Weights
 from serving_configs.tree.published import PublishedModel
@@ -91,6 +93,19 @@ def test_kubernetes_manifests_hold_to_the_schemas(which: PublishedModel) -> None
     container(documents)["resources"]["requests"]["memory"] = [1]
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(documents["Deployment"], KUBERNETES, strict=True)
+
+
+def test_the_claim_holds_to_the_schemas_and_is_the_one_that_pods_read() -> None:
+    claim, writer = yaml.safe_load_all(kubernetes_claim(MODELS))
+    for document in (claim, writer):
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    for reader in (writer["spec"], kubernetes(MODELS[0])["Deployment"]["spec"]["template"]["spec"]):
+        volumes = [volume for volume in reader["volumes"] if volume["name"] == "models"]
+        claims = [volume["persistentVolumeClaim"]["claimName"] for volume in volumes]
+        assert claims == [claim["metadata"]["name"]]
+    large = dataclasses.replace(MODELS[0], files=(FileRecord("x", 2**30, "a" * 64),))
+    claim, _ = yaml.safe_load_all(kubernetes_claim([large, MODELS[1]]))
+    assert claim["spec"]["resources"]["requests"]["storage"] == "4Gi"
 
 
 def test_the_parts_of_a_model_fit_each_other() -> None:
