@@ -2,8 +2,8 @@
 
     python -m benchmarks.interruptions [--runs 50]
 
-Each is a run of the publish job on a variant of two blocks, with class names of its own, so that
-each has something to publish. The tree is on a small filesystem in memory, which is mounted in a
+Each is a run of the publish job on a variant of two blocks, which publishes a version with a number
+of its own. The tree is on a small filesystem in memory, which is mounted in a
 namespace of this command's own.
 
 After each, every version, archive and config of the tree has to verify, no process of the run may
@@ -139,7 +139,7 @@ def interrupt(place: pathlib.Path, runs: int, seed: int = 0) -> list[tuple[str, 
     for number in range(1, runs + 1):
         fault = FAULTS[(number - 1) % len(FAULTS)]
         workers = 2 if number // len(FAULTS) % _WITH_WORKERS == _WITH_WORKERS - 1 else 1
-        run = _Run(tree, inputs, number, workers)
+        run = _Run(tree, inputs, 10 * number, workers)
         wait = moments.uniform(_PYTHON_SECONDS, longest)
         try:
             status, seconds = _end(run, fault, wait, place / "filler")
@@ -162,16 +162,16 @@ class _Run:
     Args:
         tree: where to.
         inputs: the directory of the sample.
-        number: of the run; the names of its classes have it.
+        version: the number of the version that it publishes.
         workers: how many processes of its own it has.
     """
 
-    def __init__(self, tree: pathlib.Path, inputs: pathlib.Path, number: int, workers: int) -> None:
-        labels = inputs / "labels"
-        labels.write_text("\n".join(f"class {i} of run {number}" for i in range(1000)))
+    def __init__(
+        self, tree: pathlib.Path, inputs: pathlib.Path, version: int, workers: int
+    ) -> None:
         command = [
             *(sys.executable, "-m", "tests.support.publish_tiny", "--variants", TINY),
-            *("--heads", "classifier", "--checkpoints", "random", "--labels", str(labels)),
+            *("--heads", "classifier", "--checkpoints", "random", "--version", str(version)),
             *("--sample_shard", str(inputs / "sample"), "--publish_to", str(tree)),
             # What runs that were killed have left is old at once.
             *("--staging_ttl", "0", "--keep_versions", "2"),
@@ -280,7 +280,7 @@ def _complete(tree: pathlib.Path, inputs: pathlib.Path, number: int) -> float:
     Raises:
         FaultError: it did not, or staging is left.
     """
-    run = _Run(tree, inputs, -number - 1, 1)
+    run = _Run(tree, inputs, 10 * number + 5, 1)
     status = run.process.wait()
     if status:
         raise FaultError(f"the run after {number} others ended with {status}: {run.lines()[-3:]}")
