@@ -3,8 +3,8 @@
     python -m benchmarks.interruptions [--runs 50]
 
 Each is a run of the publish job on a variant of two blocks, which publishes a version with a number
-of its own. The tree is on a small filesystem in memory, which is mounted in a
-namespace of this command's own.
+of its own. The tree is on a small filesystem in memory, which is mounted in a namespace of this
+command's own.
 
 After each, every version, archive and config of the tree has to verify, no process of the run may
 be there, and the command may have said one line at most beside its progress. After a signal that it
