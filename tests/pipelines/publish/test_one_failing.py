@@ -63,17 +63,15 @@ def test_failing_model_is_absent_and_named_and_the_other_is_published(publish_ti
 
 
 def test_conversion_that_fails_is_reported(publish_tiny, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def broken(*_):
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(SavedModelWriter, "write", full)
+    monkeypatch.setattr(SavedModelWriter, "write", broken)
     result = publish_tiny()
     assert result.status == 1
     assert not (result.tree / "serving").exists()
     for entry in report_of(result).values():
-        assert entry["failures"] == [
-            "conversion failed: OSError: [Errno 28] No space left on device"
-        ]
+        assert entry["failures"] == ["conversion failed: OSError: [Errno 5] Input/output error"]
 
 
 def test_release_that_fails_leaves_no_version(publish_tiny, tmp_path):

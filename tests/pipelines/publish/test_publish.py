@@ -64,6 +64,7 @@ def test_tree_holds_what_is_published_and_nothing_that_is_not(published):
         "variables/variables.index",
         "variables/variables.data-00000-of-00001",
         "assets.extra/manifest.json",
+        "assets.extra/sbom.cdx.json",
         "assets.extra/tf_serving_warmup_requests",
         "batching_params.pbtxt",
     }
