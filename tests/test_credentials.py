@@ -94,8 +94,8 @@ def test_path_flags_take_no_passwords(command: str) -> None:
 def test_pages_and_configs_get_none(flag, tmp_path, capsys) -> None:
     assert configs(["write", str(tmp_path), flag, f"{URL}/x"]) == 2
     assert capsys.readouterr().err == (
-        f"error: {flag} http://***@127.0.0.1/x: credentials, which everybody would read in what "
-        "is written; expected a URL without\n"
+        f"error: argument {flag}: http://***@127.0.0.1/x: credentials, which everybody would read "
+        "in what is written; expected a URL without\n"
     )
     assert not list(tmp_path.iterdir())
 
