@@ -266,8 +266,9 @@ def test_no_command_is_loaded_for_the_help() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert not {*PACKAGES, "tensorflow", "apache_beam", "numpy"} & set(done.stderr.split())
+    width = max(map(len, COMMANDS))
     for name, command in COMMANDS.items():
-        assert f"  {name:12}  {command.summary}\n" in done.stdout
+        assert f"  {name:{width}}  {command.summary}\n" in done.stdout
 
 
 def test_the_locks_agree() -> None:
