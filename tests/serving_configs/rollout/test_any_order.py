@@ -45,16 +45,15 @@ counts: collections.Counter[str] = collections.Counter()
 
 
 @pytest.fixture(scope="module")
-def every_version(
-    tiny_tree: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
-) -> pathlib.Path:
-    """A tree with all versions, which the trees of the sequences link to."""
-    tree = tmp_path_factory.mktemp("versions") / "tree"
-    shutil.copytree(tiny_tree, tree)
-    for version in range(2, VERSIONS + 1):
-        for model in MODELS:
-            add_version(tree, model, version)
-    return tree
+def every_version(tiny_tree: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A tree with all versions. The files of the sequences' trees are the same ones."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
+        tree = pathlib.Path(directory) / "tree"
+        shutil.copytree(tiny_tree, tree)
+        for version in range(2, VERSIONS + 1):
+            for model in MODELS:
+                add_version(tree, model, version)
+        yield tree
 
 
 def machine(every_version: pathlib.Path) -> type[RuleBasedStateMachine]:
@@ -245,7 +244,8 @@ def machine(every_version: pathlib.Path) -> type[RuleBasedStateMachine]:
 
         def link(self, model: str, version: int) -> None:
             source = every_version / "serving" / model / str(version)
-            os.symlink(source, self.root / "serving" / model / str(version))
+            target = self.root / "serving" / model / str(version)
+            shutil.copytree(source, target, copy_function=os.link)
 
     return RollOuts
 
