@@ -15,11 +15,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from serving.model_server.flags import parse_flags
+from serving.model_server.servables.policy import State
 from serving_configs.hub.reader import check_archive
 from serving_configs.server.models_config import (
     find_model,
     labels_of,
     models_config_path,
+    named_versions,
     read_models_config,
 )
 from tests.support.keys import write_keys
@@ -28,6 +30,7 @@ from tests.support.paths import REPOSITORY
 from tests.support.readme import blocks, is_of_hub, is_of_trust, lines, words
 from tests.support.static_site import static_site
 from tests.support.trees import Result, add_version, settle
+from tests.support.waiting import until
 
 MODEL = "cait_xxs24_224"
 ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"
@@ -182,6 +185,20 @@ def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.
         allow_version_labels_for_unavailable_models=(
             options.allow_version_labels_for_unavailable_models
         ),
+        enable_model_warmup=False,
     ) as server:
         assert server.own is not None
-        assert server.own.core.serves(MODEL)
+        core = server.own.core
+        named = named_versions(read_models_config(config))
+        assert MODEL in named
+
+        def loaded() -> bool:
+            states = {model: core.statuses(model) for model in named}
+            return all(
+                version in states[model] and states[model][version].state == State.AVAILABLE
+                for model, versions in named.items()
+                for version in versions
+            )
+
+        # A server has started once each model has one version. What still loads delays its end.
+        until(loaded)
