@@ -4,6 +4,7 @@ They are written around a copy of the tree's small files, and then put in place.
 first, of one version at a time, which is read back for that.
 """
 
+import functools
 import pathlib
 import re
 import shutil
@@ -11,8 +12,12 @@ import shutil
 from export.errors import UserError, one_line
 from serving_configs import MANIFEST
 from serving_configs.errors import ConfigError
-from serving_configs.hub.archive import archive_name, hub_root, write_archive
-from serving_configs.hub.reader import archived_signature
+from serving_configs.hub.archive import (
+    archive_name,
+    has_signature_of,
+    hub_root,
+    write_archive,
+)
 from serving_configs.server.deployment import deployment_root, withdrawn_name
 from serving_configs.tree.paths import EVALUATION, MODELS_CONFIG, SERVING, SIGNATURE
 from serving_configs.tree.settings import SETTINGS
@@ -66,7 +71,8 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
     for _, version, model, number in (found.group(0, 1, 2, 3) for found in versions):
         archive = hub_root(str(copy)) / archive_name(publisher, model, int(number))
         name = archive.relative_to(copy).as_posix()
-        if name not in names or not _has_signature(store, name, copy / version):
+        opened = functools.partial(store.open, name)
+        if name not in names or not has_signature_of(opened, name, copy / version):
             files = [n for n in names if n.startswith(f"{version}/")]
             _put_archive(store, files, copy, copy / version, archive)
     root = None if MODELS_CONFIG in names else store.address(SERVING)
@@ -82,15 +88,6 @@ def _write(store: BeamStore, publisher: str, copy: pathlib.Path, hub_url: str | 
         withdrawn = deployment_root(str(copy)) / withdrawn_name(model)
         if (name := withdrawn.relative_to(copy).as_posix()) in names:
             store.remove(name)
-
-
-def _has_signature(store: BeamStore, archive: str, version: pathlib.Path) -> bool:
-    """Whether an archive has the signature of its version; also where neither has one."""
-    signature = version / SIGNATURE
-    if not signature.exists():
-        return True
-    with store.open(archive) as file:
-        return archived_signature(file, archive) == signature.read_bytes()
 
 
 def _put_archive(

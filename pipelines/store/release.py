@@ -14,7 +14,7 @@ from serving_configs import (
     parse_manifest,
     render_manifest,
 )
-from serving_configs.tree.paths import HUB, SERVING, version_path
+from serving_configs.tree.paths import HUB, SERVING, is_version, version_path
 from signatures import Geometry, Head
 from signatures.labels import default_labels
 
@@ -171,7 +171,7 @@ def read_manifests(store: Store, model: str) -> dict[int, Manifest | None]:
     """The versions of a model -> their manifests, None for one that can't be used."""
     manifests: dict[int, Manifest | None] = {}
     for name in store.children(f"{SERVING}/{model}"):
-        if not name.isdecimal() or name != str(int(name)):
+        if not is_version(name):
             continue
         try:
             content = read(store, f"{version_path(model, name)}/{MANIFEST}")

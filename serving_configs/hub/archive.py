@@ -10,7 +10,7 @@ import io
 import pathlib
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from ..errors import ConfigError
@@ -50,7 +50,7 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
         ConfigError: the version has no `saved_model.pb`, or a link in the place of a file.
         OSError: the archive cannot be written.
     """
-    if archive.exists() and _has_signature_of(archive, directory):
+    if archive.exists() and has_signature_of(lambda: archive.open("rb"), str(archive), directory):
         return False
     names = sorted(_members(directory))
     folders = sorted({name.rpartition("/")[0] for name in names} - {""})
@@ -75,13 +75,25 @@ def write_archive(directory: pathlib.Path, archive: pathlib.Path) -> bool:
     return True
 
 
-def _has_signature_of(archive: pathlib.Path, directory: pathlib.Path) -> bool:
-    """Whether an archive has the signature of its version; also where neither has one."""
+def has_signature_of(
+    open_archive: Callable[[], BinaryIO], name: str, directory: pathlib.Path
+) -> bool:
+    """Whether an archive has its version's signature. It is not opened where there is none.
+
+    Args:
+        open_archive: opens the archive at its start.
+        name: the archive's name, for error messages.
+        directory: the version's.
+
+    Raises:
+        ConfigError: the archive is damaged.
+        OSError: a file cannot be read.
+    """
     signature = directory / SIGNATURE
     if not signature.exists():
         return True
-    with archive.open("rb") as file:
-        return archived_signature(file, str(archive)) == signature.read_bytes()
+    with open_archive() as file:
+        return archived_signature(file, name) == signature.read_bytes()
 
 
 class _Compressed(io.RawIOBase):

@@ -128,18 +128,15 @@ def archived_signature(file: BinaryIO, name: str) -> bytes | None:
         ConfigError: the archive is damaged before that.
         OSError: it cannot be read.
     """
-    try:
-        with gzip.open(file) as unpacked:
-            stream = _Bounded(unpacked, _SMALL, name)
-            with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
-                for member in tar:
-                    if member.name == SAVED_MODEL:
-                        return None
-                    if member.isfile() and member.name == str(SIGNATURE):
-                        content = tar.extractfile(member)
-                        return content.read(_SMALL) if content else None
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
-        raise ConfigError(f"{name}: damaged ({error}); expected a .tar.gz") from None
+    with _damage_named(name), gzip.open(file) as unpacked:
+        stream = _Bounded(unpacked, _SMALL, name)
+        with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
+            for member in tar:
+                if member.name == SAVED_MODEL:
+                    return None
+                if member.isfile() and member.name == str(SIGNATURE):
+                    content = tar.extractfile(member)
+                    return content.read(_SMALL) if content else None
     return None
 
 
@@ -176,15 +173,20 @@ def _opened(file: BinaryIO, name: str, largest: int) -> Iterator[tarfile.TarFile
     Raises:
         ConfigError: the archive is damaged, or expands to more than `largest` bytes.
     """
+    with _damage_named(name), gzip.open(file) as unpacked:
+        stream = _Bounded(unpacked, largest, name)
+        # It needs no more of a file than `_Bounded` has.
+        with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
+            yield tar
+        # gzip checks its checksum at the end of the stream.
+        while stream.read(_LARGEST_READ):
+            pass
+
+
+@contextlib.contextmanager
+def _damage_named(name: str) -> Iterator[None]:
     try:
-        with gzip.open(file) as unpacked:
-            stream = _Bounded(unpacked, largest, name)
-            # It needs no more of a file than `_Bounded` has.
-            with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
-                yield tar
-            # gzip checks its checksum at the end of the stream.
-            while stream.read(_LARGEST_READ):
-                pass
+        yield
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise ConfigError(f"{name}: damaged ({error}); expected a .tar.gz") from None
 

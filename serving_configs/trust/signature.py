@@ -19,7 +19,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..tree.manifest import FOR_SERVERS, Manifest, ManifestError, parse_manifest
+from ..hub.members import archived_files
+from ..tree.manifest import Manifest, ManifestError, parse_manifest
 from ..tree.paths import MANIFEST, SIGNATURE
 from .keys import PrivateKey, PublicKey
 
@@ -97,14 +98,6 @@ def signature_problem(
     return None if vouches else f"{SIGNATURE}: it is of another manifest than {MANIFEST}"
 
 
-def signing_key(signature: bytes | None, keys: Sequence[PublicKey]) -> PublicKey | None:
-    """Which of the keys made a signature, whatever it is of; None for another key's."""
-    try:
-        return _Envelope.parse(signature or b"").signer(keys)
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
-        return None
-
-
 @dataclasses.dataclass(frozen=True)
 class _Envelope:
     """What is read from a bundle before anything of it is believed."""
@@ -159,15 +152,11 @@ def _vouches(statement: Any, manifest: Manifest, content: bytes) -> bool:
 
 
 def _statement(manifest: Manifest, content: bytes) -> dict[str, Any]:
-    digests = {
-        record.path: record.sha256
-        for record in manifest.files
-        if not record.path.startswith(FOR_SERVERS)
-    }
+    digests = {record.path: record.sha256 for record in archived_files(manifest.files)}
     digests[str(MANIFEST)] = hashlib.sha256(content).hexdigest()
     ordered = sorted(digests.items())
     root = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in ordered)).hexdigest()
-    unlisted = [r.path for r in manifest.files if r.path.startswith(FOR_SERVERS)]
+    unlisted = [record.path for record in manifest.files if record.path not in digests]
     return {
         "_type": _STATEMENT,
         "subject": [{"name": f"{manifest.model}/{manifest.version}", "digest": {"sha256": root}}],
