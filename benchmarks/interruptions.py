@@ -192,6 +192,8 @@ class _Run:
                 stdout=subprocess.DEVNULL,
                 stderr=said,
                 start_new_session=True,
+                # A shell starts what it runs in its background with SIGINT ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def lines(self) -> list[str]:
