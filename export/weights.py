@@ -123,8 +123,10 @@ _CLASS_ATTENTION_BLOCK = (
 )
 
 
-def _table(config: CaiTConfig) -> Iterator[tuple[str, str | None, WeightMapping]]:
-    """The whole key of each tensor, its block (None: outside of the blocks), and its mapping."""
+def mappings(config: CaiTConfig) -> Iterator[tuple[str, str | None, WeightMapping]]:
+    """Every tensor of a checkpoint: timm's key, its block (None: outside of the blocks), and its
+    mapping.
+    """
     for mapping in _OUTSIDE_BLOCKS + (_HEAD if config.num_classes else ()):
         yield mapping.key, None, mapping
     for block in range(config.sa_blocks):
@@ -149,7 +151,8 @@ def expected_shapes(config: CaiTConfig) -> dict[str, Shape]:
         "Q": 3 * config.embed_dim,
     }
     return {
-        key: tuple(sizes[letter] for letter in mapping.shape) for key, _, mapping in _table(config)
+        key: tuple(sizes[letter] for letter in mapping.shape)
+        for key, _, mapping in mappings(config)
     }
 
 
@@ -202,7 +205,7 @@ def assign_weights(
     shapes = getattr(tensors, "shapes", None) or {key: tensors[key].shape for key in tensors}
     check_shapes(shapes, config, f"weights for {classifier.name}")
     unset = {id(variable) for variable in classifier.variables}
-    for key, block, mapping in _table(config):
+    for key, block, mapping in mappings(config):
         variable = _variable(classifier, block, mapping)
         variable.assign(mapping.convert(tensors[key]))
         unset.remove(id(variable))
@@ -211,7 +214,7 @@ def assign_weights(
 
 def layer_names(config: CaiTConfig) -> set[tuple[str | None, str]]:
     """The layers with weights: the block (None: outside of the blocks), and the name within it."""
-    return {(block, mapping.layer) for _, block, mapping in _table(config)}
+    return {(block, mapping.layer) for _, block, mapping in mappings(config)}
 
 
 def read_weights(classifier: "tf_keras.Model", config: CaiTConfig) -> dict[str, Array]:
@@ -231,7 +234,7 @@ def read_arrays(
     """
     expected = expected_shapes(config)
     result = {}
-    for key, block, mapping in _table(config):
+    for key, block, mapping in mappings(config):
         value = array_of(block, mapping)
         if mapping.convert is _transpose:
             value = value.T

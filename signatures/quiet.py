@@ -5,6 +5,7 @@ and processor features would bury that line.
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -22,7 +23,11 @@ def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", str(log_level))
     with hidden_native_stderr():
+        first = "tensorflow" not in sys.modules
         tensorflow = importlib.import_module("tensorflow")
+        if first:
+            # Half a million objects that stay: every later collection would go through them.
+            gc.freeze()
         if set_up_devices:
             tensorflow.constant(0)
             # The loader of sessions warns that it is deprecated, the writer of Keras models that a

@@ -122,6 +122,8 @@ class Forward:
         def call(
             images: tf.Tensor, training: bool = False, return_attention: bool = True
         ) -> object:
+            if listing:
+                return images
             images = tf.cast(images, tf.float32)
             acts = bool(training) and self._config.acts_in_training
             run = self._run_as_layer(acts, bool(return_attention))
@@ -136,6 +138,8 @@ class Forward:
             )
 
         traced = tf.function(call, autograph=False)
+        # The writer traces again what it finds traced, and takes nothing but the arguments' types.
+        listing = True
         flags = itertools.product(
             (tf.float32, tf.bfloat16, tf.float16), (False, True), (True, False)
         )
@@ -145,6 +149,7 @@ class Forward:
                 training=training,
                 return_attention=return_attention,
             )
+        listing = False
         return traced
 
     def _run_as_layer(

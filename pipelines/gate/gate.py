@@ -1,7 +1,6 @@
 """The gate: a SavedModel, loaded back from disk, compared with the reference on sample images."""
 
 import concurrent.futures
-import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.compute import ComputeDtype
-from export.variants import CaiTConfig
 from serving_configs.tree.latency import LatencyProfile
-from signatures import Head, signatures_for
+from signatures import signatures_for
 
 from ..elements import OutputDifference
 from .attention import compare_call, run_self_attention
@@ -28,43 +26,33 @@ Array = npt.NDArray[Any]
 
 
 class Gate:
-    """A SavedModel loaded from disk, and the worst differences found so far.
+    """Compares a loaded SavedModel, and keeps the worst differences found so far.
 
     Args:
-        directory: the SavedModel.
-        head: which model it is.
-        config: what it was built from.
+        model: the SavedModel.
         labels: names of the classes that `classify` answers with; None for the classes' numbers.
-        trained: whether the weights were; a model has to be marked when they were not.
         dtype: what the products of its signatures are computed in; those of its call are float32.
 
     Attributes:
         labelled: images whose class is known, and that a classifier answered.
         correct: those of them whose best class is the right one.
-
-    Raises:
-        GateError: the SavedModel can't be loaded, its signatures are not those of the contract,
-            or its parameters are not as many as the checkpoint's.
     """
 
     def __init__(
         self,
-        directory: pathlib.Path,
-        head: Head,
-        config: CaiTConfig,
+        model: LoadedModel,
         labels: Sequence[str] | None = None,
-        trained: bool = True,
         dtype: ComputeDtype = "float32",
     ) -> None:
-        self._head: Head = head
-        self._config = config
-        self._labels = labels or [str(i) for i in range(config.num_classes)]
+        self._model = model
+        self._head = model.head
+        self._config = model.config
+        self._labels = labels or [str(i) for i in range(model.config.num_classes)]
         self._differences = Differences(dtype)
-        self._main = "logits" if head == "classifier" else "features"
+        self._main = "logits" if model.head == "classifier" else "features"
         # Seconds of runs of the main signature with one image, which no other ran beside.
         self._timed: list[float] = []
         self.labelled = self.correct = 0
-        self._model = LoadedModel(directory, head, config, trained)
 
     @property
     def figures(self) -> tuple[OutputDifference, ...]:

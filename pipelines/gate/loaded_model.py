@@ -28,13 +28,17 @@ class LoadedModel:
         config: what it was built from.
         trained: whether the weights were; a model has to be marked when they were not.
 
+    Attributes:
+        head: which model it is.
+        config: what it was built from.
+
     Raises:
         GateError: it can't be loaded, its signatures are not those of the contract, or its
             parameters are not as many as the checkpoint's.
     """
 
     def __init__(
-        self, directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool
+        self, directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool = True
     ) -> None:
         check_interface(directory, head, config, trained)
         try:
@@ -43,6 +47,13 @@ class LoadedModel:
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise GateError(f"the SavedModel cannot be loaded ({error})") from error
         check_parameters(self._model, head, config)
+        self.head: Head = head
+        self.config = config
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """Its weights."""
+        return list(self._model.variables)
 
     @property
     def signatures(self) -> Any:

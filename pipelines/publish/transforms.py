@@ -191,6 +191,9 @@ class _ValidateFn(_StepFn):
     def setup(self) -> None:
         super().setup()
         load_tensorflow()
+        from .validate import LoadedModels
+
+        self._loaded = LoadedModels()
         # The threads of NumPy's products wait by spinning, and so do TensorFlow's: on two cores,
         # products with two threads took up to five times as long as with one.
         threadpoolctl.threadpool_limits(1, "blas")
@@ -200,7 +203,7 @@ class _ValidateFn(_StepFn):
 
         started = time.perf_counter()
         staged, shard = work
-        results = validate_variant(staged, shard, self._context)
+        results = validate_variant(staged, shard, self._context, self._loaded)
         for result in results:
             self._images.inc(result.images)
             self._bad_images.inc(len(result.bad_images))

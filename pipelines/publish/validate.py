@@ -19,17 +19,59 @@ from ..data.checkpoints import on_this_worker
 from ..data.shards import SampleImage, read_shard
 from ..elements import Shard, ShardResult, StagedModel, StagedVariant
 from ..gate.gate import Gate
+from ..gate.loaded_model import LoadedModel
 from ..gate.prepared_image import PreparedImage, prepare_image
 from ..runtime.progress import ImageCounter, Step
 from .context import PublishContext
 
+_KEPT_BYTES = 256 << 20
+"""Models of more are loaded again for every shard: two of the largest would take 2.8 GB."""
+
+
+class LoadedModels:
+    """The models of the variant that was validated last.
+
+    Its next shard finds them loaded, their graphs optimised by TensorFlow.
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[str, LoadedModel] = {}
+
+    def of(self, staged: StagedModel, directory: pathlib.Path) -> LoadedModel:
+        """A model, loaded when it was not kept.
+
+        Args:
+            staged: which.
+            directory: its SavedModel, on this worker's disk.
+
+        Raises:
+            GateError: it can't be loaded, or is not what the checkpoint makes.
+        """
+        if (kept := self._models.get(staged.path)) is not None:
+            return kept
+        loaded = LoadedModel(directory, staged.head, staged.config, staged.checkpoint.trained)
+        if 4 * staged.parameters <= _KEPT_BYTES:
+            self._models[staged.path] = loaded
+        return loaded
+
+    def keep_only(self, staged: StagedVariant) -> None:
+        """Lets go of the models of all other variants."""
+        paths = {model.path for model in staged.models}
+        self._models = {path: model for path, model in self._models.items() if path in paths}
+
 
 def validate_variant(
-    staged: StagedVariant, shard: Shard, context: PublishContext
+    staged: StagedVariant, shard: Shard, context: PublishContext, loaded: LoadedModels
 ) -> tuple[ShardResult, ...]:
     """Runs the gate on every model of a variant: the reference computes once for all of them.
 
     Finds what an earlier attempt of the run has kept.
+
+    Args:
+        staged: the variant.
+        shard: the file, or a part of it.
+        context: the run.
+        loaded: models that this worker has loaded already.
 
     Returns:
         A result for each model, in their order. A model that cannot be compared has its error.
@@ -37,7 +79,7 @@ def validate_variant(
     kept = f"results/{staged.name}/{shard.number}.json"
     if (found := context.staging.read(kept)) is not None:
         return tuple(map(ShardResult.from_json, json.loads(found)))
-    results = _compare_all(staged, shard, context)
+    results = _compare_all(staged, shard, context, loaded)
     if not any(result.error for result in results):
         content = json.dumps([dataclasses.asdict(result) for result in results])
         context.staging.write(kept, content.encode())
@@ -45,8 +87,9 @@ def validate_variant(
 
 
 def _compare_all(
-    staged: StagedVariant, shard: Shard, context: PublishContext
+    staged: StagedVariant, shard: Shard, context: PublishContext, loaded: LoadedModels
 ) -> tuple[ShardResult, ...]:
+    loaded.keep_only(staged)
     prepared: PreparedShard | None = None
     results = []
     for model in staged.models:
@@ -59,7 +102,7 @@ def _compare_all(
                 if prepared is None:
                     prepared = PreparedShard(model, shard)
                 directory = context.staging.fetch(model.path, model.files)
-                result = prepared.compare(model, directory, count)
+                result = prepared.compare(model, loaded, directory, count)
             except Exception as error:
                 if disk_full(error):
                     raise  # No other model has more room.
@@ -111,6 +154,7 @@ class PreparedShard:
     def compare(
         self,
         staged: StagedModel,
+        loaded: LoadedModels,
         directory: pathlib.Path,
         on_image: Callable[[], None] = lambda: None,
     ) -> ShardResult:
@@ -118,6 +162,7 @@ class PreparedShard:
 
         Args:
             staged: the model.
+            loaded: models that this worker has loaded already.
             directory: its SavedModel, on this worker's disk.
             on_image: called after each image.
 
@@ -125,18 +170,12 @@ class PreparedShard:
             GateError: it can't be compared at all.
         """
         started = time.perf_counter()
-        gate = Gate(
-            directory,
-            staged.head,
-            staged.config,
-            staged.checkpoint.class_names,
-            staged.checkpoint.trained,
-            staged.compute_dtype,
-        )
-        loaded = time.perf_counter()
+        model = loaded.of(staged, directory)
+        gate = Gate(model, staged.checkpoint.class_names, staged.compute_dtype)
+        begun = time.perf_counter()
         gate.compare(self._images, on_image)
         compared = time.perf_counter()
-        seconds = {**self._seconds, "load": loaded - started, "compare": compared - loaded}
+        seconds = {**self._seconds, "load": begun - started, "compare": compared - begun}
         self._seconds = {}
         measured = None
         if self._measures:

@@ -19,7 +19,7 @@ from pipelines.publish import validate
 from pipelines.publish.context import PublishContext
 from pipelines.publish.convert import convert_variant
 from pipelines.publish.options import parse
-from pipelines.publish.validate import validate_variant
+from pipelines.publish.validate import LoadedModels, validate_variant
 from pipelines.runtime.files import find_files, local_copy, read_bytes
 from pipelines.store.staging import Staging
 from pipelines.verify import main as verify
@@ -103,7 +103,7 @@ def test_a_repeated_step_finds_its_work(task, tree, tmp_path, shards, monkeypatc
     run = context(str(tmp_path / "tree") if where == "disk" else tree.root)
     staged = convert_variant(task, run)
     (shard, *_) = plan_shards([shards])
-    results = validate_variant(staged, shard, run)
+    results = validate_variant(staged, shard, run, LoadedModels())
     assert [result.error for result in results] == ["", ""]
 
     def fail(*_: object, **__: object) -> None:
@@ -112,7 +112,7 @@ def test_a_repeated_step_finds_its_work(task, tree, tmp_path, shards, monkeypatc
     monkeypatch.setattr(export.convert, "convert", fail)
     monkeypatch.setattr(validate, "PreparedShard", fail)
     assert convert_variant(task, run) == staged
-    assert validate_variant(staged, shard, run) == results
+    assert validate_variant(staged, shard, run, LoadedModels()) == results
     run.staging.remove()
     run.staging.remove_copies()
 
@@ -124,8 +124,8 @@ def test_work_that_failed_is_not_kept(task, tmp_path, shards, monkeypatch):
         tuple(dataclasses.replace(model, path="models/nowhere") for model in staged.models)
     )
     (shard, *_) = plan_shards([shards])
-    assert all(result.error for result in validate_variant(broken, shard, run))
-    assert not any(result.error for result in validate_variant(staged, shard, run))
+    assert all(result.error for result in validate_variant(broken, shard, run, LoadedModels()))
+    assert not any(result.error for result in validate_variant(staged, shard, run, LoadedModels()))
 
 
 def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_variant, tmp_path):

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -15,60 +16,54 @@ import export.saved_model.forward
 import export.saved_model.inference
 import pipelines.gate.latency
 import pipelines.gate.prepared_image
-from export.checkpoints.random_weights import random_tensor
 from export.convert import convert
 from export.reference.forward_pass import forward
 from export.saved_model.inference import self_attention_block
-from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from pipelines.gate.gate import Gate
 from pipelines.gate.interface import GateError
 from pipelines.gate.latency import BATCH
-from pipelines.gate.prepared_image import PreparedImage, prepare_image
+from pipelines.gate.loaded_model import LoadedModel
 from signatures import BOTH, Head, signatures_for
+from tests.support.gated import (
+    CONFIG,
+    TENSORS,
+    compared,
+    convert_right,
+    failing,
+    prepared,
+    with_weights,
+)
 
 pytestmark = pytest.mark.slow
 
-# Small, but wide and deep enough for a small error in every block to add up as in the variants.
-CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
-TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def images(data):
     return [
-        prepare_image(name, (data / "photos" / name).read_bytes(), attention, CONFIG, TENSORS)
+        prepared(data / "photos" / name, attention)
         for name, attention in (("cat.jpg", True), ("tiny.png", True), ("coffee_cmyk.jpg", False))
     ]
 
 
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> pathlib.Path:
+    return tmp_path_factory.mktemp("right")
+
+
+@pytest.fixture(scope="module")
+def right(root) -> dict[Head, LoadedModel]:
+    return convert_right(root)
+
+
 @pytest.fixture
-def gate_of(images, tmp_path) -> Callable[..., Gate]:
-    """Converts tensors, as the code is at the moment, and runs the gate on what was written."""
-
-    def run(
-        tensors: Mapping[str, np.ndarray] = TENSORS,
-        head: Head = "classifier",
-        compared: Sequence[PreparedImage] = images,
-    ) -> Gate:
-        directory = tmp_path / head
-        list(convert("gate", CONFIG, tensors, {head: directory}))
-        gate = Gate(directory, head, CONFIG)
-        gate.compare(compared)
-        return gate
-
-    return run
-
-
-def failing(gate: Gate) -> set[tuple[str, str]]:
-    return {
-        (figure.signature, figure.output) for figure in gate.figures if not figure.within_tolerance
-    }
+def wrong(tmp_path) -> Callable[[], LoadedModel]:
+    """Converts a classifier, as the code is at the moment."""
+    return lambda: convert_right(tmp_path, ("classifier",))["classifier"]
 
 
 @pytest.mark.parametrize("head", BOTH)
-def test_right_conversion_passes_with_every_signature_compared(gate_of, head):
-    gate = gate_of(head=head)
+def test_right_conversion_passes_with_every_signature_compared(right, images, head):
+    gate = compared(right[head], images)
     assert failing(gate) == set()
     found = {(figure.signature, figure.output) for figure in gate.figures}
     for name, signature in signatures_for(head, CONFIG.geometry).items():
@@ -78,24 +73,25 @@ def test_right_conversion_passes_with_every_signature_compared(gate_of, head):
     assert all(figure.difference < 1e-5 for figure in gate.figures)
 
 
-def test_swapped_norms_of_equal_shape_are_caught(gate_of):
+def test_swapped_norms_of_equal_shape_are_caught(right, images):
     one, two = "blocks.3.norm1.weight", "blocks.3.norm2.weight"
-    caught = failing(gate_of({**TENSORS, one: TENSORS[two], two: TENSORS[one]}))
+    with with_weights(right["classifier"], {one: TENSORS[two], two: TENSORS[one]}) as model:
+        caught = failing(compared(model, images))
     assert ("serving_default", "logits") in caught
     assert ("__call__", "sa_ffn_block_3_att") in caught
     # What comes before the swapped tensors is right, and so the figures lead to the place.
     assert ("__call__", "sa_ffn_block_2_att") not in caught
 
 
-def test_gelus_tanh_form_is_caught_in_signatures(gate_of, monkeypatch):
+def test_gelus_tanh_form_is_caught_in_signatures(wrong, images, monkeypatch):
     approximate = functools.partial(tf.nn.gelu, approximate=True)
     monkeypatch.setattr(export.saved_model.inference, "_gelu", approximate)
-    caught = failing(gate_of())
+    caught = failing(compared(wrong(), images[:1]))
     assert ("serving_default", "logits") in caught
     assert ("__call__", "logits") not in caught
 
 
-def test_gelus_tanh_form_is_caught_in_layers(gate_of, monkeypatch):
+def test_gelus_tanh_form_is_caught_in_layers(wrong, images, monkeypatch):
     dense = export.layers.LayerMaker.dense
 
     def approximate(make, x, units, name, activation=None, dtype=None):
@@ -103,47 +99,50 @@ def test_gelus_tanh_form_is_caught_in_layers(gate_of, monkeypatch):
         return tf.nn.gelu(y, approximate=True) if activation else y
 
     monkeypatch.setattr(export.layers.LayerMaker, "dense", approximate)
-    caught = failing(gate_of())
+    caught = failing(compared(wrong(), images[:1]))
     assert ("__call__", "logits") in caught
     assert ("serving_default", "logits") not in caught
 
 
 @pytest.mark.parametrize("module", [export.layers, export.saved_model.inference])
-def test_wrong_epsilon_is_caught(gate_of, monkeypatch, module):
+def test_wrong_epsilon_is_caught(wrong, images, monkeypatch, module):
     monkeypatch.setattr(module, "LAYER_NORM_EPSILON", 1e-3)
-    assert ("serving_default", "logits") in failing(gate_of())
+    assert ("serving_default", "logits") in failing(compared(wrong(), images[:1]))
 
 
-def test_feature_extractor_without_its_last_norm_is_caught(gate_of):
+def test_feature_extractor_without_its_last_norm_is_caught(right, images):
     norm = np.ones_like(TENSORS["norm.weight"])
-    caught = failing(gate_of({**TENSORS, "norm.weight": norm}, head="features"))
+    with with_weights(right["features"], {"norm.weight": norm}) as model:
+        caught = failing(compared(model, images))
     assert ("serving_default", "features") in caught
 
 
-def test_number_that_is_not_finite_is_caught(gate_of):
+def test_number_that_is_not_finite_is_caught(right, images):
     bias = np.full_like(TENSORS["head.bias"], np.nan)
-    assert ("logits", "logits") in failing(gate_of({**TENSORS, "head.bias": bias}))
+    with with_weights(right["classifier"], {"head.bias": bias}) as model:
+        assert ("logits", "logits") in failing(compared(model, images))
 
 
-@pytest.fixture
-def mixing_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks that add to an image's tokens something of its neighbour's."""
+@pytest.fixture(scope="module")
+def mixing_images(tmp_path_factory) -> LoadedModel:
+    """Has blocks that add to an image's tokens something of its neighbour's."""
     block = self_attention_block
 
     def mixing(*arguments, **named):
         tokens, attention = block(*arguments, **named)
         return tokens + 0.1 * (tf.roll(tokens, 1, 0) - tokens), attention
 
-    monkeypatch.setattr(export.saved_model.forward, "self_attention_block", mixing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export.saved_model.forward, "self_attention_block", mixing)
+        return convert_right(tmp_path_factory.mktemp("mixing"), ("classifier",))["classifier"]
 
 
-@pytest.mark.usefixtures("mixing_images")
 @pytest.mark.parametrize(("count", "slow"), [(1, False), (3, True)])
-def test_a_batch_whose_images_are_mixed_is_caught(gate_of, images, monkeypatch, count, slow):
+def test_a_batch_whose_images_are_mixed_is_caught(mixing_images, images, monkeypatch, count, slow):
     # No batch is measured where the model is slow, and how fast this machine is does not count.
     monkeypatch.setattr(pipelines.gate.latency, "_LONGEST", 0.0 if slow else math.inf)
     plain = [dataclasses.replace(image, attention=False) for image in images[:count]]
-    gate = gate_of(compared=plain)
+    gate = compared(mixing_images, plain)
     assert failing(gate) == set()
     gate.measure("gate", plain)
     assert failing(gate) >= {("serving_default", "logits")}
@@ -151,41 +150,45 @@ def test_a_batch_whose_images_are_mixed_is_caught(gate_of, images, monkeypatch, 
     assert worst.image.endswith(f"in a batch of {2 if slow else BATCH}")
 
 
-@pytest.mark.usefixtures("mixing_images")
-def test_self_attention_whose_images_are_mixed_is_caught(gate_of):
-    assert ("self_attention", "attention") in failing(gate_of())
+def test_self_attention_whose_images_are_mixed_is_caught(mixing_images, images):
+    assert ("self_attention", "attention") in failing(compared(mixing_images, images))
 
 
-def test_model_of_the_other_head_is_caught(tmp_path):
-    list(convert("gate", CONFIG, TENSORS, {"features": tmp_path / "model"}))
+@pytest.mark.usefixtures("right")
+def test_model_of_the_other_head_is_caught(root):
     with pytest.raises(GateError, match="logits: missing"):
-        Gate(tmp_path / "model", "classifier", CONFIG)
+        LoadedModel(root / "features", "classifier", CONFIG)
 
 
-def test_missing_variables_are_caught(tmp_path):
-    list(convert("gate", CONFIG, TENSORS, {"features": tmp_path / "model"}))
+@pytest.mark.usefixtures("right")
+def test_missing_variables_are_caught(root, tmp_path):
+    shutil.copytree(root / "features", tmp_path / "model")
     for path in (tmp_path / "model" / "variables").iterdir():
         path.unlink()
     with pytest.raises(GateError, match="cannot be loaded"):
-        Gate(tmp_path / "model", "features", CONFIG)
+        LoadedModel(tmp_path / "model", "features", CONFIG)
 
 
-@pytest.mark.parametrize("trained", [False, True])
-def test_a_wrong_mark_of_untrained_weights_is_caught(tmp_path, trained):
-    directory = tmp_path / "model"
-    list(convert("gate", CONFIG, TENSORS, {"features": directory}, trained=not trained))
-    with pytest.raises(GateError, match="untrained; its weights were"):
-        Gate(directory, "features", CONFIG, trained=trained)
-
-
-def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_path):
-    directory = tmp_path / "model"
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory) -> pathlib.Path:
+    directory = tmp_path_factory.mktemp("marked") / "model"
     list(convert("gate", CONFIG, TENSORS, {"classifier": directory}, trained=False))
-    gate = Gate(directory, "classifier", CONFIG, trained=False)
-    gate.compare(images)
-    assert failing(gate) == set()
+    return directory
+
+
+@pytest.mark.usefixtures("right")
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_wrong_mark_of_untrained_weights_is_caught(root, marked, trained):
+    directory = marked if trained else root / "classifier"
+    with pytest.raises(GateError, match="untrained; its weights were"):
+        LoadedModel(directory, "classifier", CONFIG, trained)
+
+
+def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, marked):
+    model = LoadedModel(marked, "classifier", CONFIG, trained=False)
+    assert failing(compared(model, images)) == set()
     # As a server runs it: by the names of tensors.
-    serve = serve_from(directory)
+    serve = serve_from(marked)
     (image, *_) = images
     logits = serve("logits", images=image.images)["logits"]
     np.testing.assert_allclose(logits, image.expected.logits, rtol=0, atol=1e-5)
@@ -193,7 +196,7 @@ def test_a_marked_model_is_the_same_but_for_the_mark(images, serve_from, tmp_pat
     np.testing.assert_allclose(found, logits, rtol=0, atol=1e-5)
 
 
-def test_the_reference_runs_again_only_for_other_attention(data, tmp_path, monkeypatch):
+def test_the_reference_runs_again_only_for_other_attention(right, data, monkeypatch):
     runs: list[bool] = []
 
     def counted(tensors, images, sink=None):
@@ -201,29 +204,21 @@ def test_the_reference_runs_again_only_for_other_attention(data, tmp_path, monke
         return forward(tensors, images, sink)
 
     monkeypatch.setattr(pipelines.gate.prepared_image, "forward", counted)
-    encoded = (data / "photos" / "cat.jpg").read_bytes()
-    image = prepare_image("cat.jpg", encoded, True, CONFIG, TENSORS)
-    right: dict[Head, pathlib.Path] = {head: tmp_path / head for head in BOTH}
-    list(convert("gate", CONFIG, TENSORS, right))
+    image = prepared(data / "photos" / "cat.jpg", True)
+    found = [failing(compared(model, [image])) for model in right.values()]
+    assert found == [set(), set()]
+    assert runs == [True]
     # A difference that the first block alone has.
     key = "blocks.0.attn.proj_w.bias"
-    wrong: dict[Head, pathlib.Path] = {"features": tmp_path / "wrong"}
-    list(convert("gate", CONFIG, {**TENSORS, key: TENSORS[key] + 1e-3}, wrong))
-    found = []
-    for head, directory in (*right.items(), *wrong.items()):
-        gate = Gate(directory, head, CONFIG)
-        gate.compare([image])
-        found.append(failing(gate))
+    with with_weights(right["features"], {key: TENSORS[key] + 1e-3}) as model:
+        caught = failing(compared(model, [image]))
     assert runs == [True, True]
-    assert found[:2] == [set(), set()]
-    assert ("__call__", "sa_ffn_block_0_att") in found[2]
-    assert ("self_attention", "attention") in found[2]
+    assert ("__call__", "sa_ffn_block_0_att") in caught
+    assert ("self_attention", "attention") in caught
 
 
-def test_the_main_output_has_each_of_its_signatures_compared(images, tmp_path):
-    directory = tmp_path / "model"
-    list(convert("gate", CONFIG, TENSORS, {"classifier": directory}))
-    gate = Gate(directory, "classifier", CONFIG)
+def test_the_main_output_has_each_of_its_signatures_compared(right, images):
+    gate = Gate(right["classifier"])
     plain = [image for image in images if not image.attention]
     names = {("logits", "logits"), ("serving_default", "logits")}
     gate.compare(plain[:1])
@@ -240,20 +235,18 @@ def test_the_main_output_has_each_of_its_signatures_compared(images, tmp_path):
 def test_unreadable_graph_is_caught(tmp_path: pathlib.Path):
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
     with pytest.raises(GateError, match=r"saved_model\.pb cannot be read"):
-        Gate(tmp_path, "features", CONFIG)
+        LoadedModel(tmp_path, "features", CONFIG)
 
 
-def test_right_answers_are_counted_where_the_class_is_known(images, tmp_path):
-    directory = tmp_path / "classifier"
-    list(convert("gate", CONFIG, TENSORS, {"classifier": directory}))
+def test_right_answers_are_counted_where_the_class_is_known(right, images):
     best = [int(np.argmax(image.expected.logits)) for image in images]
     # One with attention and one without that are right, one that is wrong, one without a class.
     labels = (best[0], (best[1] + 1) % 100, best[2], None)
-    gate = Gate(directory, "classifier", CONFIG)
-    gate.compare(
+    gate = compared(
+        right["classifier"],
         [
             dataclasses.replace(image, label=label)
             for image, label in zip((*images, images[2]), labels, strict=True)
-        ]
+        ],
     )
     assert (gate.labelled, gate.correct) == (3, 2)

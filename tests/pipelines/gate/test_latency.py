@@ -14,6 +14,7 @@ from export.variants import CaiTConfig
 from pipelines.gate.gate import Gate
 from pipelines.gate.interface import GateError
 from pipelines.gate.latency import BATCH, WarmupError, check_warmup, measure, write_serving_files
+from pipelines.gate.loaded_model import LoadedModel
 from serving.model_server.batching.parameters import read_batching_parameters
 from serving_configs.tree.latency import LatencyProfile
 from signatures import Geometry, Head
@@ -89,7 +90,7 @@ def test_the_gate_measures_and_runs_the_warm_up(
 ) -> None:
     # However busy the machine is.
     monkeypatch.setattr(pipelines.gate.latency, "_LONGEST", 3600.0)
-    gate = Gate(tiny_models["features"], "features", tiny_config)
+    gate = Gate(LoadedModel(tiny_models["features"], "features", tiny_config))
     measured = gate.measure("m", [])
     assert measured.batch == BATCH
     assert measured.latency > 0

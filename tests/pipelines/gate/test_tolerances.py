@@ -2,62 +2,46 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import pytest
 
-from export.checkpoints.random_weights import random_tensor
-from export.compute import ComputeDtype
-from export.convert import convert
-from export.variants import CaiTConfig
-from export.weights import expected_shapes
-from pipelines.gate.gate import Gate
-from pipelines.gate.prepared_image import PreparedImage, prepare_image
+from pipelines.gate.loaded_model import LoadedModel
+from pipelines.gate.prepared_image import PreparedImage
+from tests.support.arrays import Tensors
+from tests.support.gated import (
+    CONFIG,
+    TENSORS,
+    compared,
+    convert_right,
+    failing,
+    prepared,
+    with_weights,
+)
 from tests.support.trees import TINY, Result
 
 pytestmark = pytest.mark.slow
 
-CONFIG = CaiTConfig(64, 16, 64, 4, 6, num_classes=100)
-TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}
 # A published version's manifest and page, below the tree.
 MANIFEST = f"serving/{TINY}/1/assets.extra/manifest.json"
 PAGE = f"hub/docs/cait/{TINY}/1.md"
-Tensors = Mapping[str, np.ndarray]
-GateOf = Callable[..., Gate]
 
 
-def prepared(data: pathlib.Path, attention: bool, tensors: Tensors = TENSORS) -> PreparedImage:
-    encoded = (data / "photos" / "cat.jpg").read_bytes()
-    return prepare_image("cat.jpg", encoded, attention, CONFIG, tensors)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    root = tmp_path_factory.mktemp("bfloat16")
+    return convert_right(root, ("classifier",), "bfloat16")["classifier"]
 
 
-@pytest.fixture
-def gate_of(tmp_path: pathlib.Path) -> GateOf:
-    def run(
-        image: PreparedImage,
-        tensors: Tensors = TENSORS,
-        dtype: ComputeDtype = "bfloat16",
-        labels: Sequence[str] | None = None,
-    ) -> Gate:
-        list(convert("gate", CONFIG, tensors, {"classifier": tmp_path / "m"}, dtype="bfloat16"))
-        gate = Gate(tmp_path / "m", "classifier", CONFIG, labels, dtype=dtype)
-        gate.compare([image])
-        return gate
-
-    return run
-
-
-def failing(gate: Gate) -> set[tuple[str, str]]:
-    return {
-        (figure.signature, figure.output) for figure in gate.figures if not figure.within_tolerance
-    }
+@pytest.fixture(scope="module")
+def image(data: pathlib.Path) -> PreparedImage:
+    return prepared(data / "photos" / "cat.jpg", attention=True)
 
 
 def test_a_right_conversion_passes_and_its_call_is_held_to_the_bounds_of_float32(
-    gate_of: GateOf, data: pathlib.Path
+    model: LoadedModel, image: PreparedImage
 ) -> None:
-    gate = gate_of(prepared(data, attention=True))
+    gate = compared(model, [image], dtype="bfloat16")
     assert failing(gate) == set()
     bounds = {(f.signature, f.output): f.bound for f in gate.figures}
     assert bounds["__call__", "logits"] == bounds["__call__", "sa_ffn_block_3_att"] * 10 == 1e-4
@@ -65,28 +49,28 @@ def test_a_right_conversion_passes_and_its_call_is_held_to_the_bounds_of_float32
     assert bounds["self_attention", "attention"] == 0.02
 
 
-def test_it_does_not_pass_for_one_in_float32(gate_of: GateOf, data: pathlib.Path) -> None:
-    caught = failing(gate_of(prepared(data, attention=True), dtype="float32"))
+def test_it_does_not_pass_for_one_in_float32(model: LoadedModel, image: PreparedImage) -> None:
+    caught = failing(compared(model, [image], dtype="float32"))
     assert {("serving_default", "logits"), ("self_attention", "attention")} <= caught
     assert not {output for signature, output in caught if signature == "__call__"}
 
 
-def test_swapped_norms_are_caught(gate_of: GateOf, data: pathlib.Path) -> None:
+def test_swapped_norms_are_caught(model: LoadedModel, image: PreparedImage) -> None:
     one, two = "blocks.3.norm1.weight", "blocks.3.norm2.weight"
-    swapped = {**TENSORS, one: TENSORS[two], two: TENSORS[one]}
-    caught = failing(gate_of(prepared(data, attention=True), swapped))
+    with with_weights(model, {one: TENSORS[two], two: TENSORS[one]}):
+        caught = failing(compared(model, [image], dtype="bfloat16"))
     assert ("__call__", "sa_ffn_block_3_att") in caught
 
 
-def test_wrong_labels_are_caught(gate_of: GateOf, data: pathlib.Path) -> None:
+def test_wrong_labels_are_caught(model: LoadedModel, image: PreparedImage) -> None:
     labels = [str(i) for i in reversed(range(CONFIG.num_classes))]
-    caught = failing(gate_of(prepared(data, attention=True), labels=labels))
+    caught = failing(compared(model, [image], labels, "bfloat16"))
     assert caught == {("classify", "classes")}
 
 
 @pytest.mark.parametrize(("apart", "holds"), [(0.05, True), (0.3, False)])
 def test_classes_that_are_near_may_change_places(
-    gate_of: GateOf, data: pathlib.Path, apart: float, holds: bool
+    model: LoadedModel, data: pathlib.Path, apart: float, holds: bool
 ) -> None:
     """The two best classes, whose order the model has the other way round."""
 
@@ -95,10 +79,12 @@ def test_classes_that_are_near_may_change_places(
         bias[[3, 7]] = biases
         weight = TENSORS["head.weight"].copy()
         weight[7] = weight[3]
-        return {**TENSORS, "head.bias": bias, "head.weight": weight}
+        return {"head.bias": bias, "head.weight": weight}
 
-    image = prepared(data, attention=False, tensors=best(20, 20 + apart))
-    figures = gate_of(image, best(20 + apart, 20)).figures
+    tensors = {**TENSORS, **best(20, 20 + apart)}
+    image = prepared(data / "photos" / "cat.jpg", attention=False, tensors=tensors)
+    with with_weights(model, best(20 + apart, 20)):
+        figures = compared(model, [image], dtype="bfloat16").figures
     assert {figure.output: figure.within_tolerance for figure in figures}["top1"] == holds
 
 
