@@ -47,13 +47,18 @@ SLOW_FIXTURES = {"narrow_models", "published", "publish_tiny", "regularised", "t
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as slow what its fixtures make slow. Files with slow tests are first.
 
-    So no worker has a long file left when the other one is done.
+    So no worker has a long file left when the other one is done. Of those that need the real run
+    one is first, and the others are last: a worker makes it while the other has something to do.
     """
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    slow = [item.path for item in items if item.get_closest_marker("slow")]
+    real = [item.path for item in items if "published" in getattr(item, "fixturenames", ())]
+    last = dict.fromkeys(real)
+    groups = [real[:1], [path for path in slow if path not in last], list(last)]
+    rank = {path: i for i, group in reversed(list(enumerate(groups))) for path in group}
+    items.sort(key=lambda item: rank.get(item.path, len(groups)))
 
 
 # Before any fixture is made for the test.
