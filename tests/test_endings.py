@@ -245,3 +245,46 @@ print("at http://user:sesame@host", file=sys.stderr)
 """
     subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
     assert capfd.readouterr().err == "at http://***@host\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [True, False])
+def test_worker_says_nothing_of_a_run_that_was_killed(tmp_path: pathlib.Path, killed: bool) -> None:
+    """It notices that when its connection breaks, shortly before it has another parent."""
+    folder = tmp_path / "beam"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "sdk_worker_main.py").write_text(
+        """
+import logging, sys
+import pipelines
+print("ready", flush=True)
+sys.stdin.read()
+logging.error("Failed to read: StatusCode.UNAVAILABLE: Socket closed")
+print("ended", flush=True)
+"""
+    )
+    run = """
+import subprocess, sys
+worker = subprocess.Popen([sys.executable, "-m", "beam.sdk_worker_main"], stdin=subprocess.PIPE)
+sys.stdin.read()
+worker.communicate(b"")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", run],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "ready\n"
+        if killed:
+            process.kill()
+        process.stdin.close()
+        assert process.stdout.read() == "ended\n"
+        assert ("Socket closed" in process.stderr.read()) == (not killed)

@@ -8,6 +8,7 @@ import importlib
 import logging
 import os
 import sys
+import time
 
 from signatures import quiet
 from signatures.program import disk_full, take_messages
@@ -41,7 +42,7 @@ def load_beam() -> None:
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
     if main is not None and main.name.endswith(".sdk_worker_main"):
         # A worker also prints the tracebacks that it logs and returns.
-        take_messages(_is_of_full_disk)
+        take_messages(lambda text: _is_of_full_disk(text) or _is_of_killed_run(text))
     logging.disable(logging.WARNING)
     try:
         importlib.import_module("apache_beam")
@@ -51,6 +52,21 @@ def load_beam() -> None:
 
 def _is_of_full_disk(text: str) -> bool:
     return disk_full(RuntimeError(text))
+
+
+_PARENT = os.getppid()
+_END_SECONDS = 1.0
+"""A process that is killed closes its connections so much before it has ended, at most."""
+
+
+def _is_of_killed_run(text: str) -> bool:
+    """Whether a worker says that its run is gone, which whoever killed that knows."""
+    end = time.monotonic() + (_END_SECONDS if "StatusCode.UNAVAILABLE" in text else 0.0)
+    while os.getppid() == _PARENT:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _is_no_full_disk(record: logging.LogRecord) -> bool:
