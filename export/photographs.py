@@ -1,7 +1,6 @@
 """Photographs as what the signatures with `images` take, for users of NumPy."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import TypeAlias, Union
 
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from signatures.files import read_file
 from signatures.image_header import ImageHeaderError
 from signatures.other_formats import as_png, is_jpeg_or_png
 
@@ -67,7 +67,7 @@ def _pixels(image: Photograph, name: str, size: int) -> npt.NDArray[np.uint8]:
     if isinstance(image, bytes):
         encoded = image
     elif isinstance(image, str | os.PathLike):
-        name, encoded = str(image), pathlib.Path(image).read_bytes()
+        name, encoded = str(image), read_file(image)
     else:
         raise TypeError(f"{name}: a {type(image).__name__}; expected a path, bytes or pixels")
     try:

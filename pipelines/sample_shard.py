@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from apache_beam.io.filesystems import FileSystems
 
 from export.errors import UserError
+from serving_configs.tree.atomic import open_atomically
 from signatures.addresses import absolute_glob, disk_path
 from signatures.program import run
 
@@ -94,22 +95,16 @@ def write_shards(paths: Sequence[pathlib.Path], images: Sequence[LabelledImage])
     load_tensorflow()
     import tensorflow as tf
 
-    written = {path: path.with_name(f".{path.name}.new") for path in paths}
     try:
-        for number, (path, temporary) in enumerate(written.items()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tf.io.TFRecordWriter(str(temporary)) as writer:
-                for image in images[number :: len(paths)]:
-                    writer.write(_example(image))
-        for path, temporary in written.items():
-            temporary.replace(path)
+        with contextlib.ExitStack() as stack:
+            for number, path in enumerate(paths):
+                temporary = stack.enter_context(open_atomically(path))
+                with tf.io.TFRecordWriter(str(temporary)) as writer:
+                    for image in images[number :: len(paths)]:
+                        writer.write(_example(image))
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(f"--output {paths[0]}: cannot be written ({reason})") from None
-    finally:
-        for temporary in written.values():
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
 
 def _example(image: LabelledImage) -> bytes:

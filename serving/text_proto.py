@@ -16,6 +16,8 @@ from google.protobuf import (
 )
 from google.protobuf.message import Message
 
+from signatures.files import read_file
+
 from .errors import invalid_argument, not_found
 
 _PACKAGE = "tensorflow.serving"
@@ -31,7 +33,7 @@ def read_text_proto(path: str | pathlib.Path, message: MessageT) -> MessageT:
             has another message. The error's text is one line.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = read_file(path).decode()
     except FileNotFoundError:
         raise not_found(f"{path}; No such file or directory") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -5,8 +5,10 @@ what nobody can make is below `/proc`.
 """
 
 import dataclasses
+import os
 import pathlib
 import pkgutil
+import stat
 from collections.abc import Callable
 
 import pytest
@@ -45,6 +47,14 @@ def file(here: pathlib.Path) -> pathlib.Path:
     return here / "a file"
 
 
+def endless(here: pathlib.Path) -> pathlib.Path:
+    """A device without end, of this test's own: root could replace the machine's."""
+    if os.geteuid():
+        return pathlib.Path("/dev/zero")
+    os.mknod(here / "endless", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    return here / "endless"
+
+
 PLACES: dict[str, Callable[[pathlib.Path], pathlib.Path]] = {
     "missing": lambda here: here / "missing" / "x",
     "dangling": dangling,
@@ -57,6 +67,7 @@ PLACES: dict[str, Callable[[pathlib.Path], pathlib.Path]] = {
     "proc": lambda here: pathlib.Path("/proc/x"),
     "below proc": lambda here: pathlib.Path("/proc/x/y"),
     "proc's own": lambda here: pathlib.Path("/proc/self/mem"),
+    "endless": endless,
     "directory": directory,
     "file": file,
 }

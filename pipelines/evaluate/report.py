@@ -13,6 +13,7 @@ from export.errors import UserError
 from export.variants import VARIANTS, Variant
 from serving_configs.tree.atomic import write_atomically
 from serving_configs.tree.evaluation import Proportion
+from signatures.files import read_file
 from signatures.messages import without_credentials
 from signatures.tables import markdown_table
 
@@ -197,7 +198,7 @@ def fill_table(path: pathlib.Path, entries: Sequence[dict[str, Any]]) -> None:
 
 def _split_table(path: pathlib.Path) -> tuple[str, str, str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode().replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--table {path}: cannot be read ({error}); expected a file") from None
     parts = re.fullmatch(rf"(.*<!-- {MARK} -->\n)(.*)(<!-- /{MARK} -->.*)", text, re.DOTALL)

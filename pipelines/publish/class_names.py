@@ -5,6 +5,7 @@ import pathlib
 
 from export.checkpoints.sources import Checkpoint
 from export.errors import UserError
+from signatures.files import read_file
 from signatures.labels import default_labels
 
 
@@ -16,7 +17,7 @@ def read_labels(path: pathlib.Path) -> tuple[str, ...]:
     """
     subject = f"--labels {path}"
     try:
-        return parse_labels(path.read_bytes(), subject)
+        return parse_labels(read_file(path), subject)
     except OSError as error:
         raise UserError(f"{subject}: cannot be read ({error.strerror})") from None
 

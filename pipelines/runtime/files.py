@@ -20,6 +20,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from signatures.addresses import is_url
+from signatures.files import read_file
 
 from ..filesystem import BLOCK_BYTES, open_file
 
@@ -109,7 +110,7 @@ def read_bytes(address: str) -> bytes:
         OSError: it cannot be read.
     """
     if not is_url(address):
-        return pathlib.Path(address).read_bytes()
+        return read_file(address)
     with open_file(address) as file:
         return file.read()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from serving_configs.tree.atomic import write_atomically
 from signatures.addresses import disk_path
+from signatures.files import read_file
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.quiet import load_tensorflow
 from signatures.untrained import WARNING
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
 
 def _read(photograph: pathlib.Path) -> bytes:
     try:
-        encoded = photograph.read_bytes()
+        encoded = read_file(photograph)
         check_image_header(encoded)
     except ImageHeaderError as error:
         raise UsageError(f"{photograph}: {error}") from error

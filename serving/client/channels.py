@@ -18,6 +18,8 @@ from typing import Any
 
 import grpc
 
+from signatures.files import read_file
+
 from ..errors import Code, ServingError
 
 SERVER = "localhost:8500"
@@ -166,7 +168,7 @@ def _check_address(server: str) -> None:
 
 def _read(path: pathlib.Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         # An error of reading does not name the file.
         raise OSError(error.errno, error.strerror, str(path)) from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from signatures.addresses import AddressError, disk_path
+from signatures.files import read_file
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.other_formats import as_png, is_jpeg_or_png
@@ -122,7 +123,7 @@ def _read(photo: _Photo, only_jpeg_png: bool) -> None:
     if photo.problem is not None:
         return
     try:
-        photo.data = photo.path.read_bytes()
+        photo.data = read_file(photo.path)
         if not (only_jpeg_png or is_jpeg_or_png(photo.data)):
             photo.data, photo.converted = as_png(photo.data)
         check_image_header(photo.data)

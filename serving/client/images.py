@@ -5,12 +5,12 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from signatures.files import read_file
 from signatures.image_header import ImageHeaderError, check_image_header
 
 from .types import Images
@@ -68,7 +68,7 @@ def read_images(images: Images, what: str) -> list[EncodedImage]:
         if isinstance(image, bytes):
             read.append(EncodedImage(image))
         elif isinstance(image, str | os.PathLike):
-            read.append(EncodedImage(pathlib.Path(image).read_bytes(), os.fspath(image)))
+            read.append(EncodedImage(read_file(image), os.fspath(image)))
         else:
             raise ValueError(
                 f"{what}: {type(image).__name__}; expected the bytes or the path of a JPEG or PNG"

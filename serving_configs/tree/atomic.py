@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import stat
 import tempfile
 from collections.abc import Iterator
 
@@ -44,6 +45,7 @@ def open_atomically(
     """
     if scratch is None:
         make_directory(path.parent)
+    _require_replaceable(path)
     # No number and no name that a server reads.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=scratch or path.parent)
     os.close(descriptor)
@@ -58,6 +60,16 @@ def open_atomically(
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def _require_replaceable(path: pathlib.Path) -> None:
+    """Keeps devices, pipes and sockets, such as `/dev/null`, which root could replace."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EEXIST, "Is there and no file, which would be replaced", str(path))
 
 
 def make_directory(directory: pathlib.Path) -> None:
