@@ -19,6 +19,7 @@ from serving_configs.tree.atomic import open_atomically
 from signatures.addresses import absolute_glob, disk_path
 from signatures.program import run
 
+from .data.flags import add_image_flags, first_label
 from .data.labelled import LabelledImage
 from .data.records import IMAGE_KEY, LABEL_KEY, NAME_KEY
 from .data.sampling import open_source, sample
@@ -44,10 +45,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.sam
     # The others are Beam's, such as the endpoint of a bucket.
     FileSystems.set_options(beam_options(others, vars(flags)))
     paths = shard_paths(flags.output)
-    for name, least in (("count", len(paths)), ("first_label", 0)):
-        if getattr(flags, name) is not None and getattr(flags, name) < least:
-            raise UserError(f"--{name} {getattr(flags, name)}; expected {least} or more")
-    source = open_source(flags.images, flags.first_label, flags.only_jpeg_png)
+    if flags.count < len(paths):
+        raise UserError(f"--count {flags.count}; expected {len(paths)} or more")
+    first = first_label(flags.first_label)
+    source = open_source(flags.images, first, flags.only_jpeg_png)
     if source.ordered:
         print(
             f"note: --images {flags.images}: no WordNet ids or numbers; its classes are numbered "
@@ -157,18 +158,7 @@ def _parser(prog: str) -> JobParser:
         required=True,
         help="the file to write; <name>-00000-of-00002 writes two (needed)",
     )
-    parser.add_argument(
-        "--first_label",
-        metavar="N",
-        type=int,
-        help="what the labels of files call class 0: 0 or 1 (default: 0, but what WordNet ids "
-        "beside the labels say)",
-    )
-    parser.add_argument(
-        "--only_jpeg_png",
-        action="store_true",
-        help="leave out images of other formats (default: they are converted to PNG)",
-    )
+    add_image_flags(parser)
     return parser
 
 

@@ -1,13 +1,12 @@
 """Which format a file of images has, by its content: names of files say many things."""
 
-import gzip
 import pathlib
 import tarfile
-import zlib
 
 from export.errors import UserError
 
 from .found import FileReader
+from .gzipped import is_gzipped, uncompressed
 from .parquet import read_parquet
 from .records import read_records
 from .tar_shards import read_tar
@@ -84,14 +83,8 @@ def _is_tar(head: bytes) -> bool:
 
 def _head(path: pathlib.Path, where: str) -> tuple[bytes, bool]:
     """The first bytes of a file, uncompressed, and whether it is compressed with gzip."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not head.startswith(b"\x1f\x8b"):
-        return head, False
-    try:
-        with gzip.open(path) as stream:
-            return stream.read(_HEAD_BYTES), True
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{where}: cut off or damaged ({error}); expected a whole file, compressed with gzip"
-        ) from None
+    if not is_gzipped(path):
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES), False
+    with uncompressed(path, where) as stream:
+        return stream.read(_HEAD_BYTES), True

@@ -1,10 +1,8 @@
 """TFRecord files of `tf.train.Example`, as TensorFlow's models and as TensorFlow Datasets write."""
 
 import dataclasses
-import gzip
 import pathlib
 import re
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ from export.errors import UserError
 
 from ..runtime.quiet import load_tensorflow
 from .found import FoundImage
+from .gzipped import is_gzipped, uncompressed
 from .labels import class_of
 
 IMAGE_KEY = "image/encoded"
@@ -49,8 +48,7 @@ def read_records(path: pathlib.Path, where: str, first: int | None) -> Iterator[
     load_tensorflow()
     import tensorflow as tf
 
-    with path.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
+    compressed = is_gzipped(path)
     dataset = tf.data.TFRecordDataset(str(path), compression_type="GZIP" if compressed else "")
     records = dataset.as_numpy_iterator()
     number = -1
@@ -120,11 +118,6 @@ def _check_end(path: pathlib.Path, where: str) -> None:
     Raises:
         UserError: it is cut off, perhaps behind a record, so that nobody would miss the others.
     """
-    try:
-        with gzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{where}: cut off or damaged ({error}); expected a whole file, compressed with gzip"
-        ) from None
+    with uncompressed(path, where) as stream:
+        while stream.read(1 << 20):
+            pass

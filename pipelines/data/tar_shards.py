@@ -1,18 +1,17 @@
 """WebDataset's shards: tar files in which an image and its `.cls` share a name."""
 
 import contextlib
-import gzip
 import pathlib
 import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 
 from export.errors import UserError
 from signatures.other_formats import SUFFIXES
 
 from .found import FoundImage
+from .gzipped import is_gzipped, uncompressed
 from .labels import class_of_text
 
 _IMAGES = (".jpg", ".jpeg", ".png", *SUFFIXES)
@@ -94,18 +93,11 @@ def _members(path: pathlib.Path, where: str) -> Iterator[tuple[str, bytes]]:
 @contextlib.contextmanager
 def _uncompressed(path: pathlib.Path, where: str) -> Iterator[pathlib.Path]:
     """The file itself, or a copy for as long as the block runs."""
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            yield path
-            return
+    if not is_gzipped(path):
+        yield path
+        return
     with tempfile.NamedTemporaryFile(prefix="cait-") as copy:
-        try:
-            with gzip.open(path) as stream:
-                shutil.copyfileobj(stream, copy, 1 << 20)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(
-                f"{where}: cut off or damaged ({error}); expected a whole file, compressed with "
-                "gzip"
-            ) from None
+        with uncompressed(path, where) as stream:
+            shutil.copyfileobj(stream, copy, 1 << 20)
         copy.flush()
         yield pathlib.Path(copy.name)

@@ -30,7 +30,7 @@ from .scoring import Array, BytesLogits, EvaluationError, score_shard
 SIGNATURE = "bytes_logits"
 
 
-class LoadedModel:
+class LoadedClassifier:
     """The SavedModel that a worker has in memory: the last one that a thread used.
 
     Threads of a worker share it. One that needs another model waits until no thread uses the
@@ -93,7 +93,7 @@ def _bytes_logits(model: Any) -> BytesLogits:
 
 
 class EvaluateModelHandler(
-    ModelHandler[EvaluateTask, tuple[EvaluateTask, ShardScore], LoadedModel]
+    ModelHandler[EvaluateTask, tuple[EvaluateTask, ShardScore], LoadedClassifier]
 ):
     """`EvaluateTask` -> `(EvaluateTask, ShardScore)`.
 
@@ -117,20 +117,20 @@ class EvaluateModelHandler(
         self._run = run
         self._filesystem = filesystem or {}
 
-    def load_model(self) -> LoadedModel:
+    def load_model(self) -> LoadedClassifier:
         set_filesystem_options(self._filesystem)
         load_tensorflow()
-        return LoadedModel()
+        return LoadedClassifier()
 
     def run_inference(
         self,
         batch: Sequence[EvaluateTask],
-        model: LoadedModel,
+        model: LoadedClassifier,
         inference_args: dict[str, Any] | None = None,
     ) -> list[tuple[EvaluateTask, ShardScore]]:
         return [(task, self._evaluate(task, model)) for task in batch]
 
-    def _evaluate(self, task: EvaluateTask, model: LoadedModel) -> ShardScore:
+    def _evaluate(self, task: EvaluateTask, model: LoadedClassifier) -> ShardScore:
         try:
             with model.use(str(self._directory(task.model))) as logits_of:
                 return score_shard(logits_of, task.shard, self._batch_size, self._counter(task))

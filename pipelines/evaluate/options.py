@@ -10,6 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from export.errors import UserError
 from signatures.addresses import absolute_address, absolute_glob, disk_path
 
+from ..data.flags import add_image_flags, first_label
 from ..runtime.command_line import JobParser, split_names, whole_number
 from ..runtime.engines import DASK, beam_options, runner_name
 
@@ -86,9 +87,7 @@ def parse(argv: Sequence[str], prog: str) -> tuple[EvaluateOptions, PipelineOpti
         if flags.variants == "all"
         else tuple(split_names("--variants", flags.variants)),
         versions=_versions(flags.versions),
-        first_label=None
-        if flags.first_label is None
-        else whole_number("--first_label", flags.first_label, 0),
+        first_label=first_label(flags.first_label),
         only_jpeg_png=flags.only_jpeg_png,
         batch_size=whole_number("--batch_size", flags.batch_size, 1),
         table=flags.table,
@@ -135,17 +134,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default="latest",
         help="'latest', 'all', or numbers separated by commas (default: %(default)s)",
     )
-    parser.add_argument(
-        "--first_label",
-        metavar="N",
-        help="what the labels of files call class 0: 0 or 1 (default: 0, but what WordNet ids "
-        "beside the labels say)",
-    )
-    parser.add_argument(
-        "--only_jpeg_png",
-        action="store_true",
-        help="leave out images of other formats (default: they are converted to PNG)",
-    )
+    add_image_flags(parser)
     parser.add_argument(
         "--batch_size", metavar="N", default="16", help="images of a request (default: %(default)s)"
     )

@@ -8,8 +8,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
-from ..runtime.files import set_filesystem_options
 from ..runtime.progress import Step, report_step
+from ..runtime.steps import StepFn
 from ..store.area import Area
 from .model_handler import EvaluateModelHandler
 from .scores import EvaluateTask, ShardScore, read_score, write_score
@@ -66,17 +66,7 @@ def _with_part(task: EvaluateTask) -> tuple[tuple[str, int], EvaluateTask]:
     return (task.model.path, task.part), task
 
 
-class _StepFn(beam.DoFn):
-    """A step that opens the store."""
-
-    def __init__(self, context: EvaluateContext) -> None:
-        self._context = context
-
-    def setup(self) -> None:
-        set_filesystem_options(self._context.filesystem)
-
-
-class _LackingFn(_StepFn):
+class _LackingFn(StepFn[EvaluateContext]):
     def process(
         self, part: tuple[tuple[str, int], Iterable[EvaluateTask]]
     ) -> Iterator[EvaluateTask]:
@@ -85,7 +75,7 @@ class _LackingFn(_StepFn):
                 yield task
 
 
-class _KeepFn(_StepFn):
+class _KeepFn(StepFn[EvaluateContext]):
     def __init__(self, context: EvaluateContext) -> None:
         super().__init__(context)
         self._images = Metrics.counter(_NAMESPACE, "images_evaluated")

@@ -19,6 +19,7 @@ from serving_configs.tree.paths import name_problem
 from signatures import BOTH, Head
 from signatures.addresses import is_url
 
+from ..data.flags import first_label
 from ..gate.accuracy import AccuracyGate, accuracy_gate
 from ..runtime.command_line import refuse_unknown, split_names, whole_number
 from ..runtime.engines import register_flags
@@ -127,9 +128,7 @@ class PublishOptions:
             image_size=_image_size(flags.image_size, variants or tuple(VARIANTS)),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
-            first_label=whole_number("--first_label", flags.first_label, 0)
-            if flags.first_label is not None
-            else None,
+            first_label=first_label(flags.first_label),
             publish_to=flags.publish_to,
             hub_publisher=flags.hub_publisher,
             hub_url=flags.hub_url,

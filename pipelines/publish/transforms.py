@@ -15,8 +15,8 @@ from apache_beam.metrics import Metrics
 from export.variants import Variant
 
 from ..elements import ConvertTask, ModelReport, Shard, ShardResult, StagedModel, StagedVariant
-from ..runtime.files import set_filesystem_options
 from ..runtime.quiet import load_tensorflow
+from ..runtime.steps import StepFn
 from ..runtime.workers import longest_first
 from .context import PublishContext
 from .parts import parts_for
@@ -112,17 +112,7 @@ def _by_model(
         yield model, [results[i] for *_, results in shards]
 
 
-class _StepFn(beam.DoFn):
-    """A step that opens the store."""
-
-    def __init__(self, context: PublishContext) -> None:
-        self._context = context
-
-    def setup(self) -> None:
-        set_filesystem_options(self._context.filesystem)
-
-
-class _ReportFn(_StepFn):
+class _ReportFn(StepFn[PublishContext]):
     def process(self, reports: Sequence[ModelReport]) -> None:
         write_report(reports, self._context.staging)
 
@@ -159,7 +149,7 @@ class _FanOutFn(beam.DoFn):
             yield (staged.name, part.number), (staged, part)
 
 
-class _ConvertFn(_StepFn):
+class _ConvertFn(StepFn[PublishContext]):
     def __init__(self, context: PublishContext) -> None:
         super().__init__(context)
         self._converted = Metrics.counter(_NAMESPACE, "models_converted")
@@ -181,7 +171,7 @@ class _ConvertFn(_StepFn):
         yield staged
 
 
-class _ValidateFn(_StepFn):
+class _ValidateFn(StepFn[PublishContext]):
     def __init__(self, context: PublishContext) -> None:
         super().__init__(context)
         self._images = Metrics.counter(_NAMESPACE, "images_compared")
@@ -211,7 +201,7 @@ class _ValidateFn(_StepFn):
         yield staged.name, (shard.number, staged, results)
 
 
-class _PublishFn(_StepFn):
+class _PublishFn(StepFn[PublishContext]):
     def __init__(self, context: PublishContext) -> None:
         super().__init__(context)
         self._published = Metrics.counter(_NAMESPACE, "models_published")

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.data.labelled import DataShard
-from pipelines.evaluate.model_handler import EvaluateModelHandler, LoadedModel
+from pipelines.evaluate.model_handler import EvaluateModelHandler, LoadedClassifier
 from pipelines.evaluate.scores import EvaluateTask, ServedModel
 from tests.support.labelled_records import write_shard
 
@@ -44,7 +44,7 @@ def paths(tmp_path: pathlib.Path) -> tuple[str, str]:
 
 
 def test_model_leaves_memory_before_another_one_is_loaded(paths, monkeypatch):
-    loaded = LoadedModel()
+    loaded = LoadedClassifier()
     with loaded.use(paths[0]) as logits_of:
         assert logits_of([b"xxx"]).shape == (1, 10)
     del logits_of
@@ -67,7 +67,7 @@ def test_model_leaves_memory_before_another_one_is_loaded(paths, monkeypatch):
 
 
 def test_thread_that_wants_another_model_waits_for_those_that_use_this_one(paths):
-    loaded = LoadedModel()
+    loaded = LoadedClassifier()
     events: list[str] = []
     started = threading.Event()
 
