@@ -16,6 +16,7 @@ from serving_configs.tree.atomic import write_atomically
 from signatures.addresses import disk_path
 from signatures.files import read_file
 from signatures.image_header import ImageHeaderError, check_image_header
+from signatures.other_formats import as_png, is_jpeg_or_png
 from signatures.quiet import load_tensorflow
 from signatures.untrained import WARNING
 
@@ -36,7 +37,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         epilog="example, with a server on this machine:\n"
         "  %(prog)s photo.jpg --model cait_xxs24_224 --output attention.png",
     )
-    parser.add_argument("photograph", type=disk_path, help="JPEG or PNG, of any size")
+    parser.add_argument(
+        "photograph",
+        type=disk_path,
+        help="JPEG or PNG, of any size; other formats, such as WebP, are converted",
+    )
     add_server_flags(parser, SERVER, "a call")
     parser.add_argument(
         "--model", metavar="NAME", help="name of a model of the server (needed with a server)"
@@ -125,6 +130,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
 def _read(photograph: pathlib.Path) -> bytes:
     try:
         encoded = read_file(photograph)
+        if not is_jpeg_or_png(encoded):
+            encoded, found = as_png(encoded)
+            print(
+                f"note: {photograph}: not a JPEG or PNG but {found}; taken as a PNG of the same "
+                "pixels",
+                file=sys.stderr,
+            )
         check_image_header(encoded)
     except ImageHeaderError as error:
         raise UsageError(f"{photograph}: {error}") from error

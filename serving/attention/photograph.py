@@ -16,6 +16,7 @@ from PIL import Image
 
 from signatures.graph_errors import reason
 from signatures.image_header import ImageHeaderError, check_image_header
+from signatures.other_formats import as_png, is_jpeg_or_png
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -96,15 +97,18 @@ def read_photograph(encoded: bytes, size: int) -> Photograph:
     """Decodes a photograph, crops it for a model, and dims its surroundings.
 
     Args:
-        encoded: a whole JPEG or PNG file.
+        encoded: a whole JPEG or PNG file, or one of `signatures.other_formats`, of which a PNG is
+            made.
         size: S, side of the model's input in pixels.
 
     Raises:
-        UnreadableImageError: it is not a JPEG or PNG, is damaged, or claims too many pixels.
+        UnreadableImageError: it is of none of these formats, is damaged, or claims too many pixels.
     """
     import tensorflow as tf
 
     try:
+        if not is_jpeg_or_png(encoded):
+            encoded, _ = as_png(encoded)
         check_image_header(encoded)
         pixels: Pixels = _preprocessing(size)(tf.constant(encoded)).numpy()
     except ImageHeaderError as error:

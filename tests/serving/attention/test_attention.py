@@ -195,6 +195,19 @@ def test_the_crop_lies_where_the_preprocessing_cuts_it(width: int, height: int) 
     assert (photograph.shown.shape[:2] == (size, size)) == (width == height)
 
 
+@pytest.mark.parametrize("form", ["BMP", "GIF", "TIFF", "WEBP"])
+def test_an_image_of_another_format_has_the_pixels_that_pillow_reads(form: str) -> None:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png(50, 33))).save(file, form, lossless=True)
+    read = io.BytesIO()
+    Image.open(file).convert("RGB").save(read, "PNG")
+    expected = read_photograph(read.getvalue(), 32)
+    found = read_photograph(file.getvalue(), 32)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    # What a server is asked about.
+    assert found.encoded.startswith(b"\x89PNG")
+
+
 def test_an_unreadable_image_says_why_in_one_line(data: pathlib.Path) -> None:
     whole = (data / "photos" / "cat.jpg").read_bytes()
     for encoded, text in {
@@ -291,6 +304,11 @@ def test_the_command_asks_a_server(
     assert "Self-attention" not in text
     assert "not trained" not in text
     assert list(tmp_path.iterdir()) == [output]
+    other = tmp_path / "photo.webp"
+    Image.open(photo).save(other)
+    assert attention.main([str(other), *command[1:]]) == 0
+    note = f"note: {other}: not a JPEG or PNG but WEBP; taken as a PNG of the same pixels\n"
+    assert capsys.readouterr().err == note
     command[2] = "--model=random"
     assert attention.main(command) == 0
     warning = "not trained: the weights are random and the answers mean nothing"
