@@ -23,16 +23,34 @@ def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", str(log_level))
     with hidden_native_stderr():
-        first = "tensorflow" not in sys.modules
-        tensorflow = importlib.import_module("tensorflow")
-        if first:
+        if "tensorflow" not in sys.modules:
+            with _without_keras_3():
+                importlib.import_module("tensorflow")
             # Half a million objects that stay: every later collection would go through them.
             gc.freeze()
+        tensorflow = sys.modules["tensorflow"]
         if set_up_devices:
             tensorflow.constant(0)
             # The loader of sessions warns that it is deprecated, the writer of Keras models that a
             # model without metrics has none.
             tensorflow.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _without_keras_3() -> Iterator[None]:
+    """Keeps TensorFlow from loading Keras 3 and its drawings: a sixth of the time for nothing.
+
+    It does so where the environment has this name, which other programs are not to inherit.
+    """
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TF_USE_LEGACY_KERAS"]
+        else:
+            os.environ["TF_USE_LEGACY_KERAS"] = before
 
 
 @contextlib.contextmanager
