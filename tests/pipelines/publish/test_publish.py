@@ -16,6 +16,8 @@ from export.variants import VARIANTS
 from signatures import Head, signatures_for
 from signatures.inspection import contract_problems
 from tests.support.paths import REPOSITORY
+from tests.support.trees import MODELS as TINY_MODELS
+from tests.support.trees import TINY
 
 VARIANT = VARIANTS["cait_xxs24_224"]
 MODELS: dict[str, Head] = {"cait_xxs24_224": "classifier", "cait_xxs24_224_fe": "features"}
@@ -142,31 +144,28 @@ def test_manifest_says_what_the_version_is(published):
     assert len(manifest["checkpoint"]["sha256"]) == 64
 
 
-def test_two_worker_processes_publish_the_same_tree(published, shards, tmp_path):
-    """The classifier alone, whose two shards the workers share."""
+def test_two_worker_processes_publish_the_same_tree(tiny_tree, shards, tmp_path):
+    """The workers share the two shards."""
     command = [
-        *(sys.executable, "-m", "pipelines.publish"),
-        *("--variants", VARIANT.name, "--heads", "classifier", "--checkpoints", "random"),
+        *(sys.executable, "-m", "tests.support.publish_tiny"),
+        *("--variants", TINY, "--checkpoints", "random"),
         *("--sample_shard", shards, "--publish_to", str(tmp_path)),
         *("--direct_running_mode", "multi_processing", "--direct_num_workers", "2"),
     ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    of_features = ("_fe", "-fe")
-    assert files_of(tmp_path) == {
-        name for name in files_of(published.tree) if not any(part in name for part in of_features)
-    }
-    version = f"serving/{VARIANT.name}/1"
-    for name in ("saved_model.pb", "variables/variables.data-00000-of-00001"):
-        one, two = (tree / version / name for tree in (published.tree, tmp_path))
-        assert one.read_bytes() == two.read_bytes()
+    assert files_of(tmp_path) == files_of(tiny_tree)
+    for model in TINY_MODELS:
+        for name in ("saved_model.pb", "variables/variables.data-00000-of-00001"):
+            one, two = (tree / "serving" / model / "1" / name for tree in (tiny_tree, tmp_path))
+            assert one.read_bytes() == two.read_bytes()
     one, two = (
-        next(
-            {(figure["signature"], figure["output"]) for figure in entry["figures"]}
+        {
+            (entry["model"], figure["signature"], figure["output"])
             for entry in json.loads((tree / "report.json").read_text())["models"]
-            if entry["model"] == VARIANT.name
-        )
-        for tree in (published.tree, tmp_path)
+            for figure in entry["figures"]
+        }
+        for tree in (tiny_tree, tmp_path)
     )
     assert one == two
 
