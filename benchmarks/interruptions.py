@@ -8,9 +8,8 @@ command's own.
 
 After each, every version, archive and config of the tree has to verify, no process of the run may
 be there, and the command may have said one line at most beside its progress, but for the workers of
-one that was killed. After a signal that it
-can take, and after a full disk, nothing may be in the staging area; what a SIGKILL leaves there has
-to be gone after the next run that completes.
+one that was killed. After a signal that it can take, and after a full disk, nothing may be in the
+staging area; what a SIGKILL leaves there has to be gone after the next run that completes.
 
 Prints a table. Exit status: 0 when no fault showed, 1 when one did.
 """
