@@ -11,7 +11,6 @@ other programs do. Whatever is written hides the credentials of URLs.
 
 import contextlib
 import errno
-import io
 import logging
 import os
 import pathlib
@@ -20,9 +19,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from .messages import without_credentials
+from .streams import Messages, Output, OutputError, open_closed_streams, to_nowhere
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,10 +45,6 @@ class Interrupted(BaseException):
         super().__init__(number)
         self.signal = signal.Signals(number)
         self.left = "run the same command again"
-
-
-class _OutputError(BaseException):
-    """The standard output cannot be written. No Exception, as `Interrupted`."""
 
 
 def disk_full(error: BaseException) -> bool:
@@ -93,7 +89,7 @@ def run(main: Callable[[], int]) -> int:
         return status
     except Interrupted as error:
         _process.end(128 + error.signal, f"interrupted by {error.signal.name}; {error.left}")
-    except _OutputError as error:
+    except OutputError as error:
         reason = error.__cause__
         if isinstance(reason, BrokenPipeError):
             _process.end(128 + signal.SIGPIPE, "")
@@ -154,15 +150,6 @@ def in_thread(work: Callable[[], None]) -> None:
         raise failed[0]
 
 
-def take_messages(dropped: Callable[[str], bool]) -> None:
-    """Hides credentials in the standard error of this process, a worker, and drops some messages.
-
-    Args:
-        dropped: says whether a text is dropped.
-    """
-    sys.stderr = _Messages(sys.stderr, dropped)
-
-
 class _Process:
     """This process, where it is a command."""
 
@@ -176,10 +163,10 @@ class _Process:
         """Takes signals and the output. Does nothing the second time."""
         if self._terminal is not None:
             return
-        _open_closed()
+        open_closed_streams()
         self._terminal = os.dup(2)
-        sys.stdout = _Output(sys.stdout)
-        sys.stderr = _Messages(sys.stderr)
+        sys.stdout = Output(sys.stdout)
+        sys.stderr = Messages(sys.stderr)
         for number in SIGNALS:
             # What is ignored, as by `nohup`, stays so.
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
@@ -217,93 +204,12 @@ class _Process:
 _process = _Process()
 
 
-class _Stream(io.TextIOWrapper):
-    """A standard stream in which the credentials of URLs are hidden."""
-
-    def __init__(self, stream: Any) -> None:
-        super().__init__(
-            stream.buffer,
-            encoding=stream.encoding,
-            errors=stream.errors,
-            line_buffering=stream.line_buffering,
-        )
-        # It would close the buffer when it goes.
-        self._original = stream
-
-    def write(self, text: str) -> int:
-        super().write(without_credentials(text))
-        return len(text)
-
-
-class _Output(_Stream):
-    def write(self, text: str) -> int:
-        with _taken():
-            return super().write(text)
-
-    def flush(self) -> None:
-        with _taken():
-            super().flush()
-
-
-class _Messages(_Stream):
-    """The standard error. Where it cannot be written there is nobody to say so to."""
-
-    def __init__(self, stream: Any, dropped: Callable[[str], bool] = lambda text: False) -> None:
-        super().__init__(stream)
-        self._dropped = dropped
-        self._dropping = False
-
-    def write(self, text: str) -> int:
-        # `print` writes the end of the line by itself.
-        self._dropping = self._dropped(text) or (self._dropping and text == "\n")
-        with contextlib.suppress(OSError):
-            if not self._dropping:
-                super().write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            super().flush()
-
-
-@contextlib.contextmanager
-def _taken() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # What is in its buffer would be tried again at the very end.
-        _to_nowhere(1)
-        raise _OutputError from error
-
-
-def _open_closed() -> None:
-    """Opens standard streams that are closed, so that no file that is written gets their number."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            _to_nowhere(descriptor)
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w", closefd=False, encoding="utf-8")
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", closefd=False, errors="backslashreplace")
-
-
-def _to_nowhere(descriptor: int) -> None:
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    if nowhere == descriptor:
-        os.set_inheritable(descriptor, True)
-    else:
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
-
-
 def _silence() -> None:
     """Keeps threads that are still at work from saying what the end does to them."""
     logging.disable(logging.CRITICAL)
     threading.excepthook = lambda _: None
     sys.unraisablehook = lambda _: None
-    _to_nowhere(2)
+    to_nowhere(2)
 
 
 def _kill_children() -> None:

@@ -238,7 +238,8 @@ def test_worker_drops_what_the_command_says(capfd: pytest.CaptureFixture[str]) -
     """As Beam's workers print a traceback, for which nobody asks when a disk is full."""
     script = """
 import sys
-from signatures.program import disk_full, take_messages
+from signatures.program import disk_full
+from signatures.streams import take_messages
 take_messages(lambda text: disk_full(RuntimeError(text)))
 print("Traceback\\nOSError: No space left on device", file=sys.stderr)
 print("at http://user:sesame@host", file=sys.stderr)

@@ -11,7 +11,8 @@ import sys
 import time
 
 from signatures import quiet
-from signatures.program import disk_full, take_messages
+from signatures.program import disk_full
+from signatures.streams import take_messages
 
 from .processors import limit_tensorflow_threads
 
