@@ -24,8 +24,8 @@ from ..gate.prepared_image import PreparedImage, prepare_image
 from ..runtime.progress import ImageCounter, Step
 from .context import PublishContext
 
-_KEPT_BYTES = 256 << 20
-"""Models of more are loaded again for every shard: two of the largest would take 2.8 GB."""
+_KEPT_BYTES = 300 << 20
+"""Those of the M variants are loaded again for every shard: two of the largest take 2.8 GB."""
 
 
 class LoadedModels:
