@@ -12,7 +12,6 @@ from pipelines.elements import StagedModel, StagedVariant
 from pipelines.publish.validate import LoadedModels
 from signatures import BOTH, Head
 
-
 pytestmark = pytest.mark.slow
 
 
