@@ -1,18 +1,23 @@
 """timm, ONNX Runtime and OpenVINO, each in a process of an interpreter that has them.
 
-    PYTHON -I benchmarks/competitors.py timm|onnxruntime|openvino VARIANT THREADS DIRECTORY
+    PYTHON -I benchmarks/competitors.py KIND VARIANT THREADS DIRECTORY
+
+The kinds are the keys of `PREPARE`.
 
 That interpreter need not have what this project requires (PyTorch and TensorFlow in one process
 abort it), so this file imports nothing of the project. `competitors.txt` says what it does need.
 """
 
+import concurrent.futures
 import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import json
 import os
 import pathlib
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -29,6 +34,8 @@ def answer(prepare: Prepare) -> None:
 
     `{"prepare": batch}` makes the calls of a batch size, `{"run": times, "settle": runs}` runs
     them in turn; both answer with the seconds of every run, by call.
+    `{"clients": number, "seconds": seconds}` runs each call for so long, by so many threads at a
+    time, and answers with the seconds that pass for each run.
 
     Args:
         prepare: a batch size -> what is to be timed, by name.
@@ -42,6 +49,11 @@ def answer(prepare: Prepare) -> None:
         if "prepare" in request:
             calls.clear()
             calls.update(prepare(request["prepare"]))
+        if "clients" in request:
+            clients, duration = request["clients"], request["seconds"]
+            taken = {name: [_together(call, clients, duration)] for name, call in calls.items()}
+            print(json.dumps(taken), file=answers, flush=True)
+            continue
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         settle = request.get("settle", 0)
         for number in range(settle + request["run"]):
@@ -51,6 +63,26 @@ def answer(prepare: Prepare) -> None:
                 if number >= settle:
                     seconds[name].append(time.perf_counter() - started)
         print(json.dumps(seconds), file=answers, flush=True)
+
+
+def _together(call: Callable[[], object], clients: int, seconds: float) -> float:
+    """Calls from several threads at a time, each again as soon as it has its answer.
+
+    Returns:
+        The seconds that passed, divided by the number of calls.
+    """
+    started = time.perf_counter()
+
+    def client(_: int) -> int:
+        calls = 0
+        while time.perf_counter() - started < seconds:
+            call()
+            calls += 1
+        return calls
+
+    with concurrent.futures.ThreadPoolExecutor(clients) as executor:
+        calls = sum(executor.map(client, range(clients)))
+    return (time.perf_counter() - started) / calls
 
 
 def _timm(variant: str) -> tuple[Any, int]:
@@ -123,7 +155,13 @@ def prepare_timm(variant: str, threads: int, directory: pathlib.Path) -> Prepare
 
 
 def prepare_onnxruntime(variant: str, threads: int, directory: pathlib.Path) -> Prepare:
-    """ONNX Runtime on the processor, with its own optimisations."""
+    """ONNX Runtime on the processor, with its own optimisations.
+
+    Args:
+        variant: its name.
+        threads: of one call.
+        directory: where the model is kept as ONNX.
+    """
     import numpy as np
     import onnxruntime  # type: ignore[import-not-found]
 
@@ -142,21 +180,43 @@ def prepare_onnxruntime(variant: str, threads: int, directory: pathlib.Path) -> 
     return prepare
 
 
-def prepare_openvino(variant: str, threads: int, directory: pathlib.Path) -> Prepare:
-    """OpenVINO on the processor, in float32 as all others."""
+def prepare_openvino(
+    variant: str,
+    threads: int,
+    directory: pathlib.Path,
+    hint: str = "LATENCY",
+    precision: str | None = "f32",
+) -> Prepare:
+    """OpenVINO on the processor.
+
+    Args:
+        variant: its name.
+        threads: of all calls together.
+        directory: where the model is kept as ONNX.
+        hint: what it is to be fast in: LATENCY or THROUGHPUT.
+        precision: f32 as all others compute; None for its default, bfloat16 where the processor has
+            instructions for that.
+    """
     import numpy as np
     import openvino  # type: ignore[import-not-found]
 
     def prepare(batch: int) -> Calls:
         core = openvino.Core()
-        model = core.compile_model(
-            core.read_model(str(_exported(variant, batch, directory))),
-            "CPU",
-            {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"},
-        )
-        request = model.create_infer_request()
+        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": hint}
+        if precision is not None:
+            settings["INFERENCE_PRECISION_HINT"] = precision
+        onnx = core.read_model(str(_exported(variant, batch, directory)))
+        model = core.compile_model(onnx, "CPU", settings)
         images = _images(np, list(model.inputs[0].shape))
-        return {"openvino": lambda: request.infer({0: images})}
+        # A request is one thread's.
+        own = threading.local()
+
+        def call() -> None:
+            if not hasattr(own, "request"):
+                own.request = model.create_infer_request()
+            own.request.infer({0: images})
+
+        return {"openvino": call}
 
     return prepare
 
@@ -195,10 +255,14 @@ def _export(variant: str, batch: int, path: pathlib.Path) -> None:
     staged.replace(path)
 
 
-PREPARE = {
+_for_throughput = functools.partial(prepare_openvino, hint="THROUGHPUT")
+PREPARE: dict[str, Callable[[str, int, pathlib.Path], Prepare]] = {
     "timm": prepare_timm,
     "onnxruntime": prepare_onnxruntime,
     "openvino": prepare_openvino,
+    "openvino-default": functools.partial(prepare_openvino, precision=None),
+    "openvino-throughput": _for_throughput,
+    "openvino-throughput-default": functools.partial(_for_throughput, precision=None),
 }
 
 

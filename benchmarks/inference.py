@@ -1,8 +1,10 @@
 """What a model costs to run, and to write and load: `python -m benchmarks.inference`.
 
-Three parts, on random (seeded) weights:
+Four parts, on random (seeded) weights:
 
 - speed: milliseconds a batch, and their ratios to what other ways of running CaiT take;
+- load: milliseconds that pass for an image when several clients ask at a time, an image each, with
+  the settings for throughput;
 - attention: the same of the signatures that answer with attention, in ratios to `logits`;
 - files: what converting a checkpoint and loading what is written take (`benchmarks.files`).
 
@@ -14,10 +16,11 @@ timm, ONNX Runtime and OpenVINO run in the interpreter that `--competitors` name
 """
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from export import VARIANTS, UserError, get_variant
 from signatures.addresses import disk_path
@@ -26,8 +29,12 @@ from .files import measure_files
 from .interleaved import Command, Rounds, measure
 from .models import converted, made_apart, plain_port
 from .speed import (
+    LOAD_BOUNDS,
     LOGITS,
+    NARROW,
     ONE_THREAD,
+    OPENVINO,
+    OPENVINO_DEFAULT,
     SELF_ATTENTION,
     Key,
     bounds_table,
@@ -37,13 +44,12 @@ from .speed import (
 )
 from .table import machine, results_table
 
-PARTS = ("speed", "attention", "files")
+PARTS = ("speed", "load", "attention", "files")
 # Lets a session compile: nothing in the model asks for it. A server needs
 # --xla_cpu_compilation_enabled=true beside it. The column says why no deployment file has them.
 XLA_FLAGS = "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"
 # Eight images of these take minutes in the slower competitors.
 LARGEST = ("cait_m36_384", "cait_m48_448")
-Argv = tuple[str, ...]
 _TENSORFLOW = (sys.executable, "-m", "benchmarks.tensorflow_competitors")
 _COMPETITORS = pathlib.Path(__file__).with_name("competitors.py")
 
@@ -67,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--batches", default="1,8", help="sizes; of the two largest variants, 1 alone"
     )
+    parser.add_argument("--clients", default="1,4,16", help="at a time, for the part load")
     parser.add_argument("--rounds", type=int, default=15, help="of every variant and batch size")
     parser.add_argument("--threads", type=int, default=2, help="of each competitor")
     parser.add_argument("--repeats", type=int, default=3, help="of each load and conversion")
@@ -83,12 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("rounds", "threads", "repeats"):
         if getattr(options, name) < 1:
             parser.error(f"--{name} {getattr(options, name)}; expected a number from 1")
-    try:
-        batches = [int(size) for size in options.batches.split(",")]
-    except ValueError:
-        batches = [0]
-    if min(batches) < 1:
-        parser.error(f"--batches {options.batches}; expected numbers from 1, separated by commas")
+    batches, clients = (_numbers(parser, options, name) for name in ("batches", "clients"))
     try:
         names = list(VARIANTS) if options.variants == "all" else options.variants.split(",")
         variants = [get_variant(name).name for name in names]
@@ -98,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{machine()}, {options.threads} threads, float32 unless said otherwise.", flush=True)
     if "speed" in parts:
         holds &= _speed(variants, batches, options)
+    if "load" in parts:
+        holds &= _load(variants, clients, options)
     if "attention" in parts:
         holds &= _attention(variants, batches, options)
     if "files" in parts:
@@ -105,6 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\n{results_table(results)}")
         holds &= all(result.holds for result in results)
     return 0 if holds else 1
+
+
+def _numbers(parser: argparse.ArgumentParser, options: argparse.Namespace, name: str) -> list[int]:
+    value = getattr(options, name)
+    try:
+        numbers = [int(number) for number in value.split(",")]
+    except ValueError:
+        numbers = [0]
+    if min(numbers) < 1:
+        parser.error(f"--{name} {value}; expected numbers from 1, separated by commas")
+    return numbers
 
 
 def _speed(variants: Sequence[str], batches: Sequence[int], options: argparse.Namespace) -> bool:
@@ -118,6 +133,22 @@ def _speed(variants: Sequence[str], batches: Sequence[int], options: argparse.Na
     if not options.competitors:
         print("\ntimm eager, ONNX Runtime and OpenVINO are left out: no --competitors was given.")
     return _report(found, options.rounds)
+
+
+def _load(variants: Sequence[str], clients: Sequence[int], options: argparse.Namespace) -> bool:
+    found: dict[Key, Rounds] = {}
+    for variant in variants:
+        commands = loaded_competitors(variant, options.work, options.threads, options.competitors)
+        for number, rounds in measure(commands, clients, options.rounds, clients=True).items():
+            found[variant, number] = rounds
+            print(times({(variant, number): rounds}, "clients"), file=sys.stderr, flush=True)
+    results = bounds_table(found, LOAD_BOUNDS, "clients")
+    print(f"\nMilliseconds an image, medians of {options.rounds} rounds:\n")
+    print(times(found, "clients"))
+    print("\nRatios; **bold** where the bound does not hold:\n")
+    print(ratios(found, LOAD_BOUNDS, "clients"))
+    print(f"\n{results_table(results)}")
+    return all(result.holds for result in results)
 
 
 def _attention(
@@ -162,44 +193,87 @@ def competitors(
         python: an interpreter for those that are not of TensorFlow.
     """
     number = str(threads)
-    narrow = functools.partial(converted, dtype="bfloat16")
-
-    def session(make: Callable[[pathlib.Path, str], pathlib.Path], intra: str = number) -> Argv:
-        return (*_TENSORFLOW, "session", str(made_apart(make, work, variant)), intra, number)
-
     commands = [
         Command(
             (*_TENSORFLOW, "gemm", number),
             {"tensorflow": "gemm by TensorFlow", "numpy": "gemm by NumPy"},
         ),
-        Command((*session(converted), "logits"), {"logits": LOGITS}),
+        _session(converted, work, variant, (number, number), LOGITS),
         # A server's --tensorflow_intra_op_parallelism=1.
-        Command((*session(converted, "1"), "logits"), {"logits": f"{LOGITS}, {ONE_THREAD}"}),
-        Command(
-            (*session(converted), "logits"),
-            {"logits": f"{LOGITS}, XLA"},
-            {"TF_XLA_FLAGS": XLA_FLAGS},
+        _session(converted, work, variant, ("1", number), f"{LOGITS}, {ONE_THREAD}"),
+        dataclasses.replace(
+            _session(converted, work, variant, (number, number), f"{LOGITS}, XLA"),
+            environment={"TF_XLA_FLAGS": XLA_FLAGS},
         ),
-        Command((*session(narrow), "logits"), {"logits": f"{LOGITS}, bfloat16"}),
-        Command(
-            (*session(plain_port), "serving_default:logits"),
-            {"serving_default:logits": "plain port"},
+        _session(_NARROW, work, variant, (number, number), NARROW),
+        _session(
+            plain_port, work, variant, (number, number), "plain port", "serving_default:logits"
         ),
     ]
-    if python is not None:
-        others = {"timm": "timm eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-        commands += [
-            Command(
-                # Isolated: neither this folder's modules nor this interpreter's settings.
-                (
-                    *(str(python), "-I", str(_COMPETITORS)),
-                    *(kind, variant, number, str(work.resolve() / "onnx")),
-                ),
-                {kind: column},
-            )
-            for kind, column in others.items()
-        ]
-    return commands
+    others = {
+        "timm": "timm eager",
+        "onnxruntime": "ONNX Runtime",
+        "openvino": OPENVINO,
+        "openvino-default": OPENVINO_DEFAULT,
+    }
+    return commands + _others(python, work, variant, number, others)
+
+
+def loaded_competitors(
+    variant: str, work: pathlib.Path, threads: int, python: pathlib.Path | None
+) -> list[Command]:
+    """The competitors under load, as `competitors`, each in its settings for throughput."""
+    number = str(threads)
+    commands = [
+        _session(make, work, variant, ("1", number), f"{column}, {ONE_THREAD}")
+        for make, column in ((converted, LOGITS), (_NARROW, NARROW))
+    ]
+    # ONNX Runtime's: a thread for each call.
+    others = {"openvino-throughput": OPENVINO, "openvino-throughput-default": OPENVINO_DEFAULT}
+    return (
+        commands
+        + _others(python, work, variant, "1", {"onnxruntime": "ONNX Runtime"})
+        + _others(python, work, variant, number, others)
+    )
+
+
+_Make = Callable[[pathlib.Path, str], pathlib.Path]
+_NARROW: _Make = functools.partial(converted, dtype="bfloat16")
+
+
+def _session(
+    make: _Make,
+    work: pathlib.Path,
+    variant: str,
+    threads: tuple[str, str],
+    column: str,
+    call: str = "logits",
+) -> Command:
+    directory = str(made_apart(make, work, variant))
+    return Command((*_TENSORFLOW, "session", directory, *threads, call), {call: column})
+
+
+def _others(
+    python: pathlib.Path | None,
+    work: pathlib.Path,
+    variant: str,
+    threads: str,
+    columns: Mapping[str, str],
+) -> list[Command]:
+    """Those that are not of TensorFlow, by their kinds; none without their interpreter."""
+    if python is None:
+        return []
+    return [
+        Command(
+            # Isolated: neither this folder's modules nor this interpreter's settings.
+            (
+                *(str(python), "-I", str(_COMPETITORS)),
+                *(kind, variant, threads, str(work.resolve() / "onnx")),
+            ),
+            {kind.split("-")[0]: column},
+        )
+        for kind, column in columns.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _MOST_RUNS = 5
 _PAUSE_SECONDS = 0.1
 # The first runs optimise the graph; with XLA the first few of them compile.
 _WARM_UP = 4
+# Of several clients at a time; each call of the slowest model takes seconds.
+_LOAD_SECONDS = 3.0
 
 Rounds = dict[str, list[float]]
 """Column -> seconds, the median of each round."""
@@ -64,6 +66,7 @@ class Competitor:
         )
         self._runs = 1
         self._settle = 0
+        self._clients = 0
 
     def prepare(self, batch: int) -> None:
         """Makes it ready for batches of a size, and finds out how many runs fill its turn.
@@ -77,13 +80,26 @@ class Competitor:
         # Others have filled the caches since the last turn; to a long run that is nothing.
         self._settle = 1 if self._runs > 1 else 0
 
-    def turn(self) -> dict[str, float]:
-        """Runs its calls: column -> median seconds.
+    def prepare_load(self, clients: int) -> None:
+        """Makes it ready for so many clients at a time, with an image each.
 
         Raises:
             CompetitorError: it ended; the message is the last that it said.
         """
-        seconds = self._ask({"run": self._runs, "settle": self._settle})
+        self._ask({"prepare": 1, "run": 1, "settle": _WARM_UP})
+        self._clients = clients
+        self.turn()
+
+    def turn(self) -> dict[str, float]:
+        """Runs its calls: column -> median seconds, or those that pass for an image under load.
+
+        Raises:
+            CompetitorError: it ended; the message is the last that it said.
+        """
+        request: dict[str, float] = {"run": self._runs, "settle": self._settle}
+        if self._clients:
+            request = {"clients": self._clients, "seconds": _LOAD_SECONDS}
+        seconds = self._ask(request)
         return {self.command.columns[name]: statistics.median(s) for name, s in seconds.items()}
 
     def close(self) -> None:
@@ -95,7 +111,7 @@ class Competitor:
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
 
-    def _ask(self, request: Mapping[str, int]) -> dict[str, list[float]]:
+    def _ask(self, request: Mapping[str, float]) -> dict[str, list[float]]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -110,29 +126,34 @@ class Competitor:
         return answer
 
 
-def measure(commands: Sequence[Command], batches: Sequence[int], rounds: int) -> dict[int, Rounds]:
+def measure(
+    commands: Sequence[Command], sizes: Sequence[int], rounds: int, clients: bool = False
+) -> dict[int, Rounds]:
     """Runs all competitors round by round; one that fails is left out, and said so.
 
     Args:
         commands: how they are started.
-        batches: the sizes of batches, one after the other.
+        sizes: of batches, one after the other.
         rounds: of each size.
+        clients: the sizes are numbers of clients at a time, with one image each. What is measured
+            are the seconds that pass for an image.
 
     Returns:
-        Batch size -> what was measured.
+        Size -> what was measured.
     """
     with contextlib.ExitStack() as stack:
         running = []
         for command in commands:
             running.append(Competitor(command))
             stack.callback(running[-1].close)
-        return {batch: _measure(running, batch, rounds) for batch in batches}
+        return {size: _measure(running, size, rounds, clients) for size in sizes}
 
 
-def _measure(running: list[Competitor], batch: int, rounds: int) -> Rounds:
+def _measure(running: list[Competitor], size: int, rounds: int, clients: bool) -> Rounds:
     found: Rounds = {}
     for competitor in list(running):
-        _or_drop(running, competitor, functools.partial(competitor.prepare, batch))
+        prepare = competitor.prepare_load if clients else competitor.prepare
+        _or_drop(running, competitor, functools.partial(prepare, size))
     for _ in range(rounds):
         for competitor in list(running):
             time.sleep(_PAUSE_SECONDS)

@@ -32,8 +32,32 @@ def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+_INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX-BF16",
+}
+_NARROW = {"AVX512-BF16", "AMX-BF16"}
+
+
+def instructions() -> list[str]:
+    """The instructions of the processor that libraries of products choose their code by."""
+    information = pathlib.Path("/proc/cpuinfo")
+    if not information.exists():
+        return []
+    flags = set(information.read_text(encoding="utf-8").split())
+    return [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
+
+
+def narrow_instructions() -> bool:
+    """Whether some of them are for bfloat16."""
+    return not _NARROW.isdisjoint(instructions())
+
+
 def machine() -> str:
-    """The processor and the number of cores that this process may use."""
+    """The processor, its instructions, and the number of cores that this process may use."""
     model = platform.processor() or platform.machine()
     information = pathlib.Path("/proc/cpuinfo")
     if information.exists():
@@ -42,4 +66,5 @@ def machine() -> str:
             if name.strip() == "model name":
                 model = value.strip()
                 break
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
+    words = [model, *(["with " + " ".join(instructions())] if instructions() else [])]
+    return f"{' '.join(words)}, {len(os.sched_getaffinity(0))} cores"

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import benchmarks.speed
 from benchmarks.files import graph_size, growth
 from benchmarks.inference import main
 from benchmarks.interleaved import Command, Competitor, CompetitorError, measure
@@ -12,6 +13,7 @@ from benchmarks.speed import (
     BOUNDS,
     GEMM_SIZE,
     LIMIT,
+    LOAD_BOUNDS,
     bounds_table,
     ratio,
     ratios,
@@ -63,6 +65,13 @@ def test_competitors_are_timed_round_by_round_and_one_that_fails_is_left_out(
     assert not out
 
 
+def test_under_load_an_image_takes_its_share_of_the_time_of_several() -> None:
+    found = measure([command("one")], [1, 4], rounds=1, clients=True)
+    # A call waits for 0.01 s, and so do four at a time.
+    assert found[1]["one"][0] >= 0.01
+    assert 0.0025 <= found[4]["one"][0] < found[1]["one"][0]
+
+
 def test_competitor_that_is_not_there_says_why() -> None:
     competitor = Competitor(Command((sys.executable, "-c", "import nothing_of_this_name"), {}))
     with pytest.raises(CompetitorError, match=r"ended with 1: .*nothing_of_this_name"):
@@ -98,6 +107,43 @@ def test_bounds_depend_on_the_size_of_the_images_and_the_worst_model_counts() ->
     assert holds == ("0.280 (cait_s24_224, batch 8)", "0.55", True)
 
 
+def test_bounds_of_bfloat16_count_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounds = {
+        "`logits`, one thread an operation": [0.3],
+        "`logits`, bfloat16, one thread an operation": [0.2],
+        "OpenVINO, its default": [0.1],
+    }
+    found = {
+        ("cait_xxs24_224", 4): rounds,
+        ("cait_s24_224", 16): rounds,
+        ("cait_s24_224", 1): rounds,
+    }
+    monkeypatch.setattr(benchmarks.speed, "narrow_instructions", lambda: False)
+    assert bounds_table(found, LOAD_BOUNDS, "clients") == []
+    monkeypatch.setattr(benchmarks.speed, "narrow_instructions", lambda: True)
+    lines = [(r.what, r.figure, r.bound) for r in bounds_table(found, LOAD_BOUNDS, "clients")]
+    name = "`logits`, bfloat16, one thread an operation"
+    assert lines == [
+        (
+            f"{name} / OpenVINO, its default, S and M, worst of 1",
+            "2.000 (cait_s24_224, clients 16)",
+            "1.00",
+        ),
+        (
+            f"{name} / OpenVINO, its default, XXS and XS, worst of 1",
+            "2.000 (cait_xxs24_224, clients 4)",
+            "1.05",
+        ),
+        (
+            f"{name} / `logits`, one thread an operation, S and M, worst of 1",
+            "0.667 (cait_s24_224, clients 16)",
+            "0.50",
+        ),
+    ]
+
+
 def test_tables_have_what_was_measured() -> None:
     found = {("cait_xxs24_224", 1): ROUNDS, ("cait_xxs24_384", 8): {"`logits`": [0.0123]}}
     assert times(found).splitlines() == [
@@ -126,9 +172,13 @@ def test_growth_of_the_graph_is_held_to_that_of_the_blocks() -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--only", "sped"], "--only: unknown part 'sped'; known are speed, attention, files"),
+        (
+            ["--only", "sped"],
+            "--only: unknown part 'sped'; known are speed, load, attention, files",
+        ),
         (["--variants", "cait_xxs24"], "--variants: unknown variant 'cait_xxs24'; did you mean"),
         (["--batches", "1,x"], "--batches 1,x; expected numbers from 1"),
+        (["--clients", "4,0"], "--clients 4,0; expected numbers from 1"),
         (["--rounds", "0"], "--rounds 0; expected a number from 1"),
         (["--competitors", "no/python"], "--competitors: no/python is no file"),
     ],
