@@ -53,7 +53,8 @@ docs: $(VENV)/dev
 # is in neither: it would double the packages, and no test can use it.
 COMPILE = $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
-	--custom-compile-command 'make lock' --extra hub --extra s3 --extra page --extra pictures
+	--custom-compile-command 'make lock' --extra hub --extra upload --extra s3 --extra page \
+	--extra pictures
 
 lock: $(VENV)/dev
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements-dev.lock
