@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import tf_keras
 
+from .architecture import own_variant
 from .checkpoints.sizes import fit_to_size
 from .checkpoints.sources import checkpoint_source, open_checkpoint
 from .errors import UserError
@@ -20,7 +21,7 @@ _HEAD = ("head.weight", "head.bias")
 
 
 def create_cait(
-    name: str,
+    name: str | CaiTConfig,
     num_classes: int | None = None,
     *,
     image_size: int | None = None,
@@ -29,14 +30,15 @@ def create_cait(
     dropout_rate: float = 0.0,
     drop_path_rate: float = 0.0,
 ) -> tf_keras.Model:
-    """Builds a classifier of a variant, with timm's initial weights or those of a checkpoint.
+    """Builds a classifier, with timm's initial weights or those of a checkpoint.
 
     Args:
-        name: the variant's name.
-        num_classes: outputs of the head. None: as many as the checkpoint has, or 1000 without a
-            checkpoint. Where the checkpoint has another number or no head, the head keeps its
-            initial weights.
-        image_size: side of the square input in pixels, a multiple of 16. None: that of the
+        name: a variant's name, or the sizes of an architecture of one's own. Rates of dropout in
+            these are left out: they are arguments here.
+        num_classes: outputs of the head. None: as many as the checkpoint has, or the variant's
+            without a checkpoint. Where the checkpoint has another number or no head, the head keeps
+            its initial weights.
+        image_size: side of the square input in pixels, a multiple of a patch's. None: that of the
             checkpoint's positions, or the variant's without a checkpoint. For another size the
             checkpoint's positions are resampled, as timm does it.
         checkpoints: `hf`, a directory or a glob, as for the flag `--checkpoints`; None for initial
@@ -55,7 +57,7 @@ def create_cait(
     """
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"num_classes is {num_classes}; it has to be at least 1")
-    variant = get_variant(name)
+    variant = own_variant(name) if isinstance(name, CaiTConfig) else get_variant(name)
     config = dataclasses.replace(
         variant.config,
         image_size=variant.config.image_size if image_size is None else image_size,
@@ -64,7 +66,7 @@ def create_cait(
         drop_path_rate=drop_path_rate,
     )
     if checkpoints is None:
-        return build_classifier(config, name)
+        return build_classifier(config, variant.name)
     with tempfile.TemporaryDirectory() as cache:
         source = checkpoint_source(checkpoints, revision)
         checkpoint = open_checkpoint(source, variant, pathlib.Path(cache))
@@ -78,7 +80,7 @@ def create_cait(
         if image_size is None:
             sized, _ = fit_to_size(variant, checkpoint)
             config = dataclasses.replace(config, image_size=sized.config.image_size)
-        classifier = build_classifier(config, name)
+        classifier = build_classifier(config, variant.name)
         tensors = _fitted(checkpoint.tensors(), classifier, config, checkpoint.num_classes)
         assign_weights(classifier, config, tensors)
     return classifier

@@ -9,9 +9,10 @@ import numpy as np
 import tf_keras
 from tf_keras import layers
 
+from .architecture import own_variant, same_blocks
 from .errors import UserError
 from .names import ca_block_name, layer_name, sa_block_name
-from .variants import VARIANTS, CaiTConfig, Variant
+from .variants import CaiTConfig, Variant
 from .weights import Array, WeightMapping, layer_names, read_arrays
 
 # They change nothing of the features in inference.
@@ -35,7 +36,8 @@ class CaiTPart:
         head: a Dense layer behind its features; None where the CaiT has its own head, or there is
             none.
         config: its sizes, with the classes of the head.
-        variant: the variant with these blocks, at the same image size if there is such.
+        variant: the variant with these blocks, at the same image size if there is such; or an
+            architecture of one's own.
     """
 
     layer: Any
@@ -68,8 +70,7 @@ def find_part(model: tf_keras.Model) -> CaiTPart:
             them, or with a `hub.KerasLayer` of one, in it.
 
     Raises:
-        UserError: there is no CaiT in it or several, it is of no variant, or the model has weights
-            that are not its.
+        UserError: there is no CaiT in it or several, or the model has weights that are not its.
     """
     found = list(_parts(model))
     if len(found) != 1:
@@ -83,7 +84,8 @@ def find_part(model: tf_keras.Model) -> CaiTPart:
     head = _head_behind(model, part, config)
     if head is not None:
         config = dataclasses.replace(config, num_classes=head.units)
-    return CaiTPart(part, head, config, _variant_of(config, part))
+    variant = same_blocks(config, part.name) or own_variant(config)
+    return CaiTPart(part, head, config, variant)
 
 
 def _parts(layer: Any) -> Iterator[Any]:
@@ -148,24 +150,6 @@ def _config_of(part: Any, name: str) -> CaiTConfig:
         ca_blocks=ca_blocks,
         num_classes=num_classes,
     )
-
-
-def _variant_of(config: CaiTConfig, part: Any) -> Variant:
-    """The variant with a CaiT's blocks: at its image size, or the one that it is named after.
-
-    Raises:
-        UserError: there is none.
-    """
-    sizes = ("patch_size", "embed_dim", "heads", "sa_blocks", "ca_blocks")
-    same = [
-        variant
-        for variant in VARIANTS.values()
-        if all(getattr(variant.config, size) == getattr(config, size) for size in sizes)
-    ]
-    if not same:
-        found = ", ".join(f"{size} {getattr(config, size)}" for size in sizes)
-        raise UserError(f"model {part.name!r}: {found}; expected the sizes of a variant")
-    return min(same, key=lambda v: (v.config.image_size != config.image_size, v.name != part.name))
 
 
 def _head_behind(model: Any, part: Any, config: CaiTConfig) -> "layers.Dense | None":

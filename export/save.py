@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import safetensors.numpy
 import tf_keras
 
+from .architecture import timm_arguments
 from .checkpoints.files import CONFIG, LABELS, SUFFIXES, WEIGHTS
 from .errors import UserError
 from .part import find_part
@@ -24,8 +25,9 @@ def save_checkpoint(
     """Writes a model's weights, its variant and the names of its classes for `--checkpoints`.
 
     The directory has `model.safetensors`, with float32 tensors in timm's key layout; `config.json`,
-    with the architecture; and, with `class_names`, `labels.txt`. The image size is that of the
-    positions. Layers before the CaiT are not saved: a published model normalises images itself.
+    with the architecture, and with the sizes of one that is no variant; and, with `class_names`,
+    `labels.txt`. The image size is that of the positions. Layers before the CaiT are not saved: a
+    published model normalises images itself.
 
     Args:
         model: of `create_cait` or `load_model`; or a functional or Sequential model with one of
@@ -49,7 +51,7 @@ def save_checkpoint(
     names = _checked_names(class_names, part.config.num_classes)
     target = pathlib.Path(directory)
     _require_own(target)
-    config = {"architecture": part.variant.name, "num_classes": part.config.num_classes}
+    config = {**timm_arguments(part.variant), "num_classes": part.config.num_classes}
     temporary = target / f".{uuid.uuid4().hex}"
     target.mkdir(parents=True, exist_ok=True)
     try:

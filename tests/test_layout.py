@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 # Room: the others of its package that it may import. A module that is in no room is its own.
 ROOMS: dict[str, set[str]] = {
-    "export.checkpoints": {"errors", "variants", "weights"},
+    "export.checkpoints": {"architecture", "errors", "variants", "weights"},
     "export.reference": {"variants"},
     "export.saved_model": {"blocks", "compute", "names", "variants"},
     "serving_configs.tree": {"errors"},

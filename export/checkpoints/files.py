@@ -5,8 +5,10 @@ import glob
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+from ..architecture import is_own, variant_of
 from ..errors import CheckpointError
 from ..variants import VARIANTS, Variant
 
@@ -17,7 +19,7 @@ class FileSource:
 
     Of the two, the safetensors file is preferred. Without any of them the only file of weights is
     taken, such as `model.safetensors` of a hub or `best.pth` of a trainer, if the architecture in
-    the `config.json` beside it, where there is one, is the variant.
+    the `config.json` beside it, where there is one, has the variant's blocks.
 
     Attributes:
         pattern: the file, the directory or the glob.
@@ -30,8 +32,8 @@ class FileSource:
         found = file_of_variant(self.pattern, self._files(), variant, _read_if_there)
         return pathlib.Path(found), found
 
-    def architecture(self) -> str | None:
-        return named_architecture(self.pattern, self._files(), _read_if_there)
+    def architecture(self) -> Variant | None:
+        return described_variant(self.pattern, self._files(), _read_if_there)
 
     def _files(self) -> list[str]:
         directory = pathlib.Path(self.pattern)
@@ -102,42 +104,84 @@ def _check_architecture(
     Raises:
         CheckpointError: it is another one, or the file cannot be read.
     """
-    found = named_architecture(pattern, addresses, read)
-    known = VARIANTS.get(found or "")
-    if found not in (None, variant.name) and (known is None or known.network != variant.network):
+    described = _read_description(pattern, addresses, read)
+    # A worker may not have the variant in its table.
+    if described is None or described == _Description(variant.name, {}):
+        return
+    found = _variant_of(described, pattern, addresses) if described.name in VARIANTS else None
+    if found is None or found.network != variant.network:
+        own = found is not None and is_own(found)
+        name = described.name if found is None or own else found.name
+        remedy = "no --variants, but --model_name" if own else f"--variants {name}"
         raise CheckpointError(
-            f"--checkpoints {pattern}: {_config_beside(addresses)} is of {found!r}; expected "
-            f"{variant.name!r}, or --variants {found}"
+            f"--checkpoints {pattern}: {_config_beside(addresses)} is of {name!r}"
+            f"{' with model_args of its own' if own else ''}; expected {variant.name!r}, or "
+            f"{remedy}"
         )
 
 
-def named_architecture(
+def described_variant(
     pattern: str, addresses: Sequence[str], read: Callable[[str], bytes | None]
-) -> str | None:
-    """The architecture that a `config.json` beside the only file of weights names, if there is one.
+) -> Variant | None:
+    """The variant that a `config.json` beside the only file of weights describes, if there is one.
 
     Args:
         pattern: the value of `--checkpoints`, for messages.
         addresses: the paths or URLs of all files that it leads to.
         read: reads a small file, or returns None where there is none.
 
+    Returns:
+        One of the table, or an architecture of the user's own.
+
     Raises:
-        CheckpointError: the file cannot be read.
+        CheckpointError: the file cannot be read, or describes something else.
     """
+    described = _read_description(pattern, addresses, read)
+    return None if described is None else _variant_of(described, pattern, addresses)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """What a `config.json` says: timm's name of an architecture, and arguments that differ."""
+
+    name: str
+    model_args: Mapping[str, Any]
+
+
+def _read_description(
+    pattern: str, addresses: Sequence[str], read: Callable[[str], bytes | None]
+) -> _Description | None:
     config = _config_beside(addresses)
     if config is None or not _unnamed_weights(addresses):
         return None
     try:
         if (content := read(config)) is None:
             return None
-        found = json.loads(content).get("architecture")
+        found = json.loads(content)
+        name, model_args = found.get("architecture"), found.get("model_args") or {}
+        if not isinstance(model_args, dict):
+            raise ValueError("model_args is no object")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"--checkpoints {pattern}: {config} cannot be read ({error}); expected JSON with an "
             "architecture"
         ) from None
     # timm writes the pretrained tag behind a point.
-    return None if found is None else str(found).split(".")[0]
+    return None if name is None else _Description(str(name).split(".")[0], model_args)
+
+
+def _variant_of(described: _Description, pattern: str, addresses: Sequence[str]) -> Variant:
+    if described.name not in VARIANTS:
+        raise CheckpointError(
+            f"--checkpoints {pattern}: weights of {described.name!r}; expected one of "
+            f"{', '.join(VARIANTS)}, or --variants with the one that they are of"
+        )
+    try:
+        return variant_of(described.name, described.model_args)
+    except ValueError as error:
+        raise CheckpointError(
+            f"--checkpoints {pattern}: {_config_beside(addresses)}: model_args: {error}"
+        ) from None
 
 
 def _config_beside(addresses: Sequence[str]) -> str | None:

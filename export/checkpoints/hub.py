@@ -58,7 +58,7 @@ class HubSource:
                 )
         return path, f"hf://{variant.hub_repository}@{commit}/{_FILE}"
 
-    def architecture(self) -> str | None:
+    def architecture(self) -> Variant | None:
         return None
 
 

@@ -1,12 +1,11 @@
 """The image size of a model, where its weights or its user ask for another than the variant's."""
 
+import math
+
+from ..architecture import MOST_PATCHES
 from ..errors import CheckpointError, UserError
 from ..variants import VARIANTS, Variant
 from .sources import Checkpoint
-
-LARGEST = 1024
-"""Pixels. The attention of one block then has 4096 x 4096 values for each head: 0.25 GiB with four
-heads, and 1 GiB with the 16 of the largest variants."""
 
 
 def fit_to_size(
@@ -29,7 +28,7 @@ def fit_to_size(
     Raises:
         CheckpointError: the positions are of another variant's size, and no size is asked for.
         UserError: the size that is asked for is another variant's, no multiple of a patch's,
-            or above `LARGEST`.
+            or too large, see `check_image_size`.
     """
     own, found = variant.config.image_size, checkpoint.image_size
     size = found if image_size is None else image_size
@@ -60,14 +59,15 @@ def check_image_size(image_size: int, variant: Variant) -> None:
     """Checks that patches fill an image, and that a model can be run on it.
 
     Raises:
-        UserError: they do not, or it is larger than `LARGEST`.
+        UserError: they do not, or there would be more than `MOST_PATCHES`.
     """
-    if image_size > LARGEST:
+    patch = variant.config.patch_size
+    largest = math.isqrt(MOST_PATCHES) * patch
+    if image_size > largest:
         raise UserError(
             f"--image_size {image_size}: the attention of a block grows with its fourth power; "
-            f"expected at most {LARGEST}"
+            f"expected at most {largest}"
         )
-    patch = variant.config.patch_size
     if image_size < 1 or image_size % patch:
         below = max(image_size // patch, 1) * patch
         raise UserError(

@@ -85,11 +85,12 @@ class CheckpointSource(Protocol):
             CheckpointError: there is no such file.
         """
 
-    def architecture(self) -> str | None:
-        """The variant that the source itself names; None where it has those that it is asked for.
+    def architecture(self) -> Variant | None:
+        """The variant that the source itself describes, which may be one of the user's own; None
+        where it has those that it is asked for.
 
         Raises:
-            CheckpointError: what names it cannot be read.
+            CheckpointError: what describes it cannot be read, or describes something else.
         """
 
     @property
@@ -112,7 +113,7 @@ class RandomSource:
             temporary.rename(path)
         return path, "random"
 
-    def architecture(self) -> str | None:
+    def architecture(self) -> Variant | None:
         return None
 
 

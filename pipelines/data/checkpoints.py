@@ -9,7 +9,7 @@ import hashlib
 import os
 import pathlib
 
-from export.checkpoints.files import LABELS, file_of_variant, named_architecture
+from export.checkpoints.files import LABELS, described_variant, file_of_variant
 from export.checkpoints.hub import HubSource
 from export.checkpoints.sources import Checkpoint, CheckpointSource, RandomSource, checkpoint_source
 from export.errors import CheckpointError
@@ -41,9 +41,9 @@ class UrlSource:
         except OSError as error:
             raise CheckpointError(f"--checkpoints {self.pattern}: {error}") from None
 
-    def architecture(self) -> str | None:
+    def architecture(self) -> Variant | None:
         try:
-            return named_architecture(self.pattern, list(self._stamps()), _read_if_there)
+            return described_variant(self.pattern, list(self._stamps()), _read_if_there)
         except OSError as error:
             raise CheckpointError(f"--checkpoints {self.pattern}: {error}") from None
 

@@ -125,7 +125,7 @@ class PublishOptions:
             checkpoints=flags.checkpoints,
             revision=flags.revision,
             weights=_weights(flags.weights),
-            image_size=_image_size(flags.image_size, variants or tuple(VARIANTS)),
+            image_size=_image_size(flags.image_size, variants or _unasked(flags.checkpoints)),
             labels=labels,
             sample_shard=tuple(flags.sample_shard),
             first_label=first_label(flags.first_label),
@@ -214,6 +214,11 @@ def _image_size(value: str | None, variants: Iterable[str]) -> int | None:
     for name in variants:
         check_image_size(size, get_variant(name))
     return size
+
+
+def _unasked(checkpoints: str) -> tuple[str, ...]:
+    """The variants without `--variants`, as far as they are known before weights are read."""
+    return tuple(VARIANTS) if checkpoints in ("hf", "random") else ()
 
 
 def _compute_dtype(value: str) -> ComputeDtype:

@@ -5,7 +5,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from export import VARIANTS, Checkpoint, UserError, get_variant, open_checkpoint
+from export import VARIANTS, Checkpoint, UserError, Variant, get_variant, open_checkpoint
+from export.architecture import is_own
 from export.checkpoints.sizes import fit_to_size
 from export.checkpoints.sources import CheckpointSource
 from export.errors import CheckpointError
@@ -33,7 +34,7 @@ def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertT
     source = open_source(options.checkpoints, options.revision)
     labels = read_labels(options.labels) if options.labels else None
     tasks: dict[str, ConvertTask] = {}
-    for variant in longest_first(map(get_variant, _variants(options, source))):
+    for variant in longest_first(_variants(options, source)):
         checkpoint = open_checkpoint(source, variant, cache, options.weights, ask=True)
         if not checkpoint.num_classes and "classifier" in options.heads:
             raise CheckpointError(
@@ -60,21 +61,23 @@ def prepare_tasks(options: PublishOptions, cache: pathlib.Path) -> list[ConvertT
     return [tasks[variant.name] for variant in longest_first(t.variant for t in tasks.values())]
 
 
-def _variants(options: PublishOptions, source: CheckpointSource) -> Sequence[str]:
-    """The names of the variants: as asked for, as the weights say, or all."""
+def _variants(options: PublishOptions, source: CheckpointSource) -> Sequence[Variant]:
+    """The variants: as asked for, as the weights say, or all."""
     if options.variants is not None:
-        return options.variants
+        return [get_variant(name) for name in options.variants]
     found = source.architecture()
-    if found is not None and found not in VARIANTS:
-        raise CheckpointError(
-            f"--checkpoints {options.checkpoints}: weights of {found!r}; expected one of "
-            f"{', '.join(VARIANTS)}, or --variants with the one that they are of"
-        )
+    subject = f"--checkpoints {options.checkpoints}"
     if found is not None:
-        print(f"note: --checkpoints {options.checkpoints}: weights of {found}", file=sys.stderr)
-    variants = tuple(VARIANTS) if found is None else (found,)
+        print(f"note: {subject}: weights of {found.name}", file=sys.stderr)
+    variants = tuple(VARIANTS.values()) if found is None else (found,)
     if options.model_name:
-        require_one(options.model_name, variants)
+        require_one(options.model_name, [variant.name for variant in variants])
+    if found is not None and is_own(found) and options.model_name in (None, found.name):
+        # No model of somebody's own is named as an architecture is.
+        raise UserError(
+            f"{subject}: {found.name} is an architecture of its own, no variant; expected "
+            "--model_name with another name for its models"
+        )
     return variants
 
 
