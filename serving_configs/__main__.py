@@ -7,6 +7,7 @@
     python -m serving_configs status DIR [--server HOST:PORT]
     python -m serving_configs sign DIR --sign_with KEY
     python -m serving_configs extract ARCHIVE DIR
+    python -m serving_configs upload kaggle|hf DIR --owner NAME [--dry_run]
 
 Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.
 """
@@ -35,6 +36,7 @@ from .write import Settings, write_all
 
 # The form that the hub's documentation format requires.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
+_OWNER = re.compile(r"[A-Za-z\d]+([-_.][A-Za-z\d]+)*")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m serving_configs") -> int:
@@ -134,6 +136,26 @@ def _extract(arguments: argparse.Namespace) -> None:
     print(f"{manifest.model} version {manifest.version}")
 
 
+def _upload(arguments: argparse.Namespace) -> None:
+    from .upload.hugging_face import upload_to_hugging_face
+    from .upload.kaggle import upload_to_kaggle
+    from .upload.local import Upload
+
+    if not _OWNER.fullmatch(arguments.owner):
+        raise ConfigError(
+            f"--owner {arguments.owner!r}; expected the name in the addresses of its models: "
+            "letters, digits and single '-', '_' or '.'"
+        )
+    upload = Upload(
+        arguments.publish_to,
+        arguments.owner,
+        arguments.dry_run,
+        lambda line, output=sys.stdout: print(line, file=output, flush=True),  # type: ignore[misc]
+    )
+    to = {"hf": upload_to_hugging_face, "kaggle": upload_to_kaggle}[arguments.hub]
+    to(upload, list(dict.fromkeys(arguments.model)))
+
+
 _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "write": _write,
     "promote": _edit,
@@ -142,6 +164,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], None]] = {
     "status": _status,
     "sign": _sign,
     "extract": _extract,
+    "upload": _upload,
 }
 
 

@@ -35,7 +35,8 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
         description="Writes what is around the models of a published tree, and moves labels in it.",
         epilog="example, making version 2 the one that clients get:\n"
         "  %(prog)s promote --publish_to published --model cait_xxs24_224 --version 2\n\n"
-        "Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed.",
+        "Exit status: 0, or 2 with a line that says what is wrong; then nothing was changed, but "
+        "for\nwhat `upload` says that it uploaded before.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_write(commands)
@@ -57,6 +58,7 @@ def parser_of(prog: str) -> argparse.ArgumentParser:
     extract.add_argument("archive", type=disk_path, help="the .tar.gz of a model's version")
     extract.add_argument("directory", type=disk_path, help="must not exist yet")
     add_public_key(extract, "unpack nothing")
+    _add_upload(commands)
     return parser
 
 
@@ -95,6 +97,55 @@ def _add_sign(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "longer. A version that neither they nor the new key signed is refused (default: other "
         "signatures stay, and their keys are the tree's beside this one)",
     )
+
+
+def _add_upload(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    upload = _add_command(
+        commands,
+        "upload",
+        "upload the published versions, with their pages, to a public hub",
+        "hf published --owner my-team --dry_run",
+    )
+    hubs: argparse._SubParsersAction[_Parser] = upload.add_subparsers(
+        dest="hub", required=True, metavar="HUB"
+    )
+    for name, summary, credentials in (
+        (
+            "kaggle",
+            "upload every model as a variation of OWNER/cait on Kaggle Models",
+            "KAGGLE_API_TOKEN, KAGGLE_USERNAME and KAGGLE_KEY, or a file in ~/.kaggle",
+        ),
+        (
+            "hf",
+            "upload every model as a repository OWNER/MODEL on Hugging Face",
+            "HF_TOKEN, or what `hf auth login` saved",
+        ),
+    ):
+        hub = _add_command(hubs, name, summary, "published --owner my-team --dry_run")
+        hub.epilog = (
+            f"{hub.epilog}\n\n"
+            "What is there already is not uploaded again: after a break, run the same command.\n"
+            f"Credentials: {credentials}."
+        )
+        hub.add_argument("publish_to", type=address, help="root of the published tree")
+        hub.add_argument(
+            "--owner",
+            metavar="NAME",
+            required=True,
+            help="the user or the organisation there that has the models (needed)",
+        )
+        hub.add_argument(
+            "--model",
+            action="append",
+            default=[],
+            metavar="NAME",
+            help="a model to upload; may be repeated (default: all)",
+        )
+        hub.add_argument(
+            "--dry_run",
+            action="store_true",
+            help="only say what would be uploaded; reads what is there, so credentials are needed",
+        )
 
 
 def _add_write(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -189,7 +240,7 @@ def _add_command(
     name: str,
     summary: str,
     example: str,
-) -> argparse.ArgumentParser:
+) -> _Parser:
     return commands.add_parser(
         name,
         help=summary,

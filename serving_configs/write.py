@@ -26,10 +26,9 @@ from .server.models_config import (
 )
 from .server.monitoring import MONITORING_TEXT
 from .tree.atomic import locked, write_atomically
-from .tree.evaluation import read_evaluations
 from .tree.manifest import published_versions
-from .tree.paths import BATCHING_PARAMETERS, MONITORING_CONFIG, serving_root, version_directory
-from .tree.published import PublishedModel, read_published
+from .tree.paths import BATCHING_PARAMETERS, MONITORING_CONFIG, serving_root
+from .tree.published import PublishedModel, read_models
 from .tree.settings import SETTINGS, KeptSettings, read_settings
 from .trust.check import trusted_keys, version_signature_problem
 
@@ -82,7 +81,7 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         )
     # Reading and writing, so that of two processes the one that read less does not write last.
     with locked(path):
-        models = _read_models(publish_to)
+        models = read_models(publish_to)
         kept = _kept(publish_to, settings)
         _write_configs(publish_to, models, settings.base_path, kept)
         url = kept.hub_url or HUB_URL
@@ -155,24 +154,6 @@ def _servable(
         for name, versions in models.items()
     }
     return {name: versions for name, versions in found.items() if versions}
-
-
-def _read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
-    """Model -> its versions, ascending."""
-    evaluations = read_evaluations(publish_to)
-    models: dict[str, list[PublishedModel]] = {}
-    for name, versions in published_versions(publish_to).items():
-        for version in versions:
-            directory = version_directory(publish_to, name, version)
-            try:
-                model = read_published(directory)
-            except ConfigError:
-                if not directory.exists():
-                    continue  # Another run has just removed this old version.
-                raise
-            evaluation = evaluations.get((name, version))
-            models.setdefault(name, []).append(dataclasses.replace(model, evaluation=evaluation))
-    return models
 
 
 def write_archives(

@@ -30,6 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "serving_configs.hub": {"errors", "rendering", "tree"},
     "serving_configs.trust": {"errors", "hub", "tree"},
     "serving_configs.rollout": {"errors", "server", "tree", "trust"},
+    "serving_configs.upload": {"errors", "hub", "server", "tree", "trust"},
     "pipelines.elements": set(),
     "pipelines.filesystem": set(),
     "pipelines.runtime": {"filesystem"},

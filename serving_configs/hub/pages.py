@@ -60,7 +60,11 @@ def hub_pages(
 
 
 def model_page(
-    model: PublishedModel, publisher: str, hub_url: str, linked: Mapping[str, int] | None = None
+    model: PublishedModel,
+    publisher: str,
+    hub_url: str,
+    linked: Mapping[str, int] | None = None,
+    snapshot: str = "",
 ) -> str:
     """The page of a model.
 
@@ -69,13 +73,18 @@ def model_page(
         publisher: the publisher's name.
         hub_url: URL of the hub's root, without a slash at the end.
         linked: model -> the version whose page can be linked; None for a page without the others.
+        snapshot: the call of `huggingface_hub` that returns the version's directory, for snippets
+            that load the version from there; empty for those that load the archive.
     """
+    archive = f"{hub_url}/{archive_name(publisher, model.model, model.version)}"
     return render(
         "model.md.j2",
         model=model,
         title=title_of(model),
         handle=hub_handle(publisher, model.model, model.version),
-        archive=f"{hub_url}/{archive_name(publisher, model.model, model.version)}",
+        archive=archive,
+        snapshot=snapshot,
+        source=snapshot or f'"{archive}"',
         task=_TASKS[model.head],
         dataset=DATASET,
         licence=LICENCE,

@@ -25,12 +25,11 @@ from ..server.models_config import (
     versions_of,
 )
 from ..tree.atomic import locked, write_atomically
-from ..tree.manifest import published_versions, version_problems
+from ..tree.manifest import published_versions
 from ..tree.paths import base_path, version_directory
 from ..tree.published import read_published
 from ..tree.settings import read_settings
-from ..trust.check import trusted_keys, version_signature_problem
-from ..trust.keys import TRUSTED_KEYS
+from ..trust.check import require_signature, require_sound
 from .history import History, Move, Polling, read_history, state_of, write_history
 from .labels import move_label, promote, rollback
 
@@ -172,7 +171,7 @@ class _Tree:
                 _check_version(publish_to, model, version, published[model])
                 # Back to what was served before is always possible.
                 if change.command != "rollback":
-                    _check_signature(publish_to, model, version)
+                    require_signature(publish_to, model, version)
         # Every polling server has loaded this version: it was stable before a safe promotion.
         safe = change.command == "rollback" and change.version is None and PREVIOUS in before
         return cls(
@@ -275,17 +274,4 @@ def _check_version(publish_to: str, model: str, version: int, published: Sequenc
             f"{base_path(publish_to, model)}: no version {version}; it has "
             f"{', '.join(map(str, published))}"
         )
-    directory = version_directory(publish_to, model, version)
-    problems = version_problems(directory)
-    if problems:
-        raise ConfigError(f"version {version} of {model} does not verify: {problems[0]}")
-
-
-def _check_signature(publish_to: str, model: str, version: int) -> None:
-    directory = version_directory(publish_to, model, version)
-    keys = trusted_keys(publish_to)
-    if keys and (problem := version_signature_problem(directory, keys)):
-        raise ConfigError(
-            f"version {version} of {model}: {problem}; {TRUSTED_KEYS} says that versions here are "
-            "signed, and python -m serving_configs sign does it"
-        )
+    require_sound(publish_to, model, version)

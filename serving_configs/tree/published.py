@@ -4,10 +4,10 @@ import dataclasses
 import pathlib
 
 from ..errors import ConfigError
-from .evaluation import Evaluation
+from .evaluation import Evaluation, read_evaluations
 from .latency import LatencyProfile
-from .manifest import Manifest, ManifestError, load_manifest
-from .paths import MANIFEST
+from .manifest import Manifest, ManifestError, load_manifest, published_versions
+from .paths import MANIFEST, version_directory
 
 IMAGENET_CLASSES = 1000
 
@@ -92,3 +92,25 @@ def read_published(directory: pathlib.Path) -> PublishedModel:
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{directory / MANIFEST}: {error} is missing or wrong") from None
     return model
+
+
+def read_models(publish_to: str) -> dict[str, list[PublishedModel]]:
+    """Model -> its versions, ascending, with what was measured of each.
+
+    Raises:
+        ConfigError: a version has no valid manifest.
+    """
+    evaluations = read_evaluations(publish_to)
+    models: dict[str, list[PublishedModel]] = {}
+    for name, versions in published_versions(publish_to).items():
+        for version in versions:
+            directory = version_directory(publish_to, name, version)
+            try:
+                model = read_published(directory)
+            except ConfigError:
+                if not directory.exists():
+                    continue  # Another run has just removed this old version.
+                raise
+            evaluation = evaluations.get((name, version))
+            models.setdefault(name, []).append(dataclasses.replace(model, evaluation=evaluation))
+    return models

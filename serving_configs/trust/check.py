@@ -5,11 +5,12 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+from ..errors import ConfigError
 from ..hub.members import archived_files
 from ..hub.reader import check_archive, read_small_members
 from ..tree.files import UNLISTED, difference, open_file, record_files
 from ..tree.manifest import identity_problems, load_manifest, parse_manifest, version_problems
-from ..tree.paths import MANIFEST, SIGNATURE
+from ..tree.paths import MANIFEST, SIGNATURE, version_directory
 from .keys import TRUSTED_KEYS, PublicKey, read_public_keys
 from .signature import signature_problem
 
@@ -112,3 +113,28 @@ def trusted_keys(publish_to: str) -> tuple[PublicKey, ...]:
     """
     path = pathlib.Path(publish_to) / TRUSTED_KEYS
     return read_public_keys([path]) if os.path.lexists(path) else ()
+
+
+def require_sound(publish_to: str, model: str, version: int) -> None:
+    """Refuses a version whose files differ from its manifest; every file is read.
+
+    Raises:
+        ConfigError: they do.
+    """
+    if problems := version_problems(version_directory(publish_to, model, version)):
+        raise ConfigError(f"version {version} of {model} does not verify: {problems[0]}")
+
+
+def require_signature(publish_to: str, model: str, version: int) -> None:
+    """Refuses a version that is not signed, of a tree whose versions are.
+
+    Raises:
+        ConfigError: no key of the tree signed it.
+    """
+    directory = version_directory(publish_to, model, version)
+    keys = trusted_keys(publish_to)
+    if keys and (problem := version_signature_problem(directory, keys)):
+        raise ConfigError(
+            f"version {version} of {model}: {problem}; {TRUSTED_KEYS} says that versions here are "
+            "signed, and python -m serving_configs sign does it"
+        )

@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from serving.model_server.flags import parse_flags
 from serving.model_server.servables.policy import State
+from serving_configs.__main__ import main
 from serving_configs.hub.reader import check_archive
 from serving_configs.server.models_config import (
     find_model,
@@ -24,6 +25,8 @@ from serving_configs.server.models_config import (
     named_versions,
     read_models_config,
 )
+from tests.support.hf_uploads import HuggingFace
+from tests.support.kaggle_uploads import Kaggle
 from tests.support.keys import write_keys
 from tests.support.model_server import running
 from tests.support.paths import REPOSITORY
@@ -36,7 +39,7 @@ MODEL = "cait_xxs24_224"
 ARCHIVE = f"hub/cait/{MODEL}/1.tar.gz"
 COMMANDS = [line for line in lines() if is_of_hub(line)]
 TRUST = [line for line in lines() if is_of_trust(line)]
-CONFIGS = ("extract", "label", "promote", "rollback", "status", "write")
+CONFIGS = ("extract", "label", "promote", "rollback", "status", *3 * ("upload",), "write")
 SNIPPETS = [snippet for snippet in blocks("python") if is_of_hub(snippet)]
 
 
@@ -152,6 +155,33 @@ def test_unpacking_an_archive(place: pathlib.Path) -> None:
     names = {str(p.relative_to(unpacked)) for p in unpacked.rglob("*") if p.is_file()}
     with (place / "build" / "published" / ARCHIVE).open("rb") as file:
         assert names == {record.path for record in check_archive(file, ARCHIVE)}
+
+
+def test_models_are_uploaded(
+    place: pathlib.Path,
+    hugging_face: HuggingFace,
+    kaggle: Kaggle,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the command's `main`: a process would call the hubs themselves."""
+    monkeypatch.chdir(place)
+    uploads = [words(line)[3:] for line in COMMANDS if words(line)[3:4] == ["upload"]]
+    outputs = []
+    for arguments in uploads:
+        assert main([*arguments, "--model", MODEL]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0].replace("would be ", "") == outputs[1]
+    published = place / "build" / "published" / "serving" / MODEL / "1"
+    expected = {
+        path.relative_to(published).as_posix(): path.read_bytes()
+        for path in published.rglob("*")
+        if path.is_file()
+    }
+    files = hugging_face.repositories[f"my-team/{MODEL}"].at("v1") or {}
+    assert {name: files[name] for name in expected} == expected
+    (variation,) = kaggle.variations.values()
+    assert variation.versions[0] == expected
 
 
 def test_versions_are_signed_and_checked(place: pathlib.Path, tmp_path: pathlib.Path) -> None:

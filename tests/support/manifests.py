@@ -42,11 +42,11 @@ def manifest_of(directory: pathlib.Path, version: int = 1) -> Manifest:
     )
 
 
-def write_small_version(directory: pathlib.Path) -> pathlib.Path:
+def write_small_version(directory: pathlib.Path, graph: bytes = b"graph") -> pathlib.Path:
     """Writes a version; the model is called `m`, and the version as the directory is."""
     (directory / "variables").mkdir(parents=True)
     (directory / "assets.extra").mkdir()
-    (directory / "saved_model.pb").write_bytes(b"graph")
+    (directory / "saved_model.pb").write_bytes(graph)
     (directory / "variables" / "variables.index").write_bytes(b"index")
     (directory / MANIFEST).write_text(render_manifest(manifest_of(directory, int(directory.name))))
     return directory
