@@ -19,6 +19,7 @@ NO_PATHS = {
     *(
         "models",
         "only",
+        "owner",
         "reload_clients",
         "revision",
         "tls_server_name",
@@ -30,6 +31,7 @@ NO_PATHS = {
     *(
         "batch_size",
         "batches",
+        "clients",
         "first_label",
         "image_size",
         "images",

@@ -108,6 +108,7 @@ def test_a_model_of_one_s_own_is_saved_and_read(tmp_path: pathlib.Path) -> None:
     images = seeded_normal("own", (2, 48, 48, 3))
     tensors = checkpoint.tensors()
     logits = forward({key: tensors[key] for key in tensors}, images).logits
+    assert logits is not None
     np.testing.assert_allclose(model(images)[0], logits, rtol=0, atol=1e-4)
     again = create_cait(OWN, checkpoints=str(tmp_path))
     for key, value in read_weights(again, OWN).items():
