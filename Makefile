@@ -4,12 +4,27 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: export check test cluster test-cluster wheel lint docs lock clean
+DEMO := build/demo
+DEMO_PORT ?= 8080
+
+.PHONY: export demo pictures check test cluster test-cluster wheel lint docs lock clean
 
 # Publishes one variant with random (seeded) weights, from what is in the repository.
 export: $(VENV)/installed
 	$(RUN) -m pipelines.publish --variants cait_xxs24_224 --checkpoints random \
 		--sample_shard 'tests/data/sample-shard-*' --publish_to build/published
+
+# A small model of shapes that was trained, from its weights to a page in the browser. Ctrl-C ends it.
+demo: $(VENV)/installed
+	$(RUN) -m examples.draw_shapes --images 24 --to $(DEMO)/shapes.tar --photograph $(DEMO)/star.jpg
+	$(RUN) -m pipelines.publish --checkpoints examples/shapes --model_name shapes --heads classifier \
+		--sample_shard $(DEMO)/shapes.tar --publish_to $(DEMO)/published
+	$(RUN) -m serving.page --published $(DEMO)/published --photograph $(DEMO)/star.jpg \
+		--port $(DEMO_PORT) --open
+
+# The pictures of that page in docs/, of what the demo published.
+pictures: $(VENV)/dev
+	$(RUN) -m docs.pictures --published $(DEMO)/published --photograph $(DEMO)/star.jpg
 
 # A worker runs whole files, whose tests share fixtures, in the order of tests/conftest.py.
 PYTEST := $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

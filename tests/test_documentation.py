@@ -51,6 +51,8 @@ KINDS: dict[str, Callable[[str], bool]] = {
     "tests/pipelines/test_fetch_weights.py": of_module("pipelines.fetch_weights"),
     "tests/pipelines/evaluate/test_readme_accuracy.py, evaluate": of_module("pipelines.evaluate"),
     "tests/pipelines/evaluate/test_readme_accuracy.py, sample": of_module("pipelines.sample_shard"),
+    "tests/examples/test_shapes.py, train": of_module("examples.train_shapes"),
+    "tests/examples/test_shapes.py, draw": of_module("examples.draw_shapes"),
     "make": lambda line: words(line)[0] == "make",
     "pytest": of_module("pytest"),
 }
@@ -80,6 +82,7 @@ def test_make_targets() -> None:
     """The targets that a test may not run, for what they cost, are these, and are there."""
     assert MAKE == [
         ["export"],
+        ["demo"],
         ["test"],
         ["lint"],
         ["check"],

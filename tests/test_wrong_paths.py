@@ -156,6 +156,7 @@ FLAGS = [
     ),
     Flag("page", "published", ("--port", "0", "--published", "{path}")),
     Flag("page", "models_from", ("--port", "0", "--models_from", "{path}")),
+    Flag("page", "photograph", ("--port", "0", "--models", "m", "--photograph", "{path}")),
 ]
 CASES = [
     pytest.param(flag, kind, id=f"{flag.command} {flag.dest} {kind}")

@@ -62,9 +62,9 @@ def draw(
     # Few heads are centred instead of enlarged to the width.
     tile = min(_WIDTH / columns, 2.3)
     band = _TITLE + rows * (tile + 0.1)
-    bands = [(f"Class attention, block {block}", maps) for block, maps in enumerate(result.maps)]
+    bands = [(f"Class-attention block {block}", maps) for block, maps in enumerate(result.maps)]
     if patch is not None:
-        where = f"Self-attention of block {patch.block} from the patch in row {patch.row}, "
+        where = f"Self-attention block {patch.block}, from the patch in row {patch.row}, "
         bands.append((f"{where}column {patch.column} (framed)", patch.maps))
     heights = [_TOP, *[band] * len(bands)]
     figure = Figure(figsize=(_WIDTH, sum(heights) + 0.4), dpi=_DOTS, layout="constrained")
@@ -90,7 +90,10 @@ def _draw_top(
     part: SubFigure, photograph: Photograph, result: AttentionResult, patch: PatchAttention | None
 ) -> None:
     seen, over, best = part.subplots(1, 3, width_ratios=(1.1, 1.1, 1))
-    for axes, text in ((seen, "As the model saw it"), (over, "Saliency (block 0, mean of heads)")):
+    for axes, text in (
+        (seen, "As the model saw it"),
+        (over, "Saliency (mean of class-attention block 0)"),
+    ):
         axes.imshow(photograph.shown)
         axes.set_title(text, fontsize="medium")
         axes.set_axis_off()
@@ -126,7 +129,7 @@ def _draw_best(axes: Axes, result: AttentionResult) -> None:
     axes.barh(places, probabilities, height=0.35, color=mpl.colormaps[COLOURS](0.25))
     for place, (label, probability) in zip(places, result.best, strict=True):
         axes.text(0, place - 0.27, f"{label}  {percent(probability)}", va="bottom", fontsize=9)
-    axes.set(xlim=(0, max(probabilities) * 1.05), ylim=(len(result.best) - 0.5, -0.75))
+    axes.set(xlim=(0, 1), ylim=(len(result.best) - 0.5, -0.75))
     axes.set_axis_off()
 
 

@@ -5,19 +5,16 @@ one block has up to 38 MB as float32.
 """
 
 import asyncio
-import base64
 import collections
 import hashlib
-import io
 import pathlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -31,10 +28,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from signatures.untrained import WARNING
 
 from ..attention.figure import COLOURS, percent
-from ..attention.maps import Array, scaled
+from ..attention.maps import Array
 from ..attention.models import AttentionError, served_model
-from ..attention.photograph import Photograph, Pixels, UnreadableImageError, read_photograph
+from ..attention.photograph import Photograph, UnreadableImageError, read_photograph
 from ..http_guard import LOOPBACK, HttpGuard
+from .encoding import as_text, maps_as_text, png_address
+from .encoding import encoded as in_text
 from .models import list_models
 
 STATIC = pathlib.Path(__file__).with_name("static")
@@ -79,6 +78,8 @@ def create_app(
     names: Sequence[str],
     timeout: float = 300.0,
     hosts: Sequence[str] | None = LOOPBACK,
+    labels: Collection[str] = (),
+    sample: pathlib.Path = STATIC / "cat.jpg",
 ) -> Starlette:
     """The page as an application.
 
@@ -87,12 +88,16 @@ def create_app(
         names: names of the models to offer.
         timeout: seconds for a run of a model.
         hosts: host names that a browser may use for this page; None is any.
+        labels: labels that versions may have.
+        sample: the photograph to begin with.
     """
-    page = _Page(address, names, timeout)
+    page = _Page(address, names, timeout, labels)
+    first = {"name": sample.name, "content": in_text(sample.read_bytes())}
     return Starlette(
         routes=[
             Route("/", lambda _: FileResponse(STATIC / "page.html")),
             Route("/colours", _colours),
+            Route("/sample", lambda _: JSONResponse(first)),
             Route("/models", page.models),
             Route("/explain", page.explain, methods=["POST"]),
             Route("/self_attention", page.self_attention, methods=["POST"]),
@@ -121,9 +126,16 @@ class _WithHeaders:
 
 
 class _Page:
-    def __init__(self, address: Callable[[], str], names: Sequence[str], timeout: float) -> None:
+    def __init__(
+        self,
+        address: Callable[[], str],
+        names: Sequence[str],
+        timeout: float,
+        labels: Collection[str],
+    ) -> None:
         self._address = address
         self._names = names
+        self._labels = labels
         self._timeout = timeout
         self._blocks: dict[tuple[str, str, int], int] = {}
         self._kept: collections.OrderedDict[tuple[Any, ...], Array] = collections.OrderedDict()
@@ -133,7 +145,7 @@ class _Page:
     async def models(self, request: Request) -> Response:
         def answer() -> Mapping[str, Any]:
             address = self._address()
-            return {"server": address, "models": list_models(address, self._names)}
+            return {"server": address, "models": list_models(address, self._names, self._labels)}
 
         return await _answered(answer)
 
@@ -156,7 +168,7 @@ class _Page:
         return {
             "warning": WARNING if model.untrained else None,
             "photograph": {
-                "png": _png(photograph.shown),
+                "png": png_address(photograph.shown),
                 "width": width,
                 "height": height,
                 "left": photograph.left,
@@ -170,10 +182,10 @@ class _Page:
                 for label, probability in result.best
             ],
             "blocks": [
-                [{"map": _bytes(values), "most": f"{values.max():.2g}"} for values in maps]
+                [{"map": as_text(values), "most": f"{values.max():.2g}"} for values in maps]
                 for maps in result.maps
             ],
-            "saliency": _bytes(result.saliency.clip(0, 1)),
+            "saliency": as_text(result.saliency.clip(0, 1)),
             "self_attention_blocks": blocks,
         }
 
@@ -200,7 +212,7 @@ class _Page:
                 raise AttentionError("input", f"head {head}: 0 to {len(attention) - 1}")
             values = attention[head]
         # Each patch's map is scaled by itself, to show where that patch looks most.
-        return {"map": _encoded(np.stack([_quantised(row) for row in values]))}
+        return {"map": maps_as_text(values)}
 
     def _photograph(self, encoded: bytes, size: int) -> Photograph:
         """Decodes a photograph, for `DECODE_SECONDS` at most.
@@ -280,21 +292,3 @@ def _number(query: Mapping[str, str], name: str, most: int = 2**63 - 1) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 30 or int(text) > most:
         raise AttentionError("input", f"{name}: {text[:30]!r}; expected a number up to {most}")
     return int(text)
-
-
-def _quantised(values: Array) -> Pixels:
-    return np.rint(scaled(values) * 255).astype(np.uint8)
-
-
-def _bytes(values: Array) -> str:
-    return _encoded(_quantised(values))
-
-
-def _encoded(values: Pixels) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")
-
-
-def _png(pixels: Pixels) -> str:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -6,7 +6,9 @@ The page itself is in `serving/page/static`; it needs no network.
 
 import argparse
 import contextlib
+import dataclasses
 import ipaddress
+import pathlib
 import signal
 import socket
 import sys
@@ -16,10 +18,14 @@ from collections.abc import Callable, Sequence
 
 from serving_configs.tree.paths import serving_root
 from signatures.addresses import disk_path
+from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.quiet import load_tensorflow
 
 from ..client.channels import SERVER
 from ..command_line import CommandParser, UsageError, add_server_flags, fail, require_matplotlib
+
+SAMPLE = pathlib.Path(__file__).with_name("static") / "cat.jpg"
+"""The photograph that the page begins with: cut from scikit-image's `chelsea` (CC0)."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PUBLISHED = "build/published"
@@ -52,6 +58,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         f"config (default: {serving_root(PUBLISHED)})",
     )
     parser.add_argument(
+        "--photograph",
+        metavar="FILE",
+        type=disk_path,
+        help="JPEG or PNG that the page begins with (default: one of a cat)",
+    )
+    parser.add_argument(
         "--host",
         metavar="ADDRESS",
         default="127.0.0.1",
@@ -68,8 +80,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, list[str]]:
-    """The flags, and the models' names."""
+@dataclasses.dataclass(frozen=True)
+class _Offer:
+    """What the page offers: names of models, labels of versions, a photograph to begin with."""
+
+    names: list[str]
+    labels: set[str]
+    sample: pathlib.Path
+
+
+def _parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, _Offer]:
+    """The flags, and what they say that the page offers."""
     flags = _parser(prog).parse_args(argv)
     require_matplotlib("page")
     if flags.published is not None and flags.server is not None:
@@ -77,11 +98,42 @@ def _parse(argv: Sequence[str], prog: str) -> tuple[argparse.Namespace, list[str
     if flags.published is not None and flags.models_from is not None:
         raise UsageError("--published names its models itself; --models selects some of them")
     try:
-        return flags, _names(flags)
+        return flags, _Offer(_names(flags), _labels(flags), _sample(flags.photograph))
     except ValueError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from error
+
+
+def _sample(photograph: pathlib.Path | None) -> pathlib.Path:
+    """The photograph to begin with.
+
+    Raises:
+        ValueError: it is none that a model accepts.
+        OSError: it cannot be read.
+    """
+    if photograph is None:
+        return SAMPLE
+    try:
+        check_image_header(photograph.read_bytes())
+    except ImageHeaderError as error:
+        raise ValueError(f"--photograph={photograph}: {error}") from error
+    except OSError as error:
+        raise ValueError(f"--photograph={photograph}: {error.strerror}") from error
+    return photograph
+
+
+def _labels(flags: argparse.Namespace) -> set[str]:
+    """The labels that versions may have.
+
+    Raises:
+        ValueError: a models config cannot be read; one line.
+    """
+    from .models import labels_from
+
+    if flags.published is not None:
+        return labels_from(serving_root(flags.published))
+    return labels_from(flags.models_from or serving_root(PUBLISHED))
 
 
 def _names(flags: argparse.Namespace) -> list[str]:
@@ -123,7 +175,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.page"
     """
     with contextlib.ExitStack() as stack:
         try:
-            flags, names = _parse(sys.argv[1:] if argv is None else argv, prog)
+            flags, offer = _parse(sys.argv[1:] if argv is None else argv, prog)
             listening = stack.enter_context(_listen(flags.host, flags.port))
         except UsageError as error:
             return fail("page", error)
@@ -136,10 +188,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.page"
         if flags.published is not None:
             from .own_server import OwnServer
 
-            own = OwnServer(serving_root(flags.published), names)
+            own = OwnServer(serving_root(flags.published), offer.names)
             stack.callback(own.close)
             address = own.address
-        _serve(flags, names, address, listening, ended)
+        _serve(flags, offer, address, listening, ended)
     return 0
 
 
@@ -163,7 +215,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _serve(
     flags: argparse.Namespace,
-    names: Sequence[str],
+    offer: _Offer,
     address: Callable[[], str],
     listening: socket.socket,
     ended: threading.Event,
@@ -175,7 +227,14 @@ def _serve(
 
     host, port = listening.getsockname()[:2]
     loopback = ipaddress.ip_address(host).is_loopback
-    app = create_app(address, names, flags.timeout, (*LOOPBACK, host) if loopback else None)
+    app = create_app(
+        address,
+        offer.names,
+        flags.timeout,
+        (*LOOPBACK, host) if loopback else None,
+        offer.labels,
+        offer.sample,
+    )
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
     url = f"http://{'localhost' if loopback else host}:{port}"
     print(f"page: {url}", flush=True)

@@ -29,4 +29,4 @@ def page_process(*flags: str, **environment: str) -> Iterator[tuple[str, Any]]:
         finally:
             process.terminate()
             _, errors = process.communicate(timeout=60)
-        assert (process.returncode, errors) == (0, "")
+        assert (process.returncode, errors) == (0, ""), (process.returncode, errors)

@@ -35,7 +35,7 @@ PATHS = {
     "classify": {"ca", "cert", "key", "photos"},
     "client": {"ca", "cert", "key", "photos"},
     "attention": {"output", "photograph", "saved_model"},
-    "page": {"models_from", "published"},
+    "page": {"models_from", "photograph", "published"},
     "benchmarks.fuzz": {"model", "work"},
     "benchmarks.inference": {"competitors", "work"},
     "benchmarks.interruptions": {"place"},

@@ -1,8 +1,8 @@
-// The server's models, the photograph, and the labels; the maps are in stage.js.
+// The server's models, the photograph, and the views of one model or of two, side by side.
 
+import { bytes, setColours } from "./maps.js";
 import { clearProblem, request, run, showProblem } from "./requests.js";
-import { paint, setColours } from "./maps.js";
-import { clearResult, hasResult, showResult } from "./stage.js";
+import { View } from "./view.js";
 
 const element = (id) => document.getElementById(id);
 const POLL_MILLISECONDS = 2000;
@@ -10,7 +10,15 @@ const POLL_MILLISECONDS = 2000;
 let models = "";    // the last list of models as JSON, to notice changes
 let file = null;    // the photograph
 let again = false;  // whether to explain the photograph when the server is back
-let latest = 0;     // number of the latest explanation; answers to earlier ones are dropped
+
+// A view for each select: that of the model, and that of the one beside it.
+const sides = ["model", "other"].map((id, index) => {
+  const follow = (patch) => {
+    const [here, there] = [sides[index].view, sides[1 - index].view];
+    if (there.result?.grid === here.result?.grid) there.pointAt(patch);
+  };
+  return { select: element(id), view: new View(id, follow), latest: 0 };
+});
 
 // The server and its models.
 
@@ -24,113 +32,122 @@ async function watch() {
     }
   } catch (error) {
     element("server").textContent = "No model is available now.";
-    element("model").disabled = true;
+    for (const { select } of sides) select.disabled = true;
     models = "";
     showProblem(error);
-    again ||= file !== null && !hasResult();
+    again ||= file !== null && !sides[0].view.result;
   }
   setTimeout(watch, POLL_MILLISECONDS);
+}
+
+const textOf = (name, { version, labels }) => [`${name} version ${version}`, ...labels].join(", ");
+
+function optionOf(name, version) {
+  const text = textOf(name, version);
+  const available = version.state === "AVAILABLE";
+  const why = version.error ? "failed to load" : version.state.toLowerCase();
+  const option = new Option(available ? text : `${text} (${why})`, `${name}/${version.version}`);
+  option.disabled = !available;
+  option.title = version.error;
+  option.dataset.text = text;
+  return option;
 }
 
 // Returns whether a version is available.
 function showModels(answer) {
   const current = JSON.stringify(answer);
-  const select = element("model");
-  if (current === models) return !select.disabled;
+  const [first, second] = sides;
+  if (current === models) return !first.select.disabled;
   models = current;
-  const chosen = select.value;
-  select.replaceChildren(...answer.models.map((model) => {
-    const group = document.createElement("optgroup");
-    group.label = model.name;
-    group.append(...model.versions.map(({ version, state, error }) => {
-      const text = `${model.name} version ${version}`;
-      const available = state === "AVAILABLE";
-      const why = error ? "failed to load" : state.toLowerCase();
-      const option = new Option(available ? text : `${text} (${why})`, `${model.name}/${version}`);
-      option.disabled = !available;
-      option.title = error;
-      return option;
+  const before = sides.map(({ select }) => select.value);
+  for (const { select } of sides) {
+    select.replaceChildren(...answer.models.map((model) => {
+      const group = document.createElement("optgroup");
+      group.label = model.name;
+      group.append(...model.versions.map((version) => optionOf(model.name, version)));
+      return group;
     }));
-    return group;
-  }));
-  const free = [...select.options].filter((option) => !option.disabled);
-  select.value = (free.find((option) => option.value === chosen) ?? free[0])?.value ?? "";
-  select.disabled = !free.length;
+  }
+  second.select.prepend(new Option("no other", ""));
+  const free = [...first.select.options].filter((option) => !option.disabled);
+  const known = (value) => free.some((option) => option.value === value);
+  first.select.value = known(before[0]) ? before[0] : free[0]?.value ?? "";
+  second.select.value = known(before[1]) ? before[1] : "";
+  for (const { select } of sides) select.disabled = !free.length;
   element("server").textContent =
     `Model server ${answer.server}: ${answer.models.length} ` +
     (answer.models.length === 1 ? "model" : "models");
-  // The version of the shown result is gone.
-  if (file && chosen && select.value !== chosen) explainPhoto();
+  // The version of a shown result is gone, or has other labels.
+  const gone = sides.filter(({ select }, index) => before[index] && select.value !== before[index]);
+  if (file && gone.length) explainPhoto(gone);
+  for (const side of sides) side.view.name(chosenText(side));
   return free.length > 0;
 }
 
-function chosenModel() {
-  const [model, version] = element("model").value.split("/");
-  return { model, version };
-}
+const chosenText = ({ select }) => select.selectedOptions[0]?.dataset.text ?? "";
 
 // One photograph.
 
-async function explainPhoto() {
+async function explainPhoto(which = sides) {
   if (!file) return;
-  const mine = ++latest;
   again = false;
-  clearResult();
-  element("results").hidden = true;
-  element("warning").hidden = true;
+  const asked = which.map((side) => [side, ++side.latest]);
+  for (const { view } of which) view.clear();
   if (!element("model").value) {
     again = true;
     return;
   }
   clearProblem();
-  const named = element("model").value.replace("/", " version ");
-  const model = chosenModel();
-  const pathOf = (more) => `/self_attention?${new URLSearchParams({ ...model, ...more })}`;
-  const photo = file;
-  try {
-    const path = `/explain?${new URLSearchParams(model)}`;
-    const answer = await run(`Running ${named} on ${photo.name}`, path, photo);
-    if (mine !== latest) return;
-    again = false;
-    await showResult(answer, pathOf, photo);
-    showBest(answer.best);
-    element("warning").hidden = answer.warning === null;
-    element("warning").textContent = `This model is ${answer.warning}.`;
-    element("results").hidden = false;
-  } catch (error) {
-    if (mine !== latest) return;
-    showProblem(error);
-    again = ["away", "loading"].includes(error.kind);
+  // One after the other, as each takes all processors.
+  for (const [side, mine] of asked) {
+    if (side.select.value && side.latest === mine && !(await explain(side, mine))) return;
   }
 }
 
-function showBest(best) {
-  element("no-classes").hidden = best !== null;
-  element("best").replaceChildren(...(best ?? []).map(({ label, probability, text }) => {
-    const item = document.createElement("li");
-    const name = Object.assign(document.createElement("div"), { className: "name" });
-    name.append(
-      Object.assign(document.createElement("span"), { textContent: label }),
-      Object.assign(document.createElement("span"), { textContent: text }),
+// Returns whether the next one may be run.
+async function explain(side, mine) {
+  const [model, version] = side.select.value.split("/");
+  const pathOf = (more) => `/self_attention?${new URLSearchParams({ model, version, ...more })}`;
+  const photo = file;
+  try {
+    const path = `/explain?${new URLSearchParams({ model, version })}`;
+    const text = `Running ${model} version ${version} on ${photo.name}`;
+    const answer = await run(side.select.id, text, path, photo);
+    if (mine !== side.latest) return true;
+    side.view.name(chosenText(side));
+    if (!(await side.view.show(answer, pathOf, photo, () => mine === side.latest))) return true;
+    element("results").replaceChildren(
+      ...sides.filter(({ view }) => view.result).map(({ view }) => view.root),
     );
-    const bar = Object.assign(document.createElement("div"), { className: "bar" });
-    bar.setAttribute("aria-hidden", "true");
-    bar.append(document.createElement("div"));
-    bar.firstChild.style.width = `${(100 * probability) / best[0].probability}%`;
-    item.append(name, bar);
-    return item;
-  }));
+  } catch (error) {
+    if (mine !== side.latest) return true;
+    showProblem(error);
+    again = ["away", "loading"].includes(error.kind);
+    return false;
+  }
+  return true;
 }
 
 function take(files) {
   if (!files.length) return;
   file = files[0];
+  // A file that was dropped is named as one that was chosen.
+  const transfer = new DataTransfer();
+  transfer.items.add(file);
+  element("photo").files = transfer.files;
   explainPhoto();
+}
+
+async function takeSample() {
+  const { name, content } = await request("/sample");
+  if (!file) take([new File([bytes(content)], name)]);
 }
 
 element("choices").addEventListener("submit", (event) => event.preventDefault());
 element("photo").addEventListener("change", (event) => take(event.target.files));
-element("model").addEventListener("change", explainPhoto);
+for (const side of sides) {
+  side.select.addEventListener("change", () => explainPhoto([side]));
+}
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dropping");
@@ -144,7 +161,7 @@ document.addEventListener("drop", (event) => {
 
 try {
   setColours(Uint8Array.from(await request("/colours")));
-  paint(element("scale"), Uint8Array.from({ length: 256 }, (_, value) => value), 256);
+  await takeSample();
 } catch (error) {
   showProblem(error);
 }

@@ -40,29 +40,30 @@ export function clearProblem(kinds = null) {
   place.hidden = true;
 }
 
-// One model runs at a time: a later request cancels the running one.
-let running = null;
+// A view runs one request at a time: a later one cancels its running one. Slot -> its request.
+const running = new Map();
 
-export async function run(text, path, body) {
-  running?.abort();
-  const mine = (running = new AbortController());
-  const start = performance.now();
-  const seconds = () => {
-    const passed = Math.floor((performance.now() - start) / 1000);
-    element("busy-seconds").textContent = passed ? `${passed} s` : "";
-  };
-  element("busy-bar").hidden = false;
-  element("busy-text").textContent = text;
-  seconds();
-  const timer = setInterval(seconds, 1000);
+export async function run(slot, text, path, body) {
+  running.get(slot)?.abort.abort();
+  const mine = { abort: new AbortController(), text, start: performance.now() };
+  running.set(slot, mine);
+  showRunning();
+  const timer = setInterval(showRunning, 1000);
   try {
-    return await request(path, { method: "POST", body, signal: mine.signal });
+    return await request(path, { method: "POST", body, signal: mine.abort.signal });
   } finally {
     clearInterval(timer);
-    if (running === mine) {
-      running = null;
-      element("busy-bar").hidden = true;
-      element("busy-text").textContent = element("busy-seconds").textContent = "";
-    }
+    if (running.get(slot) === mine) running.delete(slot);
+    showRunning();
   }
+}
+
+function showRunning() {
+  const all = [...running.values()];
+  const passed = all.length
+    ? Math.floor((performance.now() - Math.min(...all.map(({ start }) => start))) / 1000)
+    : 0;
+  element("busy-bar").hidden = !all.length;
+  element("busy-text").textContent = all.map(({ text }) => text).join("; ");
+  element("busy-seconds").textContent = passed ? `${passed} s` : "";
 }

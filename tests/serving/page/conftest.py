@@ -61,4 +61,5 @@ def url(port: int, config: pathlib.Path) -> Iterator[str]:
 
 @pytest.fixture
 def photo(data: pathlib.Path) -> pathlib.Path:
-    return data / "photos" / "cat.jpg"
+    """Another one than the page begins with."""
+    return data / "photos" / "coffee_progressive.jpg"

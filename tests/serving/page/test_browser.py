@@ -8,13 +8,15 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from serving.attention.figure import COLOURS
 from serving.attention.maps import patch_attention_maps, scaled
 from serving.attention.models import loaded_model
 from serving.attention.photograph import read_photograph
-from tests.support.model_server import Running, running
+from tests.support.model_server import Running, publish, running
+from tests.support.page_process import page_process
 from tests.support.programs import require_program
 
 CHROMIUM = ("chromium", "chromium-browser")
@@ -72,11 +74,18 @@ def choose(tab: Page, photo: pathlib.Path | dict[str, Any]) -> None:
     tab.get_by_label("Photograph (JPEG or PNG)").set_input_files(photo)  # type: ignore[arg-type]
 
 
+def shown_of(tab: Page, photo: pathlib.Path) -> None:
+    """Waits until the results are of this photograph, whatever was shown before."""
+    expect(tab.locator(".view .file").first).to_have_text(photo.name)
+    expect(tab.locator(".view").first).to_be_visible()
+
+
 def test_a_photograph_shows_labels_and_maps(
     server: Running, opened: Page, photo: pathlib.Path, tiny_models: dict[Any, pathlib.Path]
 ) -> None:
     expect(opened.get_by_text(re.compile(r"Model server localhost:\d+: 2 models"))).to_be_visible()
     choose(opened, photo)
+    shown_of(opened, photo)
     labels = opened.get_by_role("listitem")
     expect(labels).to_have_count(5)
     with loaded_model(tiny_models["classifier"]) as model:
@@ -87,32 +96,39 @@ def test_a_photograph_shows_labels_and_maps(
     for item, (label, probability) in zip(labels.all(), result.best, strict=True):
         expect(item).to_contain_text(label)
         expect(item).to_contain_text(f"{100 * probability:.1f} %")
-    bars = [bar.bounding_box() for bar in opened.locator("#best .bar div").all()]
-    widths = [bar["width"] for bar in bars if bar]
-    assert widths == sorted(widths, reverse=True)
+    # Bars from 0 to 100 %.
+    for bar, (_, probability) in zip(opened.locator(".best .bar").all(), result.best, strict=True):
+        whole, part = (found.bounding_box() for found in (bar, bar.locator("div")))
+        assert whole is not None
+        assert part is not None
+        expected = max(probability * whole["width"], 2)
+        assert part["width"] == pytest.approx(expected, abs=0.1)
+    expect(opened.locator(".axis").first).to_have_text("0 %100 %")
 
-    np.testing.assert_array_equal(pixels(opened, "#picture"), photograph.shown)
-    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(result.saliency.clip(0, 1)))
+    np.testing.assert_array_equal(pixels(opened, ".picture"), photograph.shown)
+    np.testing.assert_array_equal(pixels(opened, ".overlay"), coloured(result.saliency.clip(0, 1)))
     for block, maps in enumerate(result.maps):
         for head, values in enumerate(maps):
-            button = opened.get_by_role("button", name=f"Block {block}, head {head},")
+            button = opened.get_by_role(
+                "button", name=f"Class-attention block {block}, head {head},"
+            )
             button.click()
             expect(button).to_have_attribute("aria-pressed", "true")
-            np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(values))
+            np.testing.assert_array_equal(pixels(opened, ".overlay"), coloured(values))
             thumbnail = f".thumbnails:nth-of-type({block + 1}) button:nth-of-type({head + 1})"
             np.testing.assert_array_equal(pixels(opened, f"{thumbnail} canvas"), coloured(values))
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
-    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(result.saliency.clip(0, 1)))
+    np.testing.assert_array_equal(pixels(opened, ".overlay"), coloured(result.saliency.clip(0, 1)))
 
     opened.get_by_label("Opacity of the map").fill("25")
-    expect(opened.locator("#overlay")).to_have_css("opacity", "0.25")
+    expect(opened.locator(".overlay")).to_have_css("opacity", "0.25")
 
     # A patch under the mouse, then its neighbour by the keyboard, in another block and one head.
-    box = opened.locator("#overlay").bounding_box()
+    box = opened.locator(".overlay").bounding_box()
     assert box is not None
     opened.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"])
-    shown = opened.locator("#shown")
+    shown = opened.locator(".shown")
     expect(shown).to_contain_text("row 0, column 1 looks most at")
     opened.mouse.move(0, 0)
     expect(shown).to_contain_text("Saliency")
@@ -123,13 +139,13 @@ def test_a_photograph_shows_labels_and_maps(
         expect(shown).to_contain_text(f"row {place} looks most at")
     opened.keyboard.press("ArrowLeft")
     expect(shown).to_contain_text("row 1, column 0 looks most at")
-    opened.get_by_label("Self-attention block of the patch").select_option("block 1")
-    expect(shown).to_contain_text("(block 1, mean of all heads)")
+    opened.get_by_label("Self-attention block of the patch").select_option("self-attention block 1")
+    expect(shown).to_contain_text("(self-attention block 1, mean of all heads)")
     maps = patch_attention_maps(attention, 1, 0)
-    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(maps.mean(0)))
+    np.testing.assert_array_equal(pixels(opened, ".overlay"), coloured(maps.mean(0)))
     opened.get_by_label("Its head").select_option("head 1")
-    expect(shown).to_contain_text("(block 1, head 1)")
-    np.testing.assert_array_equal(pixels(opened, "#overlay"), coloured(maps[1]))
+    expect(shown).to_contain_text("(self-attention block 1, head 1)")
+    np.testing.assert_array_equal(pixels(opened, ".overlay"), coloured(maps[1]))
     most = np.unravel_index(maps[1].argmax(), maps[1].shape)
     expect(shown).to_contain_text(f"looks most at row {most[0]}, column {most[1]}")
     stage.focus()
@@ -149,7 +165,7 @@ def test_another_model_is_chosen(server: Running, opened: Page, photo: pathlib.P
     )
     expect(warning).to_be_visible()
     expect(opened.get_by_role("listitem")).to_have_count(0)
-    expect(opened.get_by_role("button", name=re.compile("^Block"))).to_have_count(4)
+    expect(opened.get_by_role("button", name=re.compile("^Class-attention block"))).to_have_count(4)
     models.select_option("cait version 1")
     expect(opened.get_by_role("listitem")).to_have_count(5)
     expect(opened.get_by_text("it names no classes")).to_be_hidden()
@@ -217,13 +233,111 @@ def test_a_photograph_is_dropped(server: Running, opened: Page, photo: pathlib.P
     dropped = opened.evaluate_handle(
         """bytes => {
           const transfer = new DataTransfer();
-          transfer.items.add(new File([new Uint8Array(bytes)], "cat.jpg", { type: "image/jpeg" }));
+          const content = [new Uint8Array(bytes)];
+          transfer.items.add(new File(content, "dropped.jpg", { type: "image/jpeg" }));
           return transfer;
         }""",
         list(photo.read_bytes()),
     )
     opened.dispatch_event("body", "drop", {"dataTransfer": dropped})
+    expect(opened.get_by_role("heading", name="What it looks at in dropped.jpg")).to_be_visible()
+    chosen = opened.get_by_label("Photograph (JPEG or PNG)")
+    assert chosen.evaluate("input => [...input.files].map(file => file.name)") == ["dropped.jpg"]
     expect(opened.get_by_role("listitem")).to_have_count(5)
+
+
+def test_a_sample_is_ready_at_the_start(server: Running, opened: Page) -> None:
+    expect(opened.get_by_role("heading", name="What it looks at in cat.jpg")).to_be_visible()
+    expect(opened.get_by_role("listitem")).to_have_count(5)
+    expect(opened.get_by_role("heading", name=re.compile(r"^cait version 1$"))).to_be_visible()
+
+
+TALL = 3.0  # times as high as wide, with all that is shown around the crop
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 800), (1200, 800)])
+def test_nothing_is_clipped_and_a_tall_photograph_leaves_room(
+    server: Running, opened: Page, tmp_path: pathlib.Path, width: int, height: int
+) -> None:
+    opened.set_viewport_size({"width": width, "height": height})
+    tall = tmp_path / f"{'a very long name ' * 6}.png"
+    Image.new("RGB", (40, 400), "teal").save(tall)
+    choose(opened, tall)
+    shown_of(opened, tall)
+    models = opened.get_by_label("Beside it")
+    for other in ("", "cait_fe/1"):
+        models.select_option(other)
+        expect(opened.locator(".view")).to_have_count(2 if other else 1)
+        # Nothing is wider than the window, or than the box that it is in.
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        clipped = opened.evaluate(
+            """() => [...document.querySelectorAll("body *")].filter((e) =>
+                 e.checkVisibility() && e.scrollWidth > e.clientWidth + 1 && e.clientWidth
+                 && getComputedStyle(e).display !== "inline" && e.tagName !== "SELECT"
+               ).map((e) => e.tagName + "." + e.className)"""
+        )
+        assert clipped == []
+        box = opened.locator(".stage").first.bounding_box()
+        controls = opened.locator(".controls").first.bounding_box()
+        assert box is not None
+        assert controls is not None
+        assert box["height"] == pytest.approx(TALL * box["width"], rel=0.02)
+        # One look at the window has the photograph and all of its controls.
+        assert controls["y"] + controls["height"] - box["y"] <= height
+
+
+def test_two_versions_stand_side_by_side(
+    tiny_models: dict[Any, pathlib.Path],
+    tmp_path: pathlib.Path,
+    browser: Browser,
+    photo: pathlib.Path,
+) -> None:
+    """Every version that is loaded, with its labels: a canary beside what is stable."""
+    for number in ("1", "2"):
+        (tmp_path / "cait").mkdir(exist_ok=True)
+        publish(tmp_path / "cait" / number, tiny_models["classifier"])
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "cait" base_path: "{tmp_path}/cait" '
+        'model_platform: "tensorflow" model_version_policy { specific { versions: 1 versions: 2 } }'
+        ' version_labels { key: "stable" value: 1 } version_labels { key: "try-out" value: 2 } } }'
+    )
+    flags = {"allow_version_labels_for_unavailable_models": True}
+    with (
+        running(model_config_file=str(config), **flags) as server,
+        page_process(f"--server=localhost:{server.port}", f"--models_from={config}") as (url, _),
+    ):
+        tab = browser.new_page()
+        tab.set_default_timeout(SLOW)
+        tab.goto(url)
+        choose(tab, photo)
+        shown_of(tab, photo)
+        models = tab.get_by_label("Model and version")
+        names = ["cait version 2, try-out", "cait version 1, stable"]
+        assert models.locator("option").all_inner_texts() == names
+        models.select_option(names[1])
+        tab.get_by_label("Beside it").select_option(names[0])
+        views = tab.locator(".view")
+        expect(views).to_have_count(2)
+        expect(tab.get_by_role("listitem")).to_have_count(10)
+        expect(views.locator("h2")).to_have_text([*reversed(names)])
+        first, second = (view.bounding_box() for view in views.all())
+        assert first is not None
+        assert second is not None
+        assert first["y"] == second["y"]
+        assert first["x"] + first["width"] <= second["x"]
+        # A patch that is pointed at in one is shown in both.
+        stage = tab.get_by_role("application", name="Photograph")
+        stage.first.focus()
+        tab.keyboard.press("ArrowUp")
+        for shown in tab.locator(".shown").all():
+            expect(shown).to_contain_text("row 1, column 1 looks most at")
+        tab.keyboard.press("Escape")
+        for shown in tab.locator(".shown").all():
+            expect(shown).to_contain_text("Saliency")
+        tab.get_by_label("Beside it").select_option("no other")
+        expect(views).to_have_count(1)
+        tab.close()
 
 
 def test_it_can_be_used_by_keyboard_alone_in_light_and_dark(
@@ -234,9 +348,20 @@ def test_it_can_be_used_by_keyboard_alone_in_light_and_dark(
     opened.get_by_label("Photograph (JPEG or PNG)").focus()
     reached = []
     for _ in range(9):
-        reached.append(opened.evaluate("document.activeElement.id || document.activeElement.type"))
+        reached.append(
+            opened.evaluate("(e => e.id || e.className || e.type)(document.activeElement)")
+        )
         opened.keyboard.press("Tab")
-    assert reached == ["photo", "model", "stage", "opacity", "block", "head", *["button"] * 3]
+    assert reached == [
+        "photo",
+        "model",
+        "other",
+        "stage",
+        "opacity",
+        "block",
+        "head",
+        *["button"] * 2,
+    ]
     opened.keyboard.press("Space")
     expect(opened.get_by_role("button", pressed=True)).to_have_count(1)
     # Contrast of text and quiet text with the page, by WCAG's formula; 4.5 is its level AA.

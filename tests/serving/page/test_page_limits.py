@@ -57,7 +57,7 @@ def test_a_photograph_that_takes_too_long_to_decode(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(app, "read_photograph", decode)
     monkeypatch.setattr(app, "DECODE_SECONDS", 0.1)
     monkeypatch.setattr(app, "_DECODERS", 1)
-    page = app._Page(lambda: "localhost:1", ["m"], 1.0)
+    page = app._Page(lambda: "localhost:1", ["m"], 1.0, ())
     # The first is being decoded, and the second waits for it: it is not begun any more.
     for encoded in (b"first", b"second"):
         with pytest.raises(UnreadableImageError, match=r"^decoding it takes longer than 0\.1 sec"):

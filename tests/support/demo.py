@@ -1,0 +1,54 @@
+"""`make demo` as a process."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from tests.support.paths import REPOSITORY
+
+
+@contextlib.contextmanager
+def demo_process(folder: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
+    """The demo as it is run in a terminal -> the page's address, and what was written before it.
+
+    It ends by Ctrl-C, which a terminal sends to all processes of the command.
+
+    Args:
+        folder: where it publishes to.
+    """
+    command = [
+        # No installation: this interpreter has all that the demo needs.
+        *("make", "--old-file=.venv/installed", "demo", f"RUN={sys.executable}"),
+        *(f"DEMO={folder}", "DEMO_PORT=0"),
+    ]
+    own = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        # A browser that does nothing.
+        env={**own, "BROWSER": "true"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        written = []
+        try:
+            for line in process.stdout:
+                if line.startswith("page: http://"):
+                    yield line.split()[1], written
+                    break
+                written.append(line)
+            else:
+                raise AssertionError("".join(written))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
+        rest = process.stdout.read()
+        assert "Traceback" not in rest, rest
