@@ -1,4 +1,4 @@
-"""Deployment files for the official image of TF Serving: docker compose and Kubernetes.
+"""Deployment files for the official image of TF Serving: docker compose, Kubernetes and KServe.
 
 They are rendered from templates and from the latency and memory of the models.
 """
@@ -8,6 +8,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
@@ -30,6 +31,11 @@ _VERSIONS = 4
 
 MODELS_ROOT = "/models"
 """The directory of the base paths in a pod."""
+
+KSERVE_ROOT = "/mnt/models"
+"""The base path in a pod of KServe, which puts there what an InferenceService names."""
+
+_PORTS = ("--port=8500", "--rest_api_port=8501")
 
 POLL_SECONDS = 30
 """How often the server of docker compose polls its config, and every server its base paths."""
@@ -74,6 +80,7 @@ def compose_file(
         poll_seconds=POLL_SECONDS,
         batching=batching,
         flags=(
+            *_PORTS,
             *_flags(root, batching),
             f"--model_config_file_poll_wait_seconds={POLL_SECONDS}",
         ),
@@ -91,13 +98,49 @@ def kubernetes_manifests(
             URL in `config`.
         batching: whether the server joins requests to batches.
     """
-    entry = find_model(config, model.model)
-    own = ModelServerConfig()
-    own.model_config_list.config.add().CopyFrom(entry)
     root = root_of(config) or MODELS_ROOT
     if "://" not in root:
         root = MODELS_ROOT
-        own.model_config_list.config[0].base_path = f"{root}/{model.model}"
+    values = _of_pod(model, config, f"{root}/{model.model}", batching)
+    return render(
+        "kubernetes.yaml.j2",
+        **values,
+        claim=CLAIM,
+        root=root,
+        flags=(*_PORTS, *_flags("/config", batching), ONE_THREAD_AN_OPERATION),
+    )
+
+
+def kserve_manifests(
+    model: PublishedModel, config: ModelServerConfig, batching: bool = False
+) -> str:
+    """One model's ConfigMap and InferenceService, for KServe's own runtime for TensorFlow.
+
+    The runtime's flags come first. They name the ports, and a model that the config file replaces.
+
+    Args:
+        model: its latest version.
+        config: the tree's. The pod's config has only this model, at `KSERVE_ROOT`. KServe mounts
+            the claim there, or copies what is below the URL in `config`.
+        batching: whether the server joins requests to batches.
+    """
+    root = root_of(config) or MODELS_ROOT
+    return render(
+        "kserve.yaml.j2",
+        **_of_pod(model, config, KSERVE_ROOT, batching),
+        source=f"{root if '://' in root else f'pvc://{CLAIM}'}/{model.model}",
+        flags=(*_flags("/config", batching), ONE_THREAD_AN_OPERATION),
+    )
+
+
+def _of_pod(
+    model: PublishedModel, config: ModelServerConfig, base_path: str, batching: bool
+) -> dict[str, Any]:
+    """What the templates of pods have in common: names, the config's files, and memory."""
+    entry = find_model(config, model.model)
+    own = ModelServerConfig()
+    own.model_config_list.config.add().CopyFrom(entry)
+    own.model_config_list.config[0].base_path = base_path
     # The config of a pod never changes, so it loads no further version.
     memory = server_memory([(model, len(versions_of(entry)))])
     files = {_name(MODELS_CONFIG): as_text(own), _name(MONITORING_CONFIG): MONITORING_TEXT}
@@ -107,21 +150,17 @@ def kubernetes_manifests(
         )
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     name = model.model.replace("_", "-")
-    return render(
-        "kubernetes.yaml.j2",
-        image=IMAGE,
-        name=name,
-        config_map=f"{name}-{digest[:10]}",
-        digest=digest,
-        model=model.model,
-        stable=STABLE,
-        claim=CLAIM,
-        root=root,
-        files=files,
-        metrics_path=METRICS_PATH,
-        memory_mib=-(-memory // _MIB),
-        flags=(*_flags("/config", batching), ONE_THREAD_AN_OPERATION),
-    )
+    return {
+        "image": IMAGE,
+        "name": name,
+        "config_map": f"{name}-{digest[:10]}",
+        "digest": digest,
+        "model": model.model,
+        "stable": STABLE,
+        "files": files,
+        "metrics_path": METRICS_PATH,
+        "memory_mib": -(-memory // _MIB),
+    }
 
 
 def kubernetes_claim(models: Iterable[PublishedModel]) -> str:
@@ -143,6 +182,11 @@ def kubernetes_claim(models: Iterable[PublishedModel]) -> str:
 def kubernetes_name(model: str) -> str:
     """Path of a model's manifests under `deployment_root`."""
     return f"kubernetes/{model}.yaml"
+
+
+def kserve_name(model: str) -> str:
+    """Path of a model's manifests for KServe under `deployment_root`."""
+    return f"kserve/{model}.yaml"
 
 
 def withdrawn_name(model: str) -> str:
@@ -176,6 +220,8 @@ def write_deployment(
     for model in latest:
         manifests = kubernetes_manifests(model, config, batching)
         write_atomically(root / kubernetes_name(model.model), manifests)
+        inference_service = kserve_manifests(model, config, batching)
+        write_atomically(root / kserve_name(model.model), inference_service)
     write_atomically(root / "kubernetes-claim.yaml", kubernetes_claim(latest))
     for model_name in loaded:
         withdrawn = root / withdrawn_name(model_name)
@@ -188,8 +234,6 @@ def write_deployment(
 def _flags(config: str, batching: bool) -> Sequence[str]:
     """The flags of tensorflow_model_server; `config` is the directory of the configs."""
     flags = (
-        "--port=8500",
-        "--rest_api_port=8501",
         f"--model_config_file={config}/{_name(MODELS_CONFIG)}",
         # A starting server accepts labels of versions that it has not loaded.
         "--allow_version_labels_for_unavailable_models=true",

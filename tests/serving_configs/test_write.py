@@ -30,12 +30,14 @@ def test_publishing_writes_everything_around_the_models(tiny_tree: pathlib.Path)
         "serving/monitoring.config",
         "deployment/docker-compose.yaml",
         *(f"deployment/kubernetes/{model}.yaml" for model in MODELS),
+        *(f"deployment/kserve/{model}.yaml" for model in MODELS),
         *(f"serving/{model}/1/batching_params.pbtxt" for model in MODELS),
         *(f"serving/{model}/1/assets.extra/tf_serving_warmup_requests" for model in MODELS),
     }
     assert TINY in (tiny_tree / "serving" / "models.config").read_text()
     assert {path.name for path in (tiny_tree / "deployment").iterdir()} == {
         "docker-compose.yaml",
+        "kserve",
         "kubernetes",
         "kubernetes-claim.yaml",
         "settings.json",
