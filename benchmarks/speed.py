@@ -109,7 +109,6 @@ BOUNDS = (
 
 LOAD_BOUNDS = (
     Bound(f"{LOGITS}, {ONE_THREAD}", OPENVINO, _always(1.0)),
-    Bound(f"{LOGITS}, {ONE_THREAD}", "ONNX Runtime", _always(1.0)),
     Bound(
         f"{NARROW}, {ONE_THREAD}",
         OPENVINO_DEFAULT,
