@@ -107,9 +107,10 @@ def _turned(
     photograph: npt.NDArray[np.uint8], random: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """The same shape: turned, mirrored, with other colours."""
-    turned = np.rot90(photograph, random.integers(4))
-    mirrored = turned[:, :: random.choice([-1, 1])]
-    return mirrored[..., random.permutation(3)]
+    turned = np.rot90(photograph, int(random.integers(4)))
+    mirrored = turned[:, :: int(random.choice([-1, 1]))]
+    coloured: npt.NDArray[np.uint8] = mirrored[..., random.permutation(3)]
+    return coloured
 
 
 def accuracy(model: tf_keras.Model, images: int) -> int:

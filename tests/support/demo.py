@@ -37,7 +37,7 @@ def demo_process(folder: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        written = []
+        written: list[str] = []
         try:
             for line in process.stdout:
                 if line.startswith("page: http://"):

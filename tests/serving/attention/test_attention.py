@@ -276,7 +276,7 @@ def test_an_svg_has_its_words_as_text() -> None:
         "elephant.jpg, cait",
         "Indian elephant  50.0 %",
         "a  &lt; 0.1 %",
-        "Class attention, block 1",
+        "Class-attention block 1",
         "As the model saw it",
     ):
         assert text in words
@@ -324,7 +324,7 @@ def test_the_command_reads_a_saved_model(
         command = [photo, f"--saved_model={tiny_models[head]}", f"--output={output}"]
         assert attention.main([*command, "--self_attention=1", "--patch=1,0"]) == 0
         assert told in output.read_text()
-        assert "Self-attention of block 1 from the patch in row 1, column 0" in output.read_text()
+        assert "Self-attention block 1, from the patch in row 1, column 0" in output.read_text()
     output = tmp_path / "a.PNG"
     command = [photo, f"--saved_model={tiny_models['classifier']}", f"--output={output}"]
     assert attention.main(command) == 0

@@ -173,19 +173,33 @@ def test_a_published_tree_is_served_by_a_server_of_its_own(
 ) -> None:
     tree = tmp_path / "published"
     (tree / "serving" / "cait").mkdir(parents=True)
-    publish(tree / "serving" / "cait" / "1", tiny_models["classifier"])
+    for number in ("1", "2", "3"):
+        publish(tree / "serving" / "cait" / number, tiny_models["classifier"])
+    # Of a tree that has been moved since.
+    (tree / "serving" / "models.config").write_text(
+        'model_config_list { config { name: "cait" base_path: "/elsewhere/cait" '
+        'model_platform: "tensorflow" model_version_policy { specific { versions: 1 versions: 2 } }'
+        ' version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 } } }'
+    )
     # A browser that writes down what it is to open.
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/seen\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     with page_process(f"--published={tree}", "--open", BROWSER=f"{script} %s") as (url, process):
         status, text = answer(f"{url}/models")
-        while status == 503:
-            assert "the model server is starting: it loads cait" in text
+        while status == 503 or text.count("AVAILABLE") < 2:
+            assert "the model server is starting: it loads cait" in text or status == 200
             time.sleep(0.2)
             status, text = answer(f"{url}/models")
-        assert status == 200
-        assert '"models":[{"name":"cait","versions":[{"version":1,"state":"AVAILABLE"' in text
+        assert json.loads(text)["models"] == [
+            {
+                "name": "cait",
+                "versions": [
+                    {"version": 2, "state": "AVAILABLE", "error": "", "labels": ["canary"]},
+                    {"version": 1, "state": "AVAILABLE", "error": "", "labels": ["stable"]},
+                ],
+            }
+        ]
         assert answer(f"{url}/explain?model=cait&version=1", photo.read_bytes())[0] == 200
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
         (child,) = children.split()
@@ -244,6 +258,8 @@ def test_what_is_wrong_with_the_flags_is_said_in_one_line(
             ("--published=.", "--models=cait,other"): "--models: other not in serving: cait",
             (): "build/published/serving does not exist; name the server's models with --models",
             ("--models_from=text.config",): "Invalid protobuf file: 'text.config'",
+            ("--models=m", "--photograph=none.jpg"): "--photograph=none.jpg: No such file",
+            ("--models=m", "--photograph=text.config"): "--photograph=text.config: a file that be",
             ("--models=m", f"--port={port}"): f"--port={port}: Address already in use",
             ("--models=m", "--port=65536"): "--port=65536: not a port",
             ("--models=m", "--host=256.1.1.1"): "--host=256.1.1.1",
