@@ -47,8 +47,20 @@ def demo_process(folder: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
             else:
                 raise AssertionError("".join(written))
         finally:
+            started = list(_descendants(process.pid))
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)
-            process.wait(60)
+            process.wait(120)
         rest = process.stdout.read()
         assert "Traceback" not in rest, rest
+        # The page, and the model server that it had started.
+        assert len(started) >= 2
+        assert [pid for pid in started if pathlib.Path(f"/proc/{pid}").exists()] == []
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that these have."""
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+        for child in (task / "children").read_text().split():
+            yield int(child)
+            yield from _descendants(int(child))
