@@ -36,7 +36,8 @@ COMMANDS = [line for line in lines() if is_of_serving(line)]
 PAGES = [line for line in COMMANDS if "serving.page" in line]
 CALLS = [line for line in COMMANDS if SERVER not in line and line not in PAGES]
 BY_GRPCURL = [line for line in CALLS if "grpcurl" in line]
-SNIPPETS = [snippet for snippet in blocks("python") if is_of_serving(snippet)]
+# The one with TLS is run by tests/serving/model_server/test_tls.py, on a server with TLS.
+SNIPPETS = [text for text in blocks("python") if is_of_serving(text) and "Tls(" not in text]
 
 Run = Callable[[str], str]
 
@@ -99,7 +100,7 @@ def only(part: str) -> str:
 def test_the_ways_to_call_are_there() -> None:
     programs = {word for line in CALLS for word in words(line)}
     assert {"curl", "grpcurl", ".venv/bin/python"} <= programs
-    assert len(SNIPPETS) == 4
+    assert len(SNIPPETS) == 5
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,12 @@ def test_python_snippet_runs(
         (classified,) = json.loads(run(f"{only(' classify ')} --json"))
         best = classified["classes"][0]
         assert found[0] == f"{best['label']} {best['probability']}"
+    elif "classification_pb2" in snippet:
+        (classified,) = json.loads(run(f"{only(' classify ')} --json"))
+        for line, best in zip(found, classified["classes"], strict=True):
+            label, _, score = line.rpartition(" ")
+            assert label == best["label"]
+            assert float(score) == pytest.approx(best["probability"], rel=1e-5)
     elif "serving.client" in snippet:
         assert found == ["(1, 1000) (1, 4, 1, 197)"]
     else:

@@ -1,7 +1,10 @@
 """The clients against a server over a socket, by the tiny CaiT and the half-plus-two models."""
 
 import asyncio
+import os
 import pathlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +16,7 @@ from serving.client import Client, ClientError
 from serving.client.asynchronous import AsyncClient
 from signatures import Head
 from tests.support.model_server import Running
+from tests.support.paths import REPOSITORY
 from tests.support.requests import images
 
 Serve = Callable[..., dict[str, Any]]
@@ -191,3 +195,45 @@ def test_asyncio_has_the_same_methods_and_errors(served: Running) -> None:
         asyncio.run(ask())
     assert caught.value.code == Code.NOT_FOUND
     assert caught.value.message == "Could not find any versions of model none"
+
+
+SMALLEST = """
+import sys
+from importlib.machinery import PathFinder
+
+class Some(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[3].split(","):
+            return None
+        return super().find_spec(name, path, target)
+
+sys.meta_path = [Some if finder is PathFinder else finder for finder in sys.meta_path]
+from serving.client import Client
+with Client(sys.argv[1], "cait", timeout=60) as client:
+    ((best, *_),) = client.classify(sys.argv[2])
+    print(best.label)
+"""
+
+
+def test_the_smallest_install_of_the_documentation_is_enough(
+    client: Client, served: Running, photo: pathlib.Path
+) -> None:
+    """What it leaves out of the project's dependencies is not there to be imported."""
+    text = (REPOSITORY / "docs" / "clients.md").read_text()
+    assert "pip install grpcio tensorflow-serving-api numpy pillow\n" in text
+    missing = (
+        *("apache_beam", "cryptography", "cyclonedx", "grpc_health", "grpc_reflection", "jinja2"),
+        *("markdown", "prometheus_client", "pyarrow", "safetensors", "scipy", "starlette"),
+        *("tf_keras", "threadpoolctl", "tqdm", "uvicorn"),
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", SMALLEST, f"localhost:{served.port}", str(photo), ",".join(missing)],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
+    assert found.stdout == f"{client.classify(str(photo))[0][0].label}\n"

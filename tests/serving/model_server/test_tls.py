@@ -2,6 +2,7 @@
 
 import asyncio
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,10 @@ from serving.client.channels import Tls
 from serving.client.command import main
 from serving.model_server.flags import Options
 from serving.model_server.server import ModelServer
+from signatures import Head
 from tests.support.model_server import configured, one_model, publish, running
+from tests.support.paths import REPOSITORY
+from tests.support.readme import blocks
 
 INPUTS = {"x": np.array([2.0], np.float32)}
 
@@ -340,3 +344,31 @@ def test_nobody_but_grpc_checks_the_pair() -> None:
     server = grpc.server(None)
     with pytest.raises(RuntimeError):
         server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(b"x", b"x")]))
+
+
+def test_the_snippet_of_the_documentation(
+    pki: Pki,
+    tiny_models: dict[Head, pathlib.Path],
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (snippet,) = (text for text in blocks("python") if "Tls(" in text)
+    base = tmp_path / "cait_xxs24_224"
+    base.mkdir()
+    publish(base / "1", tiny_models["classifier"])
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "c.jpg"):
+        shutil.copyfile(REPOSITORY / "tests/data/photos/cat.jpg", tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b.jpg").write_text("no image")
+    shutil.copyfile(pki.files["authority_ca"], tmp_path / "ca.pem")
+    monkeypatch.chdir(tmp_path)
+    with running(
+        model_name=base.name, model_base_path=str(base), ssl_config_file=pki.config("snippet")
+    ) as server:
+        text = snippet.replace("models.example:8500", f"localhost:{server.port}")
+        exec(text, {"__name__": "__main__"})
+    invalid, *answers = capsys.readouterr().out.splitlines()
+    assert invalid.startswith("images[1] (photos/b.jpg): ")
+    assert [line.split()[0] for line in answers] == ["photos/a.jpg", "photos/c.jpg"]
+    assert answers[0].split()[1] == answers[1].split()[1]
