@@ -24,9 +24,16 @@ from tests.support.wheel import build_wheel
 TINY = "cait_tiny_32"
 PARTS = [
     *(f"configs {name}" for name in ("write", "promote", "rollback", "label", "extract")),
+    *(f"configs {name}" for name in ("status", "sign", "upload hf", "upload kaggle")),
     *(f"client {name}" for name in ("classify", "status", "metadata")),
 ]
 Installed = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# What TensorFlow and the libraries below it say of themselves.
+OWN_LINES = re.compile(
+    r"oneDNN|cuda|CUDA|cpu_feature_guard|absl::|\bretracing\b|^[IWEF]\d{4} |: [IWEF] \w+/",
+    re.MULTILINE,
+)
 
 # The smallest of the variants takes minutes.
 PUBLISH = f"""
@@ -113,6 +120,7 @@ def tree(
     flags = ["--checkpoints", "random", "--sample_shard", shard, "--publish_to", str(tree)]
     done = run(*flags, script=PUBLISH)
     assert done.returncode == 0, done.stderr
+    assert not OWN_LINES.search(done.stderr), done.stderr
     return tree
 
 
@@ -131,12 +139,23 @@ def started(
     ) as process:
         lines = process.stdout or iter(())
         ready = re.compile(r"(?:model_server: serving gRPC on|page:) (\S+)")
+        before: list[str] = []
+
+        def place() -> str:
+            for line in lines:
+                if found := ready.match(line):
+                    return found[1]
+                before.append(line)
+            raise AssertionError("".join(before))
+
         try:
-            yield lambda: next(found[1] for line in lines if (found := ready.match(line)))
+            yield place
         finally:
             process.terminate()
-        process.communicate(timeout=60)
+        after, _ = process.communicate(timeout=60)
+    said = "".join(before) + after
     assert process.returncode == 0
+    assert not OWN_LINES.search(said), said
 
 
 @pytest.mark.slow
@@ -225,6 +244,36 @@ def test_served_classified_and_shown(
             assert time.monotonic() < end
             time.sleep(0.2)
     assert TINY.encode() in models
+
+
+@pytest.mark.slow
+def test_commands_do_not_show_what_tensorflow_says_of_itself(
+    run: Installed,
+    tree: pathlib.Path,
+    data: pathlib.Path,
+    tmp_path: pathlib.Path,
+    environment: dict[str, str],
+) -> None:
+    """Those that no other test here runs; and they do where the environment asks for it."""
+    photo = data / "photos" / "cat.jpg"
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        shutil.copyfile(photo, tmp_path / "photos" / name / "cat.jpg")
+    images, version = str(tmp_path / "photos"), str(tree / "serving" / TINY / "1")
+    picture, sample = str(tmp_path / "picture.png"), str(tmp_path / "sample")
+    for command in (
+        ["sample-shard", "--images", images, "--count", "2", "--output", sample],
+        ["configs", "status", str(tree)],
+        ["attention", str(photo), "--saved_model", version, "--output", picture],
+    ):
+        done = run(*command)
+        assert done.returncode == 0, done.stderr
+        assert not OWN_LINES.search(done.stderr), done.stderr
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "0"
+    try:
+        assert OWN_LINES.search(run(*command).stderr)
+    finally:
+        del environment["TF_CPP_MIN_LOG_LEVEL"]
 
 
 def answered(url: str) -> bytes:
