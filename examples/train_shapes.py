@@ -38,7 +38,6 @@ CONFIG = CaiTConfig(
 )
 
 BATCH = 64
-TEST_IMAGES = 600
 _STEPS_OF_EPOCH = 100
 
 _PRODUCTS = ("_qkv", "attn_q", "attn_k", "attn_v", "attn_proj", "mlp_fc1", "mlp_fc2")
@@ -150,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, default, text in (
         ("steps", 1500, f"batches of {BATCH}"),
         ("photographs", 6000, "how many are drawn"),
+        ("test_images", 600, "photographs to measure it on"),
         ("seed", 1, "of the weights and the order"),
         ("threads", 2, "cores to use"),
     ):
@@ -163,20 +163,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What is measured is what is written.
     for weight in model.weights:
         weight.assign(weight.numpy().astype(np.float16).astype(np.float32))
-    right = accuracy(model, TEST_IMAGES)
+    right = accuracy(model, flags.test_images)
     save(model, flags.to)
     figures = {
         "steps": flags.steps,
         "photographs": flags.photographs,
         "seed": flags.seed,
-        "test_images": TEST_IMAGES,
+        "test_images": flags.test_images,
         "test_seed": TEST_SEED,
         "right": right,
     }
     (flags.to / "training.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(
-        f"{flags.to}: {right} of {TEST_IMAGES} photographs right "
-        f"({100 * right / TEST_IMAGES:.1f} %), after {time.monotonic() - started:.0f} s"
+        f"{flags.to}: {right} of {flags.test_images} photographs right "
+        f"({100 * right / flags.test_images:.1f} %), after {time.monotonic() - started:.0f} s"
     )
     return 0
 
