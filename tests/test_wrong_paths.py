@@ -4,12 +4,14 @@ Each is one line that names the path, and status 2. Tests run as root, who has a
 what nobody can make is below `/proc`.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import pkgutil
+import resource
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -186,6 +188,19 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return top / "tree"
 
 
+@contextlib.contextmanager
+def memory_bounded() -> Iterator[None]:
+    """A command that reads without end fails, before the machine has no memory left."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + (4 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("flag", "kind"), CASES)
 def test_wrong_path_is_one_line(
@@ -199,7 +214,8 @@ def test_wrong_path_is_one_line(
     before = sorted(tmp_path.rglob("*"))
     words = [word.format(path=path, here=tmp_path, tree=tree) for word in flag.argv]
     module = pkgutil.resolve_name(COMMANDS[flag.command].module)
-    status = module.main(words)
+    with memory_bounded():
+        status = module.main(words)
     captured = capfd.readouterr()
     assert (status, captured.out) == (2, ""), captured
     assert captured.err.count("\n") == 1, captured.err

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from serving_configs.tree.paths import serving_root
 from signatures.addresses import disk_path
+from signatures.files import read_file
 from signatures.image_header import ImageHeaderError, check_image_header
 from signatures.quiet import load_tensorflow
 
@@ -115,7 +116,7 @@ def _sample(photograph: pathlib.Path | None) -> pathlib.Path:
     if photograph is None:
         return SAMPLE
     try:
-        check_image_header(photograph.read_bytes())
+        check_image_header(read_file(photograph))
     except ImageHeaderError as error:
         raise ValueError(f"--photograph={photograph}: {error}") from error
     except OSError as error:
