@@ -62,4 +62,4 @@ def url(port: int, config: pathlib.Path) -> Iterator[str]:
 @pytest.fixture
 def photo(data: pathlib.Path) -> pathlib.Path:
     """Another one than the page begins with."""
-    return data / "photos" / "coffee_progressive.jpg"
+    return data / "photos" / "astronaut_444.jpg"
