@@ -29,6 +29,7 @@ from .files import measure_files
 from .interleaved import Command, Rounds, measure
 from .models import converted, made_apart, plain_port
 from .speed import (
+    BOUNDS,
     LOAD_BOUNDS,
     LOGITS,
     NARROW,
@@ -36,6 +37,7 @@ from .speed import (
     OPENVINO,
     OPENVINO_DEFAULT,
     SELF_ATTENTION,
+    Bound,
     Key,
     bounds_table,
     ratios,
@@ -142,13 +144,7 @@ def _load(variants: Sequence[str], clients: Sequence[int], options: argparse.Nam
         for number, rounds in measure(commands, clients, options.rounds, clients=True).items():
             found[variant, number] = rounds
             print(times({(variant, number): rounds}, "clients"), file=sys.stderr, flush=True)
-    results = bounds_table(found, LOAD_BOUNDS, "clients")
-    print(f"\nMilliseconds an image, medians of {options.rounds} rounds:\n")
-    print(times(found, "clients"))
-    print("\nRatios; **bold** where the bound does not hold:\n")
-    print(ratios(found, LOAD_BOUNDS, "clients"))
-    print(f"\n{results_table(results)}")
-    return all(result.holds for result in results)
+    return _report(found, options.rounds, LOAD_BOUNDS, "clients", "an image")
 
 
 def _attention(
@@ -173,10 +169,17 @@ def _attention(
     return _report(found, options.rounds)
 
 
-def _report(found: dict[Key, Rounds], rounds: int) -> bool:
-    results = bounds_table(found)
-    print(f"\nMilliseconds a batch, medians of {rounds} rounds:\n\n{times(found)}")
-    print(f"\nRatios; **bold** where the bound does not hold:\n\n{ratios(found)}")
+def _report(
+    found: dict[Key, Rounds],
+    rounds: int,
+    bounds: Sequence[Bound] = BOUNDS,
+    size: str = "batch",
+    unit: str = "a batch",
+) -> bool:
+    results = bounds_table(found, bounds, size)
+    print(f"\nMilliseconds {unit}, medians of {rounds} rounds:\n\n{times(found, size)}")
+    print("\nRatios; **bold** where the bound does not hold:\n")
+    print(ratios(found, bounds, size))
     print(f"\n{results_table(results)}")
     return all(result.holds for result in results)
 

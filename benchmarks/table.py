@@ -1,6 +1,7 @@
 """Tables as the documentation has them, and what machine they are of."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -42,12 +43,15 @@ _INSTRUCTIONS = {
 _NARROW = {"AVX512-BF16", "AMX-BF16"}
 
 
+@functools.cache
+def _information() -> str:
+    path = pathlib.Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def instructions() -> list[str]:
     """The instructions of the processor that libraries of products choose their code by."""
-    information = pathlib.Path("/proc/cpuinfo")
-    if not information.exists():
-        return []
-    flags = set(information.read_text(encoding="utf-8").split())
+    flags = set(_information().split())
     return [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
 
 
@@ -59,12 +63,11 @@ def narrow_instructions() -> bool:
 def machine() -> str:
     """The processor, its instructions, and the number of cores that this process may use."""
     model = platform.processor() or platform.machine()
-    information = pathlib.Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                model = value.strip()
-                break
-    words = [model, *(["with " + " ".join(instructions())] if instructions() else [])]
-    return f"{' '.join(words)}, {len(os.sched_getaffinity(0))} cores"
+    for line in _information().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            model = value.strip()
+            break
+    if found := instructions():
+        model += f" with {' '.join(found)}"
+    return f"{model}, {len(os.sched_getaffinity(0))} cores"
