@@ -8,8 +8,9 @@ from signatures.quiet import load_tensorflow
 
 from .errors import ConfigError
 from .server.models_config import labels_of, models_config_path, read_models_config, versions_of
-from .tree.manifest import ManifestError, load_manifest, published_versions
-from .tree.paths import serving_root, version_directory
+from .tree.manifest import ManifestError, load_manifest
+from .tree.paths import version_directory
+from .tree.published import require_versions
 from .trust.check import read_signature, trusted_keys, version_signature_problem
 
 _CALL_SECONDS = 60.0
@@ -60,12 +61,7 @@ def tree_status(publish_to: str, servers: Sequence[str] = ()) -> list[VersionSta
     Raises:
         ConfigError: nothing is published there, or a server cannot be reached.
     """
-    published = published_versions(publish_to)
-    if not published:
-        raise ConfigError(
-            f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
-            "manifest"
-        )
+    published = require_versions(publish_to)
     if servers:
         # The messages to servers need TensorFlow, which takes seconds to load.
         load_tensorflow(set_up_devices=False)

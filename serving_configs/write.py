@@ -26,9 +26,8 @@ from .server.models_config import (
 )
 from .server.monitoring import MONITORING_TEXT
 from .tree.atomic import locked, write_atomically
-from .tree.manifest import published_versions
 from .tree.paths import BATCHING_PARAMETERS, MONITORING_CONFIG, serving_root
-from .tree.published import PublishedModel, read_models
+from .tree.published import PublishedModel, read_models, require_versions
 from .tree.settings import SETTINGS, KeptSettings, read_settings
 from .trust.check import trusted_keys, version_signature_problem
 
@@ -74,11 +73,7 @@ def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
         OSError: a file cannot be written.
     """
     path = models_config_path(publish_to)
-    if not published_versions(publish_to):
-        raise ConfigError(
-            f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
-            "manifest"
-        )
+    require_versions(publish_to)
     # Reading and writing, so that of two processes the one that read less does not write last.
     with locked(path):
         models = read_models(publish_to)

@@ -7,9 +7,24 @@ from ..errors import ConfigError
 from .evaluation import Evaluation, read_evaluations
 from .latency import LatencyProfile
 from .manifest import Manifest, ManifestError, load_manifest, published_versions
-from .paths import MANIFEST, version_directory
+from .paths import MANIFEST, serving_root, version_directory
 
 IMAGENET_CLASSES = 1000
+
+
+def require_versions(publish_to: str) -> dict[str, list[int]]:
+    """`published_versions` of a tree that has some.
+
+    Raises:
+        ConfigError: nothing is published there.
+    """
+    published = published_versions(publish_to)
+    if not published:
+        raise ConfigError(
+            f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
+            "manifest"
+        )
+    return published
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from ..errors import ConfigError
 from ..hub.archive import archive_name, hub_root, write_archive
 from ..tree.atomic import locked, write_atomically
-from ..tree.manifest import published_versions, version_problems
+from ..tree.manifest import version_problems
 from ..tree.paths import (
     MANIFEST,
     MODELS_CONFIG,
     SIGNATURE,
-    serving_root,
     version_directory,
 )
+from ..tree.published import require_versions
 from .check import trusted_keys, version_signature_problem
 from .keys import TRUSTED_KEYS, PrivateKey, PublicKey, render_public_keys
 from .signature import sign_manifest
@@ -51,12 +51,7 @@ def sign_tree(
         ConfigError: nothing is published there, or a version is not as it was published.
         OSError: a file cannot be written.
     """
-    published = published_versions(publish_to)
-    if not published:
-        raise ConfigError(
-            f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
-            "manifest"
-        )
+    published = require_versions(publish_to)
     with locked(pathlib.Path(publish_to) / MODELS_CONFIG):
         trusted = trusted_keys(publish_to)
         kept = (key.public,) if replaced else (*trusted, key.public)

@@ -8,8 +8,8 @@ from signatures.messages import without_credentials
 
 from ..errors import ConfigError
 from ..server.models_config import find_model, labels_of, models_config_path, read_models_config
-from ..tree.paths import MANIFEST, SIGNATURE, serving_root
-from ..tree.published import PublishedModel, read_models
+from ..tree.paths import MANIFEST, SIGNATURE
+from ..tree.published import PublishedModel, read_models, require_versions
 from ..trust.check import require_signature, require_sound
 
 
@@ -69,12 +69,8 @@ def models_to_upload(
     Raises:
         ConfigError: nothing is published, or no model of one of the names.
     """
+    require_versions(publish_to)
     models = read_models(publish_to)
-    if not models:
-        raise ConfigError(
-            f"{serving_root(publish_to)}: no published version; expected <model>/<version> with a "
-            "manifest"
-        )
     for name in names:
         if name not in models:
             raise ConfigError(
