@@ -7,7 +7,7 @@ from typing import Any
 
 from export.errors import UserError
 from serving_configs.errors import ConfigError
-from serving_configs.tree.paths import SBOM
+from serving_configs.tree.paths import LABELS, SBOM
 from serving_configs.tree.published import Accuracy
 
 from ..elements import ModelReport, StagedModel
@@ -32,12 +32,14 @@ def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
 def serving_files(staged: StagedModel, report: ModelReport) -> dict[str, bytes]:
     """The files beside a model: path in the version -> content.
 
-    They are its batching parameters and warm-up requests, where its speed was measured, and the
-    software that made it.
+    They are its batching parameters and warm-up requests, where its speed was measured, the
+    software that made it, and of a classifier the names of its classes.
     """
     from .software import bill_of_materials
 
     files = {SBOM: bill_of_materials()}
+    if staged.head == "classifier":
+        files[LABELS] = "".join(f"{name}\n" for name in staged.checkpoint.class_names).encode()
     if report.measured is None:
         return files
     from ..gate.latency import write_serving_files

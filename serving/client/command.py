@@ -3,55 +3,16 @@
 import argparse
 import dataclasses
 import json
-import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from signatures.addresses import AddressError, disk_path
-from signatures.files import read_file
-from signatures.graph_errors import reason
-from signatures.image_header import ImageHeaderError, check_image_header
-from signatures.other_formats import as_png, is_jpeg_or_png
-from signatures.untrained import WARNING
+from signatures.addresses import disk_path
 
 from ..command_line import CommandParser, add_timeout_flag, fail
 from ..errors import Code
 from .blocking import Client
-from .calls import FailedImagesError, blames_inputs
 from .channels import SERVER, TIMEOUT, ClientError, Tls
-from .types import Label
-
-
-@dataclasses.dataclass
-class _Photo:
-    """A file: its data and later its classes, or what is wrong with it.
-
-    Attributes:
-        name: as the user wrote it.
-        path: the file.
-        data: a JPEG or PNG.
-        converted: the format that it is converted from, or empty.
-        classes: the server's answer.
-        problem: why there is none.
-    """
-
-    name: str
-    path: pathlib.Path
-    data: bytes = b""
-    converted: str = ""
-    classes: tuple[Label, ...] = ()
-    problem: str | None = None
-
-
-@dataclasses.dataclass
-class _Report:
-    """The text to print, and lines for photos that were converted or have no answer."""
-
-    text: str
-    notes: list[str] = dataclasses.field(default_factory=list)
-    problems: list[str] = dataclasses.field(default_factory=list)
-
+from .photos import Photo, Report, classified, classify, named_photo, read_photo
 
 _USERS = (
     Code.INVALID_ARGUMENT,
@@ -91,14 +52,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.clien
     return 2 if report.problems else 0
 
 
-def _run(options: argparse.Namespace) -> _Report:
+def _run(options: argparse.Namespace) -> Report:
     """Everything that is to be printed. Nothing is printed before all is known."""
     tls = _tls(options)
-    photos: list[_Photo] = getattr(options, "photos", [])
+    photos: list[Photo] = getattr(options, "photos", [])
     for photo in photos:
-        _read(photo, options.only_jpeg_png)
+        read_photo(photo, options.only_jpeg_png)
     if photos and all(photo.problem for photo in photos):
-        return _classified(photos, options.json)
+        return classified(photos, options.json)
     with Client(
         options.server,
         options.model,
@@ -107,91 +68,15 @@ def _run(options: argparse.Namespace) -> _Report:
         timeout=options.timeout,
         tls=tls,
     ) as client:
-        command: Callable[[Client, list[_Photo], bool], _Report] = options.command
+        command: Callable[[Client, list[Photo], bool], Report] = options.command
         return command(client, photos, options.json)
 
 
-def _photo(name: str) -> _Photo:
-    try:
-        return _Photo(name, disk_path(name))
-    except AddressError as error:
-        # The others are answered.
-        return _Photo(name, pathlib.Path(), problem=str(error).removeprefix(f"{name}: "))
-
-
-def _read(photo: _Photo, only_jpeg_png: bool) -> None:
-    if photo.problem is not None:
-        return
-    try:
-        photo.data = read_file(photo.path)
-        if not (only_jpeg_png or is_jpeg_or_png(photo.data)):
-            photo.data, photo.converted = as_png(photo.data)
-        check_image_header(photo.data)
-    except OSError as error:
-        photo.problem = str(error.strerror)
-    except ImageHeaderError as error:
-        photo.problem = str(error)
-
-
-def _classify(client: Client, photos: list[_Photo], as_json: bool) -> _Report:
-    for photo in photos:
-        if photo.problem is not None:
-            continue
-        try:
-            # One photo in a request: each has the whole timeout, and requests stay small.
-            (photo.classes,) = client.classify(photo.data)
-        except FailedImagesError as error:
-            photo.problem = _described(error.failures[0])
-        except ClientError as error:
-            if not blames_inputs(error):
-                raise
-            photo.problem = _described(error)
-    if not any(photo.classes for photo in photos):
-        return _classified(photos, as_json)
-    try:
-        return _classified(photos, as_json, client.metadata().untrained)
-    except ClientError as error:
-        report = _classified(photos, as_json)
-        report.notes.append(f"whether the weights are trained is not known ({error.message})")
-        return report
-
-
-def _classified(photos: list[_Photo], as_json: bool, untrained: bool = False) -> _Report:
-    problems = [f"{photo.name}: {photo.problem}" for photo in photos if photo.problem is not None]
-    notes = [
-        f"{photo.name}: not a JPEG or PNG but {photo.converted}; sent as a PNG of the same pixels"
-        for photo in photos
-        if photo.converted
-    ]
-    if as_json:
-        entries = [_entry(photo, untrained) for photo in photos]
-        return _Report(json.dumps(entries, indent=2), notes, problems)
-    mark = f" ({WARNING})" if untrained else ""
-    lines = []
-    for photo in photos:
-        if photo.problem is None:
-            lines.append(f"{photo.name}{mark}")
-            lines += [f"  {label.probability:8.4f}  {label.label}" for label in photo.classes]
-    return _Report("\n".join(lines), notes, problems)
-
-
-def _entry(photo: _Photo, untrained: bool) -> dict[str, Any]:
-    """A photo as JSON has it; `untrained` is there where it is true."""
-    entry: dict[str, Any] = {"image": photo.name}
-    if photo.converted:
-        entry["converted_from"] = photo.converted
-    if photo.problem is not None:
-        return {**entry, "error": photo.problem}
-    if untrained:
-        entry["untrained"] = True
-    return {**entry, "classes": [label._asdict() for label in photo.classes]}
-
-
-def _status(client: Client, _: list[_Photo], as_json: bool) -> _Report:
+def _status(client: Client, _: list[Photo], as_json: bool) -> Report:
     versions = client.status()
     if as_json:
-        return _Report(json.dumps([dataclasses.asdict(version) for version in versions], indent=2))
-    return _Report(
+        return Report(json.dumps([dataclasses.asdict(version) for version in versions], indent=2))
+    return Report(
         "\n".join(
             f"{entry.version}  {entry.state}"
             + (f"  {' '.join(entry.error.split())}" if entry.error else "")
@@ -200,10 +85,10 @@ def _status(client: Client, _: list[_Photo], as_json: bool) -> _Report:
     )
 
 
-def _metadata(client: Client, _: list[_Photo], as_json: bool) -> _Report:
+def _metadata(client: Client, _: list[Photo], as_json: bool) -> Report:
     found = client.metadata()
     if as_json:
-        return _Report(json.dumps(dataclasses.asdict(found), indent=2))
+        return Report(json.dumps(dataclasses.asdict(found), indent=2))
     untrained = ", not trained" if found.untrained else ""
     lines = [f"{found.model} version {found.version}{untrained}"]
     for name, signature in found.signatures.items():
@@ -211,7 +96,7 @@ def _metadata(client: Client, _: list[_Photo], as_json: bool) -> _Report:
         for way, tensors in (("in ", signature.inputs), ("out", signature.outputs)):
             for key, tensor in tensors.items():
                 lines.append(f"    {way} {key}  {tensor.dtype} {_shape(tensor.shape)}")
-    return _Report("\n".join(lines))
+    return Report("\n".join(lines))
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:
@@ -224,11 +109,6 @@ def _failed(error: Exception, status: int) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         return fail("client", f"{error.filename}: {error.strerror}", status)
     return fail("client", error, status)
-
-
-def _described(error: ClientError) -> str:
-    message = reason(error.message)
-    return str(ClientError(error.code, message, error.server, error.model))
 
 
 def _tls(options: argparse.Namespace) -> Tls | None:
@@ -296,7 +176,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="classify|status|metadata")
     for name, command, text, photo in (
-        ("classify", _classify, "the five best classes of photos", " photo.jpg"),
+        ("classify", classify, "the five best classes of photos", " photo.jpg"),
         ("status", _status, "the versions of a model and their states", ""),
         ("metadata", _metadata, "the signatures of a model", ""),
     ):
@@ -308,12 +188,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
             epilog=f"example:\n  %(prog)s --model cait_xxs24_224{photo}",
         )
         added.set_defaults(command=command)
-        if command is _classify:
+        if command is classify:
             added.add_argument(
                 "photos",
                 nargs="+",
                 metavar="PHOTO",
-                type=_photo,
+                type=named_photo,
                 help="a JPEG or PNG; of another format that Pillow reads, a PNG of it is sent",
             )
             added.add_argument(

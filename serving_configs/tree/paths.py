@@ -24,6 +24,7 @@ SAVED_MODEL = "saved_model.pb"
 MANIFEST = pathlib.PurePosixPath("assets.extra/manifest.json")
 SIGNATURE = pathlib.PurePosixPath("assets.extra/model.sig")
 SBOM = "assets.extra/sbom.cdx.json"  # the software that made the version
+LABELS = "assets.extra/labels.txt"  # of a classifier: the names of its classes, one on a line
 VERSION_BATCHING = "batching_params.pbtxt"
 
 NAME_LENGTHS = (3, 47)

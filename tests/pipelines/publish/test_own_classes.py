@@ -93,6 +93,9 @@ def test_models_have_a_name_and_classes_of_one_s_own(
         assert manifest["geometry"]["num_classes"] == 4
         assert (manifest["model"], manifest["variant"]) == (model, TINY)
         assert tuple(manifest["labels"]) == PETS
+        names = directory / "assets.extra" / "labels.txt"
+        assert names.exists() == (model == "pets")
+        assert not names.exists() or tuple(names.read_text().splitlines()) == PETS
         # The accuracy that is published is of a thousand other classes.
         assert manifest["published"] is None
         page = (result.tree / "hub" / "docs" / "cait" / model / "1.md").read_text()

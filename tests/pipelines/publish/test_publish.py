@@ -15,6 +15,7 @@ from export.checkpoints.random_weights import seeded_normal
 from export.variants import VARIANTS
 from signatures import Head, signatures_for
 from signatures.inspection import contract_problems
+from signatures.labels import imagenet_labels
 from tests.support.paths import REPOSITORY
 from tests.support.trees import MODELS as TINY_MODELS
 from tests.support.trees import TINY
@@ -71,13 +72,15 @@ def test_tree_holds_what_is_published_and_nothing_that_is_not(published):
         "batching_params.pbtxt",
     }
     expected = {f"serving/{model}/1/{name}" for model in MODELS for name in version}
+    labels = f"serving/{VARIANT.name}/1/assets.extra/labels.txt"
+    assert (published.tree / labels).read_text().splitlines() == list(imagenet_labels())
     # What is written around the models is looked at by the tests of serving_configs.
     found = {
         name
         for name in files_of(published.tree)
         if not name.startswith(("hub/", "deployment/")) and name.count("/") != 1
     }
-    assert found == expected | {"report.json", "report.md"}
+    assert found == expected | {labels, "report.json", "report.md"}
     assert not (published.tree / ".staging").exists()
 
 
