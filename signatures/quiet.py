@@ -11,18 +11,20 @@ import os
 import sys
 from collections.abc import Iterator
 
+from .flags import LOG_LEVEL
+
 
 def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
     """Imports TensorFlow.
 
     Args:
         log_level: the least severity that native code logs from now on: 2 is errors, 3 is fatal
-            errors. TF_CPP_MIN_LOG_LEVEL in the environment overrides it; with 0 all that is logged
-            while TensorFlow loads is shown, too.
+            errors. TF_CPP_MIN_LOG_LEVEL in the environment overrides it; with 0, which `--verbose`
+            sets, all that is logged while TensorFlow loads is shown, too.
         set_up_devices: sets up the devices too, which otherwise the first operation does, with
             notes of its own. False for a program that needs TensorFlow's messages alone.
     """
-    shown = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", str(log_level)) == "0"
+    shown = os.environ.setdefault(LOG_LEVEL, str(log_level)) == "0"
     with contextlib.nullcontext() if shown else hidden_native_stderr():
         if "tensorflow" not in sys.modules:
             with _without_keras_3():

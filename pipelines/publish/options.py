@@ -18,6 +18,7 @@ from export.variants import VARIANTS, get_variant, is_variant
 from serving_configs.tree.paths import name_problem
 from signatures import BOTH, Head
 from signatures.addresses import is_url
+from signatures.flags import add_verbose
 
 from ..data.flags import first_label
 from ..gate.accuracy import AccuracyGate, accuracy_gate
@@ -265,6 +266,7 @@ def parse(argv: Sequence[str], prog: str = PROG) -> tuple[PublishOptions, Pipeli
     own_parser(prog).parse_known_args(argv)
     own = argparse.ArgumentParser(prog, add_help=False, allow_abbrev=False)
     add_labels(own)
+    add_verbose(own)
     flags, others = own.parse_known_args(argv)
     register_flags(others)
     options = PipelineOptions(others)

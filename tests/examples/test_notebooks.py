@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -120,16 +121,28 @@ def assert_shows(book: NotebookNode, count: int) -> None:
         assert np.asarray(picture.convert("L")).std() > 10
 
 
+PUBLISH = [".venv/bin/python", "-m", "pipelines.publish"]
+
+
 def commands(book: NotebookNode) -> list[list[str]]:
-    """The publishing commands that its text shows, without the program."""
-    lines = [
+    """The commands that its text shows."""
+    return [
         words(line)
         for cell in book.cells
         if cell.cell_type == "markdown"
         for line in re.findall(r"^```sh\n(.+)\n```$", cell.source, re.MULTILINE)
     ]
-    assert all(line[:3] == [".venv/bin/python", "-m", "pipelines.publish"] for line in lines)
-    return [line[3:] for line in lines]
+
+
+def assert_tensorboard_has_curves(shown: list[str], root: pathlib.Path) -> None:
+    """Holds the command that a notebook shows to finding a loss for every step."""
+    program, *flags = shown
+    assert program == ".venv/bin/tensorboard"
+    command = [sys.executable, "-m", "tensorboard.main", *flags, "--inspect", "--tag", "batch_loss"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    found = re.findall(r"^tensor\n(?:.*\n)*?   num_steps +(\d+)", done.stdout, re.MULTILINE)
+    # Of the layer and of the classifier.
+    assert sorted(map(int, found)) == [3, 12], done.stdout
 
 
 def test_classification_runs(published: Result, tmp_path: pathlib.Path) -> None:
@@ -209,9 +222,11 @@ def test_finetuning_runs_and_its_command_publishes_what_was_learnt(
     )
     assert found == wanted
 
-    (command,) = commands(book)
+    curves, command = commands(book)
+    assert_tensorboard_has_curves(curves, root)
+    assert command[:3] == PUBLISH
     monkeypatch.chdir(root)
-    assert publish(["32" if word == "224" else word for word in command]) == 0
+    assert publish(["32" if word == "224" else word for word in command[3:]]) == 0
     directory = root / "build" / "finetuning" / "published" / "serving" / "patterns" / "1"
     model = tf.saved_model.load(str(directory))
     image = next((root / "build" / "finetuning" / "images" / "dots").iterdir()).read_bytes()
@@ -224,7 +239,8 @@ def test_finetuning_runs_and_its_command_publishes_what_was_learnt(
 
 def test_the_command_for_real_weights_is_accepted() -> None:
     (command,) = commands(committed("classification"))
-    options, _ = parse(command)
+    assert command[:3] == PUBLISH
+    options, _ = parse(command[3:])
     assert (options.checkpoints, options.variants) == ("hf", ("cait_xxs24_224",))
 
 
