@@ -1,8 +1,8 @@
 """What other tools make of the published signatures: `python -m benchmarks.onwards`.
 
-For every variant, with random (seeded) weights, `logits` and `class_attention` go through TFLite's
-converter with its built-in operations alone (float32, dynamic range, float16) and through Keras 3's
-`TFSMLayer`. In the interpreter that `--converters` names, which needs what
+For every variant, with random (seeded) weights, `logits`, `features` and `class_attention` go
+through TFLite's converter with its built-in operations alone (float32, dynamic range, float16) and
+through Keras 3's `TFSMLayer`. In the interpreter that `--converters` names, which needs what
 `benchmarks/converters.txt` lists, they go through tf2onnx and ONNX Runtime, and OpenVINO. The
 differences are to the signature's own answer.
 """
@@ -26,7 +26,7 @@ from signatures.quiet import load_tensorflow
 from .models import converted, made_apart
 from .table import Result, machine, results_table
 
-SIGNATURES = ("logits", "class_attention")
+SIGNATURES = ("logits", "features", "class_attention")
 ATOL = 1e-5
 # Weights of 16 bits lose this much of logits, and weights of 8 bits that.
 FLOAT16_ATOL = 0.02

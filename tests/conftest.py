@@ -1,5 +1,6 @@
 """What all tests share: the data, random checkpoints, a tiny model of both heads, one real run."""
 
+import contextlib
 import functools
 import json
 import os
@@ -28,10 +29,17 @@ from export.variants import VARIANTS, CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import Replies, Serve, Tensors
+from tests.support.conversions import conversions_kept, conversions_reused
 from tests.support.paths import DATA, REPOSITORY
 from tests.support.programs import require_program
 from tests.support.shared import made_once
 from tests.support.trees import TINY, TINY_VARIANT, Result
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    stack = contextlib.ExitStack()
+    stack.enter_context(conversions_kept())
+    config.add_cleanup(stack.close)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,7 +123,8 @@ def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.
         flags = ("--variants", TINY, "--checkpoints", "random", "--sample_shard", shards)
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(VARIANTS, TINY, TINY_VARIANT)
-            assert main([*flags, "--publish_to", str(folder / "tree")]) == 0
+            with conversions_reused():
+                assert main([*flags, "--publish_to", str(folder / "tree")]) == 0
 
     return made_once(tmp_path_factory, "tiny-tree", make) / "tree"
 

@@ -1,11 +1,13 @@
 """What the pipeline's tests share: a tiny variant, for everything but the one real run."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from export.variants import VARIANTS, Variant
+from tests.support.conversions import conversions_reused
 from tests.support.trees import TINY, TINY_VARIANT, Result
 
 
@@ -22,12 +24,16 @@ def publish_tiny(
 ) -> Callable[..., Result]:
     """Runs the command within this process on the tiny variant; flags given replace its own.
 
-    Those in `without` are left out.
+    Those in `without` are left out. With `anew` models are converted whether or not another test
+    has done so.
     """
     from pipelines.publish.command import main
 
     def run(
-        *flags: str, tree: pathlib.Path = tmp_path / "tree", without: tuple[str, ...] = ()
+        *flags: str,
+        tree: pathlib.Path = tmp_path / "tree",
+        without: tuple[str, ...] = (),
+        anew: bool = False,
     ) -> Result:
         defaults = {
             "--variants": TINY,
@@ -42,7 +48,8 @@ def publish_tiny(
             for part in (name, value)
         ]
         capfd.readouterr()
-        status = main([*argv, *flags])
+        with contextlib.nullcontext() if anew else conversions_reused():
+            status = main([*argv, *flags])
         captured = capfd.readouterr()
         return Result(status, captured.out, captured.err, tree)
 

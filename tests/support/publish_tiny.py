@@ -11,10 +11,12 @@ from signatures.program import run
 def _main() -> int:
     from export.variants import VARIANTS
     from pipelines.publish.command import main
+    from tests.support.conversions import conversions_reused
     from tests.support.trees import TINY, TINY_VARIANT
 
     VARIANTS[TINY] = TINY_VARIANT
-    return main(sys.argv[1:])
+    with conversions_reused():
+        return main(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from serving_configs.tree.manifest import load_manifest, render_manifest
 from signatures import Head
 from signatures.untrained import mark_untrained
 from tests.support.arrays import Tensors
+from tests.support.conversions import convert_once
 
 TINY = "cait_tiny_32"
 MODELS = (TINY, f"{TINY}_fe")
@@ -76,7 +77,9 @@ def convert_version(
     model = directory.parent.name
     directory.parent.mkdir(parents=True, exist_ok=True)
     directories: dict[Head, pathlib.Path] = {"classifier": directory}
-    for converted in convert(model, config, tensors, directories, labels or None, trained, dtype):
+    for converted in convert_once(
+        convert, model, config, tensors, directories, labels or None, trained, dtype
+    ):
         manifest = Manifest(
             model=model,
             version=int(directory.name),

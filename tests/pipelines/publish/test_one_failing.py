@@ -48,7 +48,7 @@ def test_failing_model_is_absent_and_named_and_the_other_is_published(publish_ti
         return writer(classifier, config, labels[::-1], *others)
 
     monkeypatch.setattr(export.convert, "SavedModelWriter", wrong_labels)
-    result = publish_tiny()
+    result = publish_tiny(anew=True)
     assert result.status == 1
     assert not (result.tree / "serving" / TINY).exists()
     assert (result.tree / "serving" / f"{TINY}_fe" / "1" / "saved_model.pb").is_file()
@@ -67,7 +67,7 @@ def test_conversion_that_fails_is_reported(publish_tiny, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(SavedModelWriter, "write", broken)
-    result = publish_tiny()
+    result = publish_tiny(anew=True)
     assert result.status == 1
     assert not (result.tree / "serving").exists()
     for entry in report_of(result).values():

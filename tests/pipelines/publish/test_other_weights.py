@@ -175,7 +175,7 @@ def test_the_gate_refuses_positions_that_are_resampled_otherwise(
 
     monkeypatch.setattr(export.positions, "resample_positions", bilinear)
     flags = ("--image_size", "48", "--heads", "features", "--sample_shard", photo)
-    result = publish_tiny(*flags)
+    result = publish_tiny(*flags, anew=True)
     assert result.status == 1
     assert f"refused: {AT_48}_fe: serving_default: features differs by" in result.stderr
 
