@@ -29,7 +29,13 @@ class WholeFlagsParser(argparse.ArgumentParser):
 def add_verbose(parser: argparse.ArgumentParser) -> None:
     """Adds `--verbose`, which changes the environment: processes that are started inherit it."""
     parser.add_argument(
-        "--verbose", action=_Verbose, nargs=0, help="show what TensorFlow logs of itself"
+        "--verbose",
+        action=_Verbose,
+        nargs=0,
+        # It is no option of the command itself.
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="show what TensorFlow logs of itself",
     )
 
 

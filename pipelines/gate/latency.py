@@ -87,7 +87,7 @@ def write_serving_files(
     (directory / VERSION_BATCHING).write_text(batching.as_text(), encoding="utf-8")
     path = directory / REQUESTS
     path.parent.mkdir(exist_ok=True)
-    write_warmup(path, model, head, geometry, batching.allowed_batch_sizes)
+    write_warmup(path, model, head, geometry, batching.sizes)
 
 
 def check_warmup(

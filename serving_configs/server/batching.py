@@ -20,6 +20,9 @@ MEMORY_BUDGET = 2**30
 LARGEST_BATCH = 32
 """More images in a batch gain nothing on processors, and each size needs a warm-up."""
 
+LARGEST_REQUEST = 64
+"""Images of a request that a server takes: more than a batch's are split."""
+
 QUEUE_SECONDS = 10.0
 """Seconds of work that may wait in a queue before a server answers UNAVAILABLE."""
 
@@ -32,19 +35,25 @@ class Batching:
     """Batching parameters; the names are TF Serving's.
 
     Attributes:
-        allowed_batch_sizes: increasing; the last is `max_batch_size`.
+        sizes: of the batches that are run, increasing.
         batch_timeout_micros: microseconds for which a batch waits for more images.
         max_enqueued_batches: batches in a queue.
     """
 
-    allowed_batch_sizes: tuple[int, ...]
+    sizes: tuple[int, ...]
     batch_timeout_micros: int
     max_enqueued_batches: int
 
     @property
+    def max_execution_batch_size(self) -> int:
+        """Images of the largest batch that is run."""
+        return self.sizes[-1]
+
+    @property
     def max_batch_size(self) -> int:
-        """Images of the largest batch."""
-        return self.allowed_batch_sizes[-1]
+        """Images of the largest request: all of its batches have to find room in the queue."""
+        room = self.max_enqueued_batches * self.max_execution_batch_size
+        return max(self.max_execution_batch_size, min(LARGEST_REQUEST, room))
 
     def as_text(self) -> str:
         """The text proto."""
@@ -52,8 +61,15 @@ class Batching:
             f"max_batch_size {{ value: {self.max_batch_size} }}",
             f"batch_timeout_micros {{ value: {self.batch_timeout_micros} }}",
             f"max_enqueued_batches {{ value: {self.max_enqueued_batches} }}",
-            *(f"allowed_batch_sizes: {size}" for size in self.allowed_batch_sizes),
+            *(f"allowed_batch_sizes: {size}" for size in self.sizes),
         ]
+        if self.max_batch_size > self.max_execution_batch_size:
+            lines += [
+                # TF Serving wants the last one to be the largest request, but runs no such batch.
+                f"allowed_batch_sizes: {self.max_batch_size}",
+                "enable_large_batch_splitting { value: true }",
+                f"max_execution_batch_size {{ value: {self.max_execution_batch_size} }}",
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -61,9 +77,9 @@ def batching_for(measured: LatencyProfile) -> Batching:
     """The parameters for a model.
 
     The largest batch is the largest power of two within `LATENCY_BUDGET`, `MEMORY_BUDGET` and
-    `LARGEST_BATCH`. The allowed sizes are the powers of two up to it, so that padding at most
-    doubles the work. A batch waits a twentieth of one image's latency, at most 5 ms: too short for
-    clients of an idle server to notice.
+    `LARGEST_BATCH`. Batches have the powers of two up to it as sizes, so that padding at most
+    doubles the work. A request of more images is split. A batch waits a twentieth of one image's
+    latency, at most 5 ms: too short for clients of an idle server to notice.
     """
     sizes = [1]
     while (size := 2 * sizes[-1]) <= LARGEST_BATCH:
@@ -75,7 +91,7 @@ def batching_for(measured: LatencyProfile) -> Batching:
     wait = min(_LONGEST_WAIT, _SHARE_OF_LATENCY * measured.latency) if len(sizes) > 1 else 0.0
     full = max(measured.predicted(sizes[-1]), 1e-6)
     return Batching(
-        allowed_batch_sizes=tuple(sizes),
+        sizes=tuple(sizes),
         batch_timeout_micros=round(1e6 * wait),
         max_enqueued_batches=min(100, max(1, int(QUEUE_SECONDS / full))),
     )
@@ -84,7 +100,7 @@ def batching_for(measured: LatencyProfile) -> Batching:
 def smallest(models: Sequence[Batching]) -> Batching:
     """Parameters that suit all models, for a server with one set of them."""
     return Batching(
-        allowed_batch_sizes=min((m.allowed_batch_sizes for m in models), key=len, default=(1,)),
+        sizes=min((m.sizes for m in models), key=len, default=(1,)),
         batch_timeout_micros=min((m.batch_timeout_micros for m in models), default=0),
         max_enqueued_batches=min((m.max_enqueued_batches for m in models), default=100),
     )

@@ -41,4 +41,4 @@ def _request_memory(model: PublishedModel) -> int:
     if model.profile is None:
         return 0
     # A client may send as many images in one request, also without batching.
-    return batching_for(model.profile).max_batch_size * model.profile.memory_per_image
+    return batching_for(model.profile).max_execution_batch_size * model.profile.memory_per_image

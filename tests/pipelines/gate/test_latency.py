@@ -74,7 +74,8 @@ def test_files_are_those_of_the_measurement(tmp_path: pathlib.Path) -> None:
     measured = LatencyProfile(0.1, 8, 0.8, MIB)
     write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)
     found = read_batching_parameters(tmp_path / "batching_params.pbtxt")
-    assert found.allowed_batch_sizes == (1, 2, 4)
+    assert found.allowed_batch_sizes == (1, 2, 4, 64)
+    assert found.execution_size == 4
     requests = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     before = requests.read_bytes()
     write_serving_files(tmp_path, "m", "features", GEOMETRY, measured)

@@ -35,7 +35,7 @@ def test_the_largest_batch_is_within_the_budgets(
     measured: LatencyProfile, largest: int, tmp_path: pathlib.Path
 ) -> None:
     batching = batching_for(measured)
-    assert batching.max_batch_size == largest
+    assert batching.max_execution_batch_size == largest
     if largest > 1:
         assert measured.predicted(largest) <= LATENCY_BUDGET
         assert largest * measured.memory_per_image <= MEMORY_BUDGET
@@ -45,9 +45,12 @@ def test_the_largest_batch_is_within_the_budgets(
     # The checks of a server when it makes a queue of them.
     found.check_queue()
     found.check_threads()
-    assert found.max_batch_size == largest
-    assert found.allowed_batch_sizes == batching.allowed_batch_sizes
-    assert list(found.allowed_batch_sizes) == [2**n for n in range(largest.bit_length())]
+    assert found.execution_size == largest
+    assert list(batching.sizes) == [2**n for n in range(largest.bit_length())]
+    # The largest request is split, and all of its parts fit in an empty queue.
+    assert found.enable_large_batch_splitting
+    assert found.allowed_batch_sizes == (*batching.sizes, found.max_batch_size)
+    assert largest < found.max_batch_size <= min(64, largest * found.max_enqueued_batches)
     assert found.batch_timeout_micros <= 5000
     assert found.batch_timeout_micros <= 1e6 * measured.latency / 2
     assert 1 <= found.max_enqueued_batches <= 100
@@ -63,9 +66,10 @@ def test_the_common_file_suits_every_model(tmp_path: pathlib.Path) -> None:
     path.write_text(common_parameters(models))
     found = read_batching_parameters(path)
     found.check_queue()
-    assert (found.allowed_batch_sizes, found.batch_timeout_micros) == ((1, 2), 500)
+    assert (found.execution_size, found.batch_timeout_micros) == (2, 500)
+    assert found.allowed_batch_sizes == (1, 2, 14)
     assert found.max_enqueued_batches == 7
     # Its threads are those of the server's processors.
     assert "num_batch_threads" not in path.read_text()
     path.write_text(common_parameters([]))
-    assert read_batching_parameters(path).max_batch_size == 1
+    assert read_batching_parameters(path).execution_size == 1

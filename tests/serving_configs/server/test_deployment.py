@@ -250,7 +250,8 @@ def test_the_config_map_has_what_the_server_reads(batching: bool) -> None:
     assert dict(entry.version_labels) == {"stable": 1, "canary": 1}
     assert data["monitoring.config"] == MONITORING_TEXT
     assert ("batching_parameters.txt" in data) == batching
-    assert "max_batch_size { value: 16 }" in data.get("batching_parameters.txt", "") or not batching
+    largest = "max_execution_batch_size { value: 16 }"
+    assert (largest in data.get("batching_parameters.txt", "")) == batching
     mounted = {f"/config/{name}" for name in data}
     named = {arg.partition("=")[2] for arg in container(kubernetes(MODELS[1], batching))["args"]}
     assert mounted <= named

@@ -1,5 +1,6 @@
 """Batching over a socket: what is run together, and what each client is answered."""
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from concurrent import futures
@@ -11,6 +12,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from serving.model_server.batching.parameters import read_batching_parameters
+from serving_configs.server.batching import Batching
 from signatures.warmup import REQUESTS
 from tests.support.batching import NEVER, Batched, x
 from tests.support.model_server import Running, publish, refused, running
@@ -120,6 +123,20 @@ def test_large_requests_are_split(batched: Batched) -> None:
         server.predict("m", x(*range(11)))
     with pytest.raises(grpc.RpcError, match="x must be positive"):
         server.predict("m", x(1, 2, 3, 4, 5, -1), "positive")
+
+
+def test_large_requests_are_split_with_published_parameters(
+    batched: Batched, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "batching_params.pbtxt"
+    path.write_text(Batching((1, 2), 1000, 20).as_text())
+    server = batched(**dataclasses.asdict(read_batching_parameters(path)))
+    answer = server.predict("m", x(*range(39)))
+    # The last one is alone, without a row to fill up.
+    assert answer["rows"].tolist() == [2] * 38 + [1]
+    assert answer["y"].tolist() == [i / 2 + 2 for i in range(39)]
+    with refused(INVALID, "Task size 41 is larger than maximum input batch size 40"):
+        server.predict("m", x(*range(41)))
 
 
 def test_what_cannot_be_batched(batched: Batched) -> None:
