@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from playwright.sync_api import sync_playwright
 
 from serving.attention.command import main as draw
+from signatures.addresses import disk_path
 
 DOCS = pathlib.Path(__file__).parent
 MILLISECONDS = 300_000
@@ -43,9 +44,9 @@ def take_page(url: str, picture: pathlib.Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Makes both pictures."""
     parser = argparse.ArgumentParser(prog="python -m docs.pictures")
-    parser.add_argument("--published", metavar="DIR", type=pathlib.Path, required=True)
-    parser.add_argument("--photograph", metavar="FILE", type=pathlib.Path, required=True)
-    parser.add_argument("--to", metavar="DIR", type=pathlib.Path, default=DOCS)
+    parser.add_argument("--published", metavar="DIR", type=disk_path, required=True)
+    parser.add_argument("--photograph", metavar="FILE", type=disk_path, required=True)
+    parser.add_argument("--to", metavar="DIR", type=disk_path, default=DOCS)
     flags = parser.parse_args(argv)
     command = [
         *(sys.executable, "-m", "serving.page", "--port=0", f"--published={flags.published}"),

@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from signatures.addresses import disk_path
+
 CLASSES = ("circle", "cross", "ring", "square", "star", "triangle")
 
 Points = list[tuple[float, float]]
@@ -182,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m examples.draw_shapes",
         description="Draws photographs of shapes, with their classes, into a tar file.",
     )
-    parser.add_argument("--to", metavar="FILE", type=pathlib.Path, required=True, help="tar file")
+    parser.add_argument("--to", metavar="FILE", type=disk_path, required=True, help="tar file")
     for name, default, text in (
         ("images", 600, "how many photographs"),
         ("seed", TEST_SEED, "of the set"),
@@ -190,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"{text} (default: {default})"
         parser.add_argument(f"--{name}", metavar="N", type=int, default=default, help=text)
     parser.add_argument(
-        "--photograph", metavar="FILE", type=pathlib.Path, help="writes one more by itself, a JPEG"
+        "--photograph", metavar="FILE", type=disk_path, help="writes one more by itself, a JPEG"
     )
     flags = parser.parse_args(argv)
     write_shard(flags.to, flags.images, flags.seed)

@@ -24,6 +24,7 @@ import tf_keras
 
 from examples.draw_shapes import CLASSES, TEST_SEED, TRAINING_SEED, draw_shape, drawn_set
 from export import CaiTConfig, create_cait, preprocess, save_checkpoint
+from signatures.addresses import disk_path
 from signatures.preprocessing import normalize
 
 CONFIG = CaiTConfig(
@@ -144,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m examples.train_shapes", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
-        "--to", metavar="DIR", type=pathlib.Path, required=True, help="where the checkpoint goes"
+        "--to", metavar="DIR", type=disk_path, required=True, help="where the checkpoint goes"
     )
     for name, default, text in (
         ("steps", 1500, f"batches of {BATCH}"),

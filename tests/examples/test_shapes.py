@@ -150,8 +150,8 @@ def test_a_box_covers_its_patches() -> None:
 
 @pytest.mark.slow
 def test_the_training_writes_what_is_published(tmp_path: pathlib.Path) -> None:
-    flags = ("--to", str(tmp_path), "--steps", "2", "--photographs", "64", "--test_images", "12")
-    command = [sys.executable, "-m", "examples.train_shapes", *flags]
+    flags = ("--steps", "2", "--photographs", "64", "--test_images", "12", "--threads", "1")
+    command = [sys.executable, "-m", "examples.train_shapes", "--to", str(tmp_path), *flags]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "of 12 photographs right" in done.stdout
