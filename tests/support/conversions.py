@@ -19,6 +19,7 @@ from typing import Any
 from export.compute import ComputeDtype
 from export.variants import CaiTConfig
 from signatures import Head
+from signatures.quiet import load_tensorflow
 from tests.support.arrays import Tensors
 
 CACHE = "CAIT_TEST_CONVERSIONS"
@@ -45,10 +46,15 @@ def conversions_reused() -> Iterator[None]:
 
     A conversion that a test has put in the place of the real one stays there.
     """
+    if CACHE not in os.environ:
+        yield
+        return
+    # Before the import, which would load it with all that it logs.
+    load_tensorflow()
     import export.convert
 
     original = export.convert.convert
-    if CACHE in os.environ and original.__module__ == "export.convert":
+    if original.__module__ == "export.convert":
         export.convert.convert = functools.partial(convert_once, original)
     try:
         yield
