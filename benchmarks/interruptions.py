@@ -47,7 +47,8 @@ _WITH_WORKERS = 3
 _SIGNALS = {fault: signal.Signals[fault].value for fault in FAULTS if fault != FULL}
 _STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9, FULL: 1}
 _TREE_BYTES = 256 << 20
-_PROCESSES_SECONDS = 30.0
+_PROCESSES_SECONDS = 200.0
+"""For workers of a killed run. Those that are starting wait a minute each for three connections."""
 _END_SECONDS = 300.0
 _PYTHON_SECONDS = 0.5
 """Before that Python itself may not have begun with the command."""
