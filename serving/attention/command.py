@@ -146,8 +146,10 @@ def _read(photograph: pathlib.Path) -> bytes:
 
 
 def _picture(flags: argparse.Namespace, encoded: bytes) -> bytes:
-    from .models import AttentionError, loaded_model, served_model
+    from .loaded import loaded_model
+    from .models import AttentionError
     from .photograph import UnreadableImageError
+    from .served import served_model
 
     with contextlib.ExitStack() as stack:
         try:

@@ -29,8 +29,9 @@ from signatures.untrained import WARNING
 
 from ..attention.figure import COLOURS, percent
 from ..attention.maps import Array
-from ..attention.models import AttentionError, served_model
+from ..attention.models import AttentionError
 from ..attention.photograph import Photograph, UnreadableImageError, read_photograph
+from ..attention.served import served_model
 from ..http_guard import LOOPBACK, HttpGuard
 from .encoding import as_text, maps_as_text, png_address
 from .encoding import encoded as in_text

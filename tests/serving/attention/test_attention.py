@@ -17,13 +17,14 @@ from export.reference import preprocessing as reference_preprocessing
 from export.variants import CaiTConfig
 from serving.attention import command as attention
 from serving.attention.figure import PatchAttention, draw, render
+from serving.attention.loaded import loaded_model
 from serving.attention.maps import (
     best_classes,
     class_attention_maps,
     patch_attention_maps,
     saliency_map,
 )
-from serving.attention.models import AttentionError, AttentionResult, loaded_model, served_model
+from serving.attention.models import AttentionError, AttentionResult
 from serving.attention.photograph import (
     DIMMED,
     Photograph,
@@ -31,6 +32,7 @@ from serving.attention.photograph import (
     crop_geometry,
     read_photograph,
 )
+from serving.attention.served import served_model
 from tests.support.arrays import Tensors
 from tests.support.model_server import Running, publish, running
 from tests.support.trees import convert_version

@@ -12,8 +12,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from serving.attention.figure import COLOURS
+from serving.attention.loaded import loaded_model
 from serving.attention.maps import patch_attention_maps, scaled
-from serving.attention.models import loaded_model
 from serving.attention.photograph import read_photograph
 from tests.support.model_server import Running, publish, running
 from tests.support.page_process import page_process

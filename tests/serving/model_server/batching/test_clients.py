@@ -12,8 +12,9 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.attention.models import AttentionError, served_model
+from serving.attention.models import AttentionError
 from serving.attention.photograph import read_photograph
+from serving.attention.served import served_model
 from serving.client import Client, FailedImagesError, InvalidImagesError
 from serving.client import calls as client_calls
 from serving.client.asynchronous import AsyncClient
