@@ -93,7 +93,8 @@ def _verify(publish_to: str, keys: Sequence[PublicKey]) -> int:
             print(printable(f"{store.address(path)}: {problem}"), file=sys.stderr)
     if not checked:
         raise UserError(f"{publish_to}: nothing is published there; expected serving/<model>/<n>")
-    print(f"{checked} checked, {bad} not as published")
+    signatures = " with their signatures" if keys else ""
+    print(f"{checked} checked{signatures}, {bad} not as published")
     return 1 if bad else 0
 
 

@@ -94,11 +94,11 @@ def table(versions: Sequence[VersionStatus]) -> list[tuple[str, ...]]:
 
 
 def _row(version: VersionStatus, servers: Sequence[str]) -> tuple[str, ...]:
-    labels = ", ".join(version.labels) or ("loaded" if version.named else "-")
+    unlabelled = "no label" if version.named else "not in models.config"
     return (
         version.model,
         str(version.version),
-        labels if version.weights else "not published here",
+        (", ".join(version.labels) or unlabelled) if version.weights else "not published here",
         version.weights or "-",
         str(version.classes or "-"),
         str(version.image_size or "-"),

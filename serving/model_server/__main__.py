@@ -21,6 +21,11 @@ from .flags import PROG, Options, parse_flags
 from .launch import SERVING_GRPC
 from .server import ModelServer
 
+_LABEL_REFUSED = "Request to assign label"
+_START_WITH_LABELS = (
+    "a server that starts takes labels only with --allow_version_labels_for_unavailable_models"
+)
+
 
 def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """Runs a server until SIGTERM or SIGINT.
@@ -58,7 +63,8 @@ def _serve(options: Options, ended: threading.Event) -> int:
             server.stop(0)
         if error.code == Code.CANCELLED and ended.is_set():
             return 0
-        return fail("model_server", f"failed to start: {error}", 1)
+        hint = f"; {_START_WITH_LABELS}" if _LABEL_REFUSED in error.message else ""
+        return fail("model_server", f"failed to start: {error}{hint}", 1)
     print(f"{SERVING_GRPC}{options.host}:{port}", flush=True)
     if options.rest_api_port:
         print(f"model_server: serving REST on {options.host}:{options.rest_api_port}", flush=True)

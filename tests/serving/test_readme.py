@@ -23,6 +23,7 @@ import pytest
 from google.protobuf import json_format
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from serving.client import Client
 from serving.model_server.launch import ServerProcess, free_port, server_process
 from tests.support import model_server
 from tests.support.paths import REPOSITORY
@@ -55,14 +56,30 @@ def place(published: Result, tmp_path_factory: pytest.TempPathFactory) -> pathli
 
 @pytest.fixture(scope="module")
 def server(place: pathlib.Path) -> Iterator[ServerProcess]:
-    """The server of the pages' one command that starts one."""
-    (command,) = (line for line in COMMANDS if SERVER in line)
+    """The server of the pages' command that starts one of a model."""
+    with started(place, "--model_base_path") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def started(place: pathlib.Path, flag: str) -> Iterator[ServerProcess]:
+    """The server of the one command with a flag."""
+    (command,) = (line for line in COMMANDS if SERVER in line and flag in line)
+    # The server's working directory is not the place.
+    command = command.replace("=build/", "=$PWD/build/")
     program, *rest = words(command.replace("$PWD", str(place)))
     assert (program, rest[:2]) == (".venv/bin/python", ["-m", SERVER])
     flags = [flag for flag in rest[2:] if flag != "--rest_api_port=8501"]
     assert len(flags) == len(rest) - 3
     with server_process(*flags, binary=model_server.server_binary, rest_port=free_port()) as server:
         yield server
+
+
+def test_the_whole_tree_is_served_with_labels(place: pathlib.Path) -> None:
+    with started(place, "--model_config_file") as server:
+        for label in ("stable", "canary"):
+            with Client(f"localhost:{server.port}", "cait_xxs24_224", label=label) as client:
+                assert client.metadata().version == 1
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,23 @@ def test_a_model_that_fails_to_load_is_said_in_one_line(
     )
 
 
+@pytest.mark.slow
+def test_labels_at_the_start_need_a_flag(
+    base: pathlib.Path, tmp_path: pathlib.Path, program: Callable[..., subprocess.Popen[str]]
+) -> None:
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{base}" '
+        'model_platform: "tensorflow" version_labels { key: "stable" value: 1 } } }'
+    )
+    process = program(f"--model_config_file={config}")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    said = err.splitlines()[-1]
+    assert said.startswith("model_server: failed to start: FAILED_PRECONDITION: Request to assign")
+    assert said.endswith("takes labels only with --allow_version_labels_for_unavailable_models")
+
+
 def test_a_port_that_is_taken(base: pathlib.Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
