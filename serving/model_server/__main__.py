@@ -21,6 +21,7 @@ from .flags import PROG, Options, parse_flags
 from .launch import SERVING_GRPC
 from .server import ModelServer
 
+_WAKE_SECONDS = 1.0
 _LABEL_REFUSED = "Request to assign label"
 _START_WITH_LABELS = (
     "a server that starts takes labels only with --allow_version_labels_for_unavailable_models"
@@ -68,7 +69,9 @@ def _serve(options: Options, ended: threading.Event) -> int:
     print(f"{SERVING_GRPC}{options.host}:{port}", flush=True)
     if options.rest_api_port:
         print(f"model_server: serving REST on {options.host}:{options.rest_api_port}", flush=True)
-    ended.wait()
+    # The handler of a signal runs in this thread, which one that another thread got does not wake.
+    while not ended.wait(_WAKE_SECONDS):
+        pass
     if not server.stop():
         # The thread of a running call cannot be ended and would keep the process alive.
         sys.stdout.flush()
