@@ -42,8 +42,8 @@ def test_every_tool_is_held_to_the_signature(
     def failing(directory: pathlib.Path, signature: str, images: object) -> onwards.Outputs:
         raise ValueError("cannot\nbe read")
 
-    # What the converters make of the others is tested beside the writer.
-    monkeypatch.setattr(onwards, "SIGNATURES", ("logits",))
+    # What converters make of `features` is tested beside the writer.
+    monkeypatch.setattr(onwards, "SIGNATURES", ("logits", "class_attention"))
     monkeypatch.setitem(onwards._TOOLS, "another", (another, onwards.ATOL))
     monkeypatch.setitem(onwards._TOOLS, "failing", (failing, onwards.ATOL))
     results = onwards.of_model("tiny", tiny_models["classifier"], IMAGES, python)
@@ -55,8 +55,8 @@ def test_every_tool_is_held_to_the_signature(
         assert found[f"tiny {signature}: another"] == ("1.0e-03", False)
         assert found[f"tiny {signature}: failing"] == ("ValueError: cannot be read", False)
         assert found[f"tiny {signature}: one"] == ("2.0e-06", True)
-    # `logits` has one output.
-    assert found["tiny logits: two"] == ("1", False)
+    # `logits` has one output, `class_attention` three.
+    assert found["tiny logits: two"] == ("4", False)
 
 
 def test_a_wrong_interpreter_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
