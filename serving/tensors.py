@@ -66,18 +66,22 @@ class TensorLimitError(TensorError):
     """A `TensorProto` that TensorFlow might read and this package does not; one line says why."""
 
 
-def to_array(proto: tensor_pb2.TensorProto) -> Array:
+def to_array(proto: tensor_pb2.TensorProto, most_filled: int = MOST_FILLED) -> Array:
     """The array of a message. Strings become an object array of bytes.
 
     If the message has `tensor_content`, its length has to match the shape. Otherwise the values are
     those of the typed field: an empty field means zeros, the last of too few values is repeated,
     and surplus values are ignored. `unknown_rank` is ignored, as in `TensorShape::IsValid`.
 
+    Args:
+        proto: the message.
+        most_filled: how many bytes the values that were not sent may take.
+
     Raises:
         TensorError: the dtype is unknown, the shape is negative or too large, or the content has
             the wrong length.
         TensorLimitError: there are more than `MOST_DIMENSIONS` dimensions, or the values that were
-            not sent would take more than `MOST_FILLED` bytes.
+            not sent would take more than `most_filled` bytes.
     """
     field = _FIELDS.get(proto.dtype)
     if field is None:
@@ -96,7 +100,7 @@ def to_array(proto: tensor_pb2.TensorProto) -> Array:
         raise TensorError(f"shape {shape}")
     has_content = bool(count and proto.tensor_content)
     if not has_content:
-        _check_filled(len(getattr(proto, field)), count, dtype)
+        _check_filled(len(getattr(proto, field)), count, dtype, most_filled)
     try:
         if has_content:
             return _from_content(proto.tensor_content, dtype, count).reshape(shape)
@@ -178,24 +182,25 @@ def _from_field(
     return whole
 
 
-def _check_filled(numbers: int, count: int, dtype: np.dtype[Any]) -> None:
+def _check_filled(numbers: int, count: int, dtype: np.dtype[Any], most: int) -> None:
     """Checks what is to be filled in, before memory is taken for it.
 
     Args:
         numbers: how many entries the field of the values has.
         count: how many values the shape has.
         dtype: that of the array.
+        most: how many bytes may be filled in.
 
     Raises:
-        TensorLimitError: more than `MOST_FILLED` bytes are to be filled in.
+        TensorLimitError: more than `most` bytes are to be filled in.
     """
     # A complex value is two numbers.
     sent = numbers // 2 if dtype.kind == "c" else numbers
     filled = max(0, count - sent) * dtype.itemsize
-    if filled > MOST_FILLED:
+    if filled > most:
         raise TensorLimitError(
             f"{sent} of {count} values were sent and the others take {filled} bytes; "
-            f"expected {MOST_FILLED} at most"
+            f"expected {most} at most"
         )
 
 

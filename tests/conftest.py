@@ -25,7 +25,7 @@ import pytest
 
 from export.checkpoints.random_weights import random_tensor
 from export.checkpoints.sources import Checkpoint, RandomSource, open_checkpoint
-from export.variants import VARIANTS, CaiTConfig, get_variant
+from export.variants import VARIANTS, CaiTConfig, Variant, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import Replies, Serve, Tensors
@@ -33,7 +33,7 @@ from tests.support.conversions import conversions_kept, conversions_reused
 from tests.support.paths import DATA, REPOSITORY
 from tests.support.programs import require_program
 from tests.support.shared import made_once
-from tests.support.trees import TINY, TINY_VARIANT, Result
+from tests.support.trees import SHALLOW_VARIANT, TINY_VARIANT, Result
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,7 +52,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # Each is a run of the pipeline, or a conversion of more than the tiny models.
-SLOW_FIXTURES = {"narrow_models", "published", "publish_tiny", "regularised", "tiny_tree"}
+SLOW_FIXTURES = {
+    "narrow_models",
+    "published",
+    "publish_tiny",
+    "regularised",
+    "shallow_tree",
+    "tiny_tree",
+}
 
 
 # Before those that the marks deselect are left out.
@@ -116,17 +123,31 @@ def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
 @pytest.fixture(scope="session")
 def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
     """A published tree of the tiny variant, both heads. Not to be written to."""
+    return _tree_of(TINY_VARIANT, "tiny-tree", tmp_path_factory, shards)
 
+
+@pytest.fixture(scope="session")
+def shallow_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
+    """The tree of `published`, but of two self-attention blocks. Not to be written to.
+
+    For what loads, calls, serves or moves a model and does not ask for its depth or its numbers.
+    """
+    return _tree_of(SHALLOW_VARIANT, "shallow-tree", tmp_path_factory, shards)
+
+
+def _tree_of(
+    variant: Variant, name: str, factory: pytest.TempPathFactory, shards: str
+) -> pathlib.Path:
     def make(folder: pathlib.Path) -> None:
         from pipelines.publish.command import main
 
-        flags = ("--variants", TINY, "--checkpoints", "random", "--sample_shard", shards)
+        flags = ("--variants", variant.name, "--checkpoints", "random", "--sample_shard", shards)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(VARIANTS, TINY, TINY_VARIANT)
+            patch.setitem(VARIANTS, variant.name, variant)
             with conversions_reused():
                 assert main([*flags, "--publish_to", str(folder / "tree")]) == 0
 
-    return made_once(tmp_path_factory, "tiny-tree", make) / "tree"
+    return made_once(factory, name, make) / "tree"
 
 
 @pytest.fixture(scope="session")

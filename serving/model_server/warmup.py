@@ -12,6 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from signatures.warmup import MOST_RECORDS, REQUESTS
 
 from ..errors import Code, ServingError, invalid_argument
+from ..tensors import MOST_BYTES
 from .calls.classify import CLASSIFY
 from .calls.multi_inference import run_multi_inference
 from .calls.predict import run_predict
@@ -61,7 +62,8 @@ def warm_up(servable: Servable, directory: pathlib.Path) -> int:
 def _run(servable: Servable, log: prediction_log_pb2.PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        run_predict(servable, log.predict_log.request)
+        # The file is of the version: it can take no more from the server than the graph can.
+        run_predict(servable, log.predict_log.request, most_filled=MOST_BYTES)
     elif kind == "classify_log":
         CLASSIFY.run(servable, log.classify_log.request)
     elif kind == "regress_log":

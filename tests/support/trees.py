@@ -6,7 +6,7 @@ import shutil
 import time
 
 from export.compute import ComputeDtype
-from export.variants import CaiTConfig, Variant
+from export.variants import VARIANTS, CaiTConfig, Variant
 from serving_configs import MANIFEST, Manifest, Weights, base_path, contract_digest, record_files
 from serving_configs.rollout.history import read_history, write_history
 from serving_configs.server.models_config import models_config_path, read_models_config
@@ -20,6 +20,13 @@ TINY = "cait_tiny_32"
 MODELS = (TINY, f"{TINY}_fe")
 TINY_VARIANT = Variant(
     TINY, CaiTConfig(32, 16, 32, 2, 2, num_classes=1000), 0, 0.0, 70.0, 90.0, "TINY_32.pth"
+)
+
+# A variant as it is published but for its depth: most of the time of loading, tracing and
+# optimising a model goes into what is the same in every block.
+SHALLOW = "cait_xxs24_224"
+SHALLOW_VARIANT = dataclasses.replace(
+    VARIANTS[SHALLOW], config=dataclasses.replace(VARIANTS[SHALLOW].config, sa_blocks=2)
 )
 
 

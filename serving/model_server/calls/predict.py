@@ -11,7 +11,15 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from ...errors import failed_precondition, invalid_argument, not_serialisable
-from ...tensors import MOST_BYTES, Array, TensorError, TensorLimitError, to_array, to_proto
+from ...tensors import (
+    MOST_BYTES,
+    MOST_FILLED,
+    Array,
+    TensorError,
+    TensorLimitError,
+    to_array,
+    to_proto,
+)
 from ..servables.core import ServerCore
 from ..servables.servable import DEFAULT_SIGNATURE, Servable
 from .on_version import on_version
@@ -30,9 +38,18 @@ def predict(
 
 
 def run_predict(
-    servable: Servable, request: predict_pb2.PredictRequest, timeout: float | None = None
+    servable: Servable,
+    request: predict_pb2.PredictRequest,
+    timeout: float | None = None,
+    most_filled: int = MOST_FILLED,
 ) -> predict_pb2.PredictResponse:
     """Runs a Predict call on a version; the `model_spec` of the response has no version.
+
+    Args:
+        servable: the version.
+        request: the call.
+        timeout: seconds left; None is no limit.
+        most_filled: how many bytes of a tensor may be values that the request claims and lacks.
 
     Raises:
         ServingError: what TF Serving answers.
@@ -40,7 +57,7 @@ def run_predict(
     left = time_left(timeout)
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = predict_signature(servable, name)
-    arrays = _inputs(signature, request.inputs)
+    arrays = _inputs(signature, request.inputs, most_filled)
     outputs = predict_arrays(servable, signature, arrays, request.output_filter, left())
     # Checked before the copy, since Protobuf cannot serialise more.
     if sum(array.nbytes for array in outputs.values()) > MOST_BYTES:
@@ -104,7 +121,9 @@ def predict_arrays(
 
 
 def _inputs(
-    signature: meta_graph_pb2.SignatureDef, sent: Mapping[str, tensor_pb2.TensorProto]
+    signature: meta_graph_pb2.SignatureDef,
+    sent: Mapping[str, tensor_pb2.TensorProto],
+    most_filled: int,
 ) -> dict[str, Array]:
     """Name of a tensor of the graph -> its value in the request, or its default."""
     expected, defaults = signature.inputs, signature.defaults
@@ -125,7 +144,8 @@ def _inputs(
                 f"{{{_join(sent)}}}, or default input alias set: {_join(defaults)}"
             )
         try:
-            arrays[feed] = to_array(sent[alias] if alias in sent else defaults[alias])
+            proto = sent[alias] if alias in sent else defaults[alias]
+            arrays[feed] = to_array(proto, most_filled)
         except TensorLimitError as error:
             raise invalid_argument(f"tensor parsing error: {alias}: {error}") from error
         except TensorError as error:

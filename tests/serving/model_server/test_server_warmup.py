@@ -10,8 +10,10 @@ import pytest
 from tensorflow_serving.apis import prediction_log_pb2, regression_pb2
 
 from serving.errors import Code, ServingError
+from serving.model_server.calls.predict import run_predict
 from serving.model_server.servables.servable import Servable, SessionSettings, load_servable
 from serving.model_server.warmup import warm_up
+from serving.tensors import MOST_FILLED
 from tests.support.half_plus import CLASSIFY, REGRESS
 from tests.support.model_server import publish, running
 from tests.support.requests import (
@@ -74,6 +76,25 @@ def test_every_kind_of_request_is_run(tmp_path: pathlib.Path, half_plus: Models)
     finally:
         counting.close()
     assert counting.fetched == [["y:0"], ["scores:0"], ["scores:0"], ["scores:0"]]
+
+
+def test_a_tensor_of_one_value_may_claim_more_than_in_a_call(
+    tmp_path: pathlib.Path, half_plus: Models
+) -> None:
+    """32 images of 224 pixels are 19 MB, which a version's file has as one value."""
+    version = pathlib.Path(shutil.copytree(half_plus(2.0), tmp_path / "version"))
+    log = Log()
+    log.predict_log.request.CopyFrom(predict_request("any", {"x": np.zeros(1, np.float32)}))
+    (size,) = log.predict_log.request.inputs["x"].tensor_shape.dim
+    size.size = MOST_FILLED // 4 + 2
+    write_requests(version, log)
+    servable = load_servable(version, SessionSettings())
+    try:
+        assert warm_up(servable, version) == 1
+        with pytest.raises(ServingError, match="1 of 4194306 values were sent"):
+            run_predict(servable, log.predict_log.request)
+    finally:
+        servable.close()
 
 
 def test_a_thousand_requests_and_no_more(loaded: Servable, version: pathlib.Path) -> None:
