@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 
 from signatures.files import read_file
+from signatures.graph_errors import reason
 
 from ..errors import Code, ServingError
 
@@ -58,7 +59,8 @@ class ClientError(ServingError):
 
     Attributes:
         code: the status code from the server or from gRPC.
-        message: the text that came with it.
+        message: the text that came with it. TensorFlow's names nodes of the graph, which the error
+            as text leaves out.
         server: the address of the server.
         model: the name of the model.
     """
@@ -70,7 +72,9 @@ class ClientError(ServingError):
 
     def __str__(self) -> str:
         """The server, the model, the code and the message."""
-        return f"{self.server}, model {self.model}: {super().__str__()}"
+        of_graph = "{{node " in self.message
+        text = reason(self.message) if of_graph else self.message
+        return f"{self.server}, model {self.model}: {self.code.name}: {text}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -92,6 +92,16 @@ def test_class_attention_by_block(
     assert [array.shape for array in encoded.values()] == [(1, 2, 1, 5)] * 2
 
 
+def test_an_error_of_the_graph_is_one_line_without_the_graph_s_names(client: Client) -> None:
+    with pytest.raises(ClientError) as caught:
+        client.self_attention(images(1), 23)
+    assert (
+        str(caught.value)
+        == f"{caught.value.server}, model cait: INVALID_ARGUMENT: block must be 0 to 1"
+    )
+    assert "{{node " in caught.value.message
+
+
 def test_self_attention_of_one_block_and_of_one_for_each(client: Client) -> None:
     batch = images(2)
     zero, one = (client.self_attention(batch, block=block) for block in (0, 1))
