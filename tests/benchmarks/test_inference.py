@@ -65,6 +65,7 @@ def test_competitors_are_timed_round_by_round_and_one_that_fails_is_left_out(
     assert not out
 
 
+@pytest.mark.slow
 def test_under_load_an_image_takes_its_share_of_the_time_of_several() -> None:
     found = measure([command("one")], [1, 4], rounds=1, clients=True)
     # A call waits for 0.01 s, and so do four at a time.

@@ -178,6 +178,7 @@ def tree_with_bfloat16(
 
 
 @pytest.mark.parametrize("name", ["classification", "explaining"])
+@pytest.mark.slow
 def test_a_notebook_runs_on_a_version_in_bfloat16(
     name: str, tree_with_bfloat16: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -24,6 +24,8 @@ from export.variants import VARIANTS, CaiTConfig, Variant
 from signatures import Head
 from tests.support.arrays import Tensors
 
+pytestmark = pytest.mark.slow
+
 IMAGES = seeded_normal("save", (2, 32, 32, 3))
 Models = dict[Head, pathlib.Path]
 

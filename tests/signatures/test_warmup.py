@@ -77,6 +77,7 @@ def test_tensorflow_and_the_server_read_the_same_tensors(
 
 
 @pytest.mark.parametrize("head", BOTH)
+@pytest.mark.slow
 def test_a_server_runs_them(
     head: Head,
     tiny_models: dict[Head, pathlib.Path],

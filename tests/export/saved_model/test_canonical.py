@@ -15,6 +15,8 @@ from export.saved_model.canonical import canonicalise
 from signatures import BOTH
 from tests.support.paths import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 # In a process of its own, with another seed for the order of sets, after another model.
 SCRIPT = """
 import pathlib, sys

@@ -17,6 +17,8 @@ from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from signatures import Head
 
+pytestmark = pytest.mark.slow
+
 # Of a self-attention block, as a session runs it. In each of its two streams the transpositions are
 # of q, k and v together and of what the heads give back: none is of an attention tensor. Biases are
 # fused into their products. Names begin with `_Mkl` where oneDNN does the operation.

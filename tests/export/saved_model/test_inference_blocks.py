@@ -8,6 +8,8 @@ from export.model import build_classifier
 from export.saved_model.forward import Forward
 from export.variants import CaiTConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
 def test_signatures_compute_what_the_layers_do(side: int) -> None:

@@ -10,6 +10,8 @@ import pytest
 from pipelines.publish.command import main
 from pipelines.runtime.progress import ImageCounter
 
+pytestmark = pytest.mark.slow
+
 LONGEST = {"cait_m48_448", "cait_m36_384"}
 VARIANTS = ("cait_xxs24_224", "cait_m36_384", "cait_xxs24_384", "cait_m48_448")
 

@@ -25,6 +25,8 @@ from tests.support.paths import REPOSITORY
 from tests.support.requests import predict_request
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 Models = Callable[..., pathlib.Path]
 
 

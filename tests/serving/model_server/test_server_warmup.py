@@ -25,6 +25,8 @@ from tests.support.requests import (
     write_requests,
 )
 
+pytestmark = pytest.mark.slow
+
 Log = prediction_log_pb2.PredictionLog
 Models = Callable[..., pathlib.Path]
 

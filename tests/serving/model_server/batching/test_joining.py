@@ -19,6 +19,8 @@ from tests.support.batching import NEVER, Batched, x
 from tests.support.model_server import Running, publish, refused, running
 from tests.support.requests import predict_request
 
+pytestmark = pytest.mark.slow
+
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 

@@ -12,6 +12,8 @@ from serving.model_server.server import ModelServer
 from tests.support.batching import batch_threads, text, x
 from tests.support.model_server import publish, running
 
+pytestmark = pytest.mark.slow
+
 
 def test_each_version_may_bring_its_own_parameters(
     told: pathlib.Path, tmp_path: pathlib.Path

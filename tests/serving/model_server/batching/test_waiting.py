@@ -25,6 +25,8 @@ from tests.support.model_server import publish, refused, running
 from tests.support.requests import predict_request
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_full_queue_is_unavailable(batched: Batched) -> None:
     server = batched(2, NEVER, 1)

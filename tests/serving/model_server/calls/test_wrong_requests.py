@@ -121,6 +121,7 @@ def test_what_is_no_tensor(server: Running, change: str) -> None:
     ("model", "signature", "alias", "value"),
     [("cait", "bytes_logits", "image_bytes", b"x"), ("tf1", "", "x", np.float32(2))],
 )
+@pytest.mark.slow
 def test_more_dimensions_than_tensorflow_survives(
     server: Running, model: str, signature: str, alias: str, value: Any
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_size_that_is_claimed_and_not_sent(server: Running) -> None:
             server.predictions.Predict(request, 30)
 
 
+@pytest.mark.slow
 def test_more_strings_than_are_taken(served: Running) -> None:
     request = predict_request("cait", {"image_bytes": np.array([b""], object)}, "bytes_logits")
     request.inputs["image_bytes"].tensor_shape.dim[0].size = MOST_STRINGS + 1
@@ -231,6 +233,7 @@ def test_not_a_number_in_is_not_a_number_out(server: Running) -> None:
     assert np.isfinite(logits[1]).all()
 
 
+@pytest.mark.slow
 def test_a_hundred_megabytes(server: Running) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         bytes_logits(server, b"\0" * 100_000_000)
@@ -246,6 +249,7 @@ def test_a_block_that_is_not_there(server: Running) -> None:
 
 
 @pytest.mark.parametrize("server", ["batched"], indirect=True)
+@pytest.mark.slow
 def test_an_undecodable_image_among_those_of_others(
     tiny_models: dict[Any, pathlib.Path], tmp_path: pathlib.Path
 ) -> None:

@@ -23,6 +23,8 @@ from tests.support.paths import REPOSITORY
 from tests.support.rest_calls import HttpReply, call, post, refused
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 PREDICT = "/v1/models/m:predict"
 
 

@@ -9,6 +9,8 @@ import pytest
 from serving.errors import Code, ServingError
 from tests.support.model_server import answer, one_model, publish, reload, running, server_binary
 
+pytestmark = pytest.mark.slow
+
 Models = Callable[..., pathlib.Path]
 
 

@@ -24,6 +24,8 @@ from tests.support.model_server import (
 )
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 FAILED = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
