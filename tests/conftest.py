@@ -25,15 +25,15 @@ import pytest
 
 from export.checkpoints.random_weights import random_tensor
 from export.checkpoints.sources import Checkpoint, RandomSource, open_checkpoint
-from export.variants import VARIANTS, CaiTConfig, Variant, get_variant
+from export.variants import CaiTConfig, get_variant
 from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import Replies, Serve, Tensors
-from tests.support.conversions import conversions_kept, conversions_reused
+from tests.support.conversions import conversions_kept
 from tests.support.paths import DATA, REPOSITORY
 from tests.support.programs import require_program
 from tests.support.shared import made_once
-from tests.support.trees import SHALLOW_VARIANT, TINY_VARIANT, Result
+from tests.support.trees import SHALLOW_VARIANT, TINY_VARIANT, Result, publish_random
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -123,7 +123,7 @@ def published(tmp_path_factory: pytest.TempPathFactory, shards: str) -> Result:
 @pytest.fixture(scope="session")
 def tiny_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathlib.Path:
     """A published tree of the tiny variant, both heads. Not to be written to."""
-    return _tree_of(TINY_VARIANT, "tiny-tree", tmp_path_factory, shards)
+    return made_once(tmp_path_factory, "tiny-tree", publish_random(TINY_VARIANT, shards)) / "tree"
 
 
 @pytest.fixture(scope="session")
@@ -132,22 +132,8 @@ def shallow_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathl
 
     For what loads, calls, serves or moves a model and does not ask for its depth or its numbers.
     """
-    return _tree_of(SHALLOW_VARIANT, "shallow-tree", tmp_path_factory, shards)
-
-
-def _tree_of(
-    variant: Variant, name: str, factory: pytest.TempPathFactory, shards: str
-) -> pathlib.Path:
-    def make(folder: pathlib.Path) -> None:
-        from pipelines.publish.command import main
-
-        flags = ("--variants", variant.name, "--checkpoints", "random", "--sample_shard", shards)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(VARIANTS, variant.name, variant)
-            with conversions_reused():
-                assert main([*flags, "--publish_to", str(folder / "tree")]) == 0
-
-    return made_once(factory, name, make) / "tree"
+    make = publish_random(SHALLOW_VARIANT, shards)
+    return made_once(tmp_path_factory, "shallow-tree", make) / "tree"
 
 
 @pytest.fixture(scope="session")

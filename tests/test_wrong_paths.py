@@ -173,7 +173,7 @@ ELSEWHERE = {
     ("fetch-weights", "to"),
     # Beside a store that is a URL: tests/pipelines/publish/test_remote.py.
     ("publish", "staging_dir"),
-    # A picture is drawn first: tests/serving/attention/test_attention.py.
+    # A picture is drawn first: tests/serving/attention/test_attention_command.py.
     ("attention", "output"),
 }
 

@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 import shutil
 import time
+from collections.abc import Callable
+from unittest import mock
 
 from export.compute import ComputeDtype
 from export.variants import VARIANTS, CaiTConfig, Variant
@@ -14,7 +16,7 @@ from serving_configs.tree.manifest import load_manifest, render_manifest
 from signatures import Head
 from signatures.untrained import mark_untrained
 from tests.support.arrays import Tensors
-from tests.support.conversions import convert_once
+from tests.support.conversions import conversions_reused, convert_once
 
 TINY = "cait_tiny_32"
 MODELS = (TINY, f"{TINY}_fe")
@@ -38,6 +40,24 @@ class Result:
     stdout: str
     stderr: str
     tree: pathlib.Path
+
+
+def publish_random(variant: Variant, shards: str) -> Callable[[pathlib.Path], None]:
+    """Publishes random weights of a variant, both heads, to `tree` in the folder that it gets.
+
+    Args:
+        variant: also one that has the name of one of the ten.
+        shards: glob of the sample.
+    """
+
+    def make(folder: pathlib.Path) -> None:
+        from pipelines.publish.command import main
+
+        flags = ("--variants", variant.name, "--checkpoints", "random", "--sample_shard", shards)
+        with mock.patch.dict(VARIANTS, {variant.name: variant}), conversions_reused():
+            assert main([*flags, "--publish_to", str(folder / "tree")]) == 0
+
+    return make
 
 
 def add_version(tree: pathlib.Path, model: str, version: int) -> pathlib.Path:
