@@ -17,6 +17,8 @@ from export.reference import forward_pass as reference
 from export.variants import VARIANTS, CaiTConfig, Variant, get_variant
 from export.weights import read_weights
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tiny() -> CaiTConfig:

@@ -13,6 +13,8 @@ from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import assign_weights, expected_shapes
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Array]
 

@@ -22,6 +22,8 @@ from signatures import BOTH, CLASSIFY_METHOD, PREDICT_METHOD, Head, signatures_f
 from tests.support.arrays import IMAGES, Serve
 from tests.support.paths import DATA
 
+pytestmark = pytest.mark.slow
+
 Array = npt.NDArray[np.float32]
 Tensors = dict[str, Array]
 Models = dict[Head, pathlib.Path]
