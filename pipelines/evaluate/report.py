@@ -53,7 +53,8 @@ def evaluation_of(
     correct = {k: sum(getattr(score, k) for score in scores) for k in ("top1", "top5")}
     seconds = sum(score.seconds for score in scores)
     pairs = pairs_of(scores)
-    variant = VARIANTS.get(model.variant) if model.has_published_accuracy else None
+    of_such_weights = model.has_published_accuracy and model.trained
+    variant = VARIANTS.get(model.variant) if of_such_weights else None
     if variant and model.is_somebodys_own(variant):
         variant = None
     entry: dict[str, Any] = {
