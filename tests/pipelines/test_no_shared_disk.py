@@ -23,7 +23,8 @@ from pipelines.publish.validate import LoadedModels, validate_variant
 from pipelines.runtime.files import find_files, local_copy, read_bytes
 from pipelines.store.staging import Staging
 from pipelines.verify import main as verify
-from tests.support.labelled_records import write_shard
+from tests.support.conversions import conversions_reused
+from tests.support.labelled_records import write_shard, write_two
 from tests.support.publishers import Tree, object_store
 from tests.support.trees import TINY
 
@@ -48,9 +49,12 @@ def test_a_job_reads_and_writes_addresses_alone(publish_tiny, tiny_variant, tree
     store = tree.open()
     write_random_checkpoint(tiny_variant, tmp_path / "weights")
     store.write(f"in/{TINY}.safetensors", (tmp_path / "weights").read_bytes())
-    for path in sorted(data.glob("sample-shard-*")):
-        store.write(f"in/{path.name}", path.read_bytes())
+    photo = (data / "photos" / "cat.jpg").read_bytes()
+    for number in range(2):
+        write_shard(tmp_path / "shard", [(photo, None)])
+        store.write(f"in/sample-shard-{number}", (tmp_path / "shard").read_bytes())
     result = publish_tiny(
+        *("--heads", "classifier"),
         *("--checkpoints", f"{tree.root}/in", "--sample_shard", f"{tree.root}/in/sample-shard-*"),
         *("--publish_to", f"{tree.root}/out", "--staging_dir", str(tmp_path), *tree.options),
     )
@@ -61,23 +65,24 @@ def test_a_job_reads_and_writes_addresses_alone(publish_tiny, tiny_variant, tree
         f"{tree.root}/in/{TINY}.safetensors"
     }
 
-    photo = (data / "photos" / "cat.jpg").read_bytes()
     write_shard(tmp_path / "records", [(photo, 3), (photo, 4)])
     store.write("in/records", (tmp_path / "records").read_bytes())
     for label in range(2):
         store.write(f"in/folder/{label}/cat.jpg", photo)
         store.write(f"in/folder/{label}/notes.txt", b"no image")
-    for images in ("in/records", "in/folder"):
-        status = evaluate(
-            [
-                *("--models", f"{tree.root}/out/serving", "--data", f"{tree.root}/{images}"),
-                *("--output", f"{tree.root}/figures", *tree.options),
-            ]
-        )
-        assert status == 0
-        (entry,) = json.loads(store.open("figures/evaluation.json").read())["models"]
-        assert (entry["model"], entry["images"]) == (TINY, 2)
+    status = evaluate(
+        [
+            *("--models", f"{tree.root}/out/serving", "--output", f"{tree.root}/figures"),
+            *("--data", f"{tree.root}/in/records", f"{tree.root}/in/folder", *tree.options),
+        ]
+    )
+    assert status == 0
+    (entry,) = json.loads(store.open("figures/evaluation.json").read())["models"]
+    assert (entry["model"], entry["images"]) == (TINY, 4)
     names = set(store.sizes("figures"))
+    kept = [json.loads(store.open(f"figures/{name}").read()) for name in names if "shards" in name]
+    images = {shard["shard_name"].partition("[")[0]: shard["score"]["images"] for shard in kept}
+    assert images == {"records": 2, "folder": 2}
     assert {"evaluation.json", "evaluation.md", "evaluation.csv"} < names
     assert not [name for name in names if name.startswith(".run-")]
 
@@ -98,12 +103,20 @@ def context(root: str, *flags: str) -> PublishContext:
     return PublishContext(options=options, staging=Staging(root, ".staging/run"))
 
 
-@pytest.mark.parametrize("where", ["disk", "store"])
-def test_a_repeated_step_finds_its_work(task, tree, tmp_path, shards, monkeypatch, where):
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModels:
+    """The models of a worker: another test with the same variant finds them loaded."""
+    return LoadedModels()
+
+
+# The store is first: what is loaded is what came from there.
+@pytest.mark.parametrize("where", ["store", "disk"])
+def test_a_repeated_step_finds_its_work(task, tree, tmp_path, loaded, monkeypatch, where):
     run = context(str(tmp_path / "tree") if where == "disk" else tree.root)
-    staged = convert_variant(task, run)
-    (shard, *_) = plan_shards([shards])
-    results = validate_variant(staged, shard, run, LoadedModels())
+    with conversions_reused():
+        staged = convert_variant(task, run)
+    (shard,) = plan_shards([write_two(tmp_path / "sample")])
+    results = validate_variant(staged, shard, run, loaded)
     assert [result.error for result in results] == ["", ""]
 
     def fail(*_: object, **__: object) -> None:
@@ -112,20 +125,21 @@ def test_a_repeated_step_finds_its_work(task, tree, tmp_path, shards, monkeypatc
     monkeypatch.setattr(export.convert, "convert", fail)
     monkeypatch.setattr(validate, "PreparedShard", fail)
     assert convert_variant(task, run) == staged
-    assert validate_variant(staged, shard, run, LoadedModels()) == results
+    assert validate_variant(staged, shard, run, loaded) == results
     run.staging.remove()
     run.staging.remove_copies()
 
 
-def test_work_that_failed_is_not_kept(task, tmp_path, shards, monkeypatch):
+def test_work_that_failed_is_not_kept(task, tmp_path, loaded):
     run = context(str(tmp_path / "tree"))
-    staged = convert_variant(task, run)
+    with conversions_reused():
+        staged = convert_variant(task, run)
     broken = StagedVariant(
         tuple(dataclasses.replace(model, path="models/nowhere") for model in staged.models)
     )
-    (shard, *_) = plan_shards([shards])
+    (shard,) = plan_shards([write_two(tmp_path / "sample")])
     assert all(result.error for result in validate_variant(broken, shard, run, LoadedModels()))
-    assert not any(result.error for result in validate_variant(staged, shard, run, LoadedModels()))
+    assert not any(result.error for result in validate_variant(staged, shard, run, loaded))
 
 
 def test_a_worker_without_the_file_gets_the_same_weights(task, tree, tiny_variant, tmp_path):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tests.support.paths import DATA
+
 
 def _bytes(value: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -25,3 +27,10 @@ def write_shard(
                 features["image/class/label"] = tf.train.Feature(int64_list=value)
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
+
+
+def write_two(path: pathlib.Path) -> str:
+    """Writes the smallest sample for the gate, which compares attention on two images."""
+    photos = [(DATA / "photos" / name).read_bytes() for name in ("cat.jpg", "tiny.png")]
+    write_shard(path, [(photo, None) for photo in photos])
+    return str(path)

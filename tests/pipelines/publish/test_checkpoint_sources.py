@@ -12,9 +12,9 @@ import safetensors.numpy
 
 from export.checkpoints.random_weights import random_tensor
 from export.weights import expected_shapes
-from serving_configs.tree.manifest import Manifest, load_manifest
+from serving_configs.tree.manifest import load_manifest
 from tests.support.hub_server import COMMIT, Hub, serving
-from tests.support.labelled_records import write_shard
+from tests.support.labelled_records import write_two
 from tests.support.paths import REPOSITORY
 from tests.support.pth_file import Tensors, write_tensors
 from tests.support.trees import TINY, TINY_VARIANT
@@ -29,18 +29,12 @@ def tensors() -> Tensors:
     return {key: random_tensor("trained", key, shape) for key, shape in shapes.items()}
 
 
-def manifests(tree: pathlib.Path) -> list[Manifest]:
-    return [load_manifest(tree / "serving" / name / "1") for name in (TINY, f"{TINY}_fe")]
-
-
 def test_weights_of_the_hub_are_published_with_their_commit(
-    tensors: Tensors, data: pathlib.Path, tmp_path: pathlib.Path
+    tensors: Tensors, tmp_path: pathlib.Path
 ) -> None:
     repository, tree = f"timm/{TINY}.fb_dist_in1k", tmp_path / "tree"
-    photos = [path.read_bytes() for path in sorted((data / "photos").glob("*.jpg"))[:2]]
-    write_shard(tmp_path / "sample", [(photo, None) for photo in photos])
-    flags = ["--checkpoints", "hf", "--variants", TINY]
-    flags += ["--sample_shard", str(tmp_path / "sample"), "--publish_to", str(tree)]
+    flags = ["--checkpoints", "hf", "--variants", TINY, "--heads", "classifier"]
+    flags += ["--sample_shard", write_two(tmp_path / "sample"), "--publish_to", str(tree)]
     with serving(Hub(repository, safetensors.numpy.save(tensors))) as hub:
         environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))},
@@ -65,11 +59,10 @@ def test_weights_of_the_hub_are_published_with_their_commit(
         f"note: the accuracy of {TINY} is not compared with the published one: no image"
         in done.stderr
     )
-    for manifest in manifests(tree):
-        checkpoint = manifest.checkpoint
-        assert checkpoint.source == f"hf://{repository}@{COMMIT}/model.safetensors"
-        assert checkpoint.sha256 == hashlib.sha256(content).hexdigest()
-        assert checkpoint.trained
+    checkpoint = load_manifest(tree / "serving" / TINY / "1").checkpoint
+    assert checkpoint.source == f"hf://{repository}@{COMMIT}/model.safetensors"
+    assert checkpoint.sha256 == hashlib.sha256(content).hexdigest()
+    assert checkpoint.trained
     page = (tree / "hub" / "docs" / "cait" / TINY / "1.md").read_text()
     assert "70.0" in page
     assert COMMIT in page
@@ -79,11 +72,12 @@ def test_weights_of_deit_s_file_are_published_with_its_digest(
     publish_tiny, tensors: Tensors, tmp_path: pathlib.Path
 ) -> None:
     path = write_tensors(tmp_path / "TINY_32.pth", tensors, "module.")
-    result = publish_tiny("--checkpoints", str(tmp_path))
+    flags = ("--heads", "classifier", "--sample_shard", write_two(tmp_path / "sample"))
+    result = publish_tiny("--checkpoints", str(tmp_path), *flags)
     assert result.status == 0, result.stderr
-    for manifest in manifests(result.tree):
-        assert manifest.checkpoint.source == str(path)
-        assert manifest.checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert manifest.checkpoint.trained
-    report = json.loads((result.tree / "report.json").read_text())
-    assert all(model["worst"] < 1e-4 for model in report["models"])
+    checkpoint = load_manifest(result.tree / "serving" / TINY / "1").checkpoint
+    assert checkpoint.source == str(path)
+    assert checkpoint.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert checkpoint.trained
+    (model,) = json.loads((result.tree / "report.json").read_text())["models"]
+    assert model["worst"] < 1e-4

@@ -14,14 +14,17 @@ from export import create_cait, save_checkpoint
 from export.checkpoints.random_weights import random_tensor, seeded_normal
 from export.variants import Variant
 from export.weights import expected_shapes, read_weights
+from pipelines.publish.class_names import read_labels
 from pipelines.verify import main as verify
 from serving_configs.server.models_config import models_config_path, read_models_config
 from tests.support.hub_validator import problems
-from tests.support.labelled_records import write_shard
+from tests.support.labelled_records import write_shard, write_two
 from tests.support.readme import lines, words
 from tests.support.trees import TINY
 
 PETS = ("Abyssinian", "Birman, long-haired", "Sphynx", "Élan")
+EDITED = b"\xef\xbb\xbf" + "\r\n".join(PETS).encode() + b"\r\n\r\n"
+"""Their file, as an editor on Windows writes it."""
 
 
 @pytest.fixture
@@ -66,11 +69,16 @@ def test_models_have_a_name_and_classes_of_one_s_own(
     trained = create_cait(TINY, checkpoints=weights)
     trained.get_layer("norm").gamma.assign_add(0.01 * seeded_normal("trained", (32,)))
     saved = str(save_checkpoint(trained, tmp_path / "saved", PETS))
+    # Ends of lines and a mark of the order of bytes are not part of a name.
+    names = pathlib.Path(saved, "labels.txt")
+    assert names.read_text(encoding="utf-8").split("\n") == [*PETS, ""]
+    names.write_bytes(EDITED)
     # The page's command, with paths of this test.
     (command,) = (words(line) for line in lines() if "--model_name" in words(line))
     assert (command[3:5], command[7]) == (["--checkpoints", "pets"], "--sample_shard")
     flags = ("--checkpoints", saved, *command[5:7])
-    result = publish_tiny(*flags, without=("--variants",))
+    sample = ("--sample_shard", write_two(tmp_path / "sample"))
+    result = publish_tiny(*flags, *sample, without=("--variants",))
     assert result.status == 0, result.stderr
     notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
     assert notes[:2] == [
@@ -194,19 +202,15 @@ def test_a_wrong_name_is_refused(publish_tiny, data, tmp_path, flags, message):
     assert not result.tree.exists()
 
 
-def test_without_a_file_classes_are_numbers(publish_tiny, weights, data):
-    result = publish_tiny("--checkpoints", weights, "--heads", "classifier")
+def test_without_a_file_classes_are_numbers(publish_tiny, weights, data, tmp_path):
+    flags = ("--heads", "classifier", "--sample_shard", write_two(tmp_path / "sample"))
+    result = publish_tiny("--checkpoints", weights, *flags)
     assert result.status == 0, result.stderr
     assert classes_of(result.tree, data) == ["0", "1", "2", "3"]
 
 
-def test_ends_of_lines_and_a_mark_of_order_are_not_part_of_a_name(
-    publish_tiny, weights, labels, data
-):
-    file = labels(b"\xef\xbb\xbf" + "\r\n".join(PETS).encode() + b"\r\n\r\n")
-    result = publish_tiny("--checkpoints", weights, "--labels", file, "--heads", "classifier")
-    assert result.status == 0, result.stderr
-    assert classes_of(result.tree, data) == sorted(PETS)
+def test_a_file_that_is_named_is_read_as_one_beside_the_weights(labels):
+    assert read_labels(pathlib.Path(labels(EDITED))) == PETS
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The flags about versions, by whole runs on a tiny variant."""
 
 import json
+import shutil
 
 import pytest
 
@@ -13,32 +14,34 @@ from serving_configs.server.models_config import (
     named_versions,
     read_models_config,
 )
+from tests.support.labelled_records import write_two
 
 TINY = "cait_tiny_32"
 FE = f"{TINY}_fe"
 
 
-def test_versions_are_published_once_numbered_as_asked_and_kept_as_named(publish_tiny):
-    first = publish_tiny("--heads", "features")
-    assert first.status == 0, first.stderr
-    tree = str(first.tree)
-    manifest = load_manifest(first.tree / "serving" / FE / "1")
+def test_versions_are_published_once_numbered_as_asked_and_kept_as_named(
+    publish_tiny, tiny_tree, tmp_path
+):
+    tree = str(shutil.copytree(tiny_tree, tmp_path / "tree"))
+    manifest = load_manifest(tiny_tree / "serving" / FE / "1")
     assert (manifest.checkpoint.source, manifest.checkpoint.trained) == ("random", False)
     assert manifest.gate
     assert manifest.software["tensorflow"]
 
-    again = publish_tiny("--heads", "features", "--keep_versions", "1")
+    flags = ("--heads", "features", "--sample_shard", write_two(tmp_path / "sample"))
+    again = publish_tiny(*flags, "--keep_versions", "1")
     assert again.status == 0, again.stderr
     (model,) = json.loads((again.tree / "report.json").read_text())["models"]
     assert (model["version"], model["unchanged"]) == (1, True)
     assert "1 (unchanged)" in again.stdout
-    assert published_versions(tree) == {FE: [1]}
+    assert published_versions(tree) == {TINY: [1], FE: [1]}
 
-    third = publish_tiny("--heads", "features", "--version", "4", "--keep_versions", "1")
+    third = publish_tiny(*flags, "--version", "4", "--keep_versions", "1")
     assert third.status == 0, third.stderr
     # The config that the first run wrote has the first version under a label.
     assert named_versions(read_models_config(models_config_path(tree)))[FE] >= {1}
-    assert published_versions(tree) == {FE: [1, 4]}
+    assert published_versions(tree) == {TINY: [1], FE: [1, 4]}
     assert not (third.tree / ".staging").exists()
     assert verify([tree]) == 0
 

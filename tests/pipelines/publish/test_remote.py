@@ -21,6 +21,7 @@ from serving_configs.server.models_config import labels_of, parse_models_config
 from serving_configs.tree.manifest import load_manifest, render_manifest
 from serving_configs.tree.paths import MODELS_CONFIG
 from tests.support.keys import write_keys
+from tests.support.labelled_records import write_two
 from tests.support.publishers import object_store
 from tests.support.trees import TINY
 
@@ -42,6 +43,7 @@ def test_a_run_publishes_to_a_bucket(publish_tiny, tmp_path):
         keys = write_keys(tmp_path)
         flags = ("--staging_dir", str(tmp_path / "local"), "--heads", "features", *store.options)
         flags = (*flags, "--sign_with", str(keys.private), "--hub_url", "https://m.example")
+        flags = (*flags, "--sample_shard", write_two(tmp_path / "sample"))
         result = publish_tiny("--publish_to", store.root, *flags)
         assert result.status == 0, result.stderr
         version = f"serving/{TINY}_fe/1"
