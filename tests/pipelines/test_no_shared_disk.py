@@ -28,6 +28,8 @@ from tests.support.labelled_records import write_shard, write_two
 from tests.support.publishers import Tree, object_store
 from tests.support.trees import TINY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Tree]:

@@ -70,6 +70,16 @@ def add_version(tree: pathlib.Path, model: str, version: int) -> pathlib.Path:
     return staged.rename(source.with_name(str(version)))
 
 
+def copy_as_trained(tree: pathlib.Path, copy: pathlib.Path) -> pathlib.Path:
+    """A copy of a published tree whose manifests say that its weights were trained."""
+    shutil.copytree(tree, copy)
+    for path in copy.glob(f"serving/*/*/{MANIFEST}"):
+        manifest = load_manifest(path.parents[1])
+        checkpoint = dataclasses.replace(manifest.checkpoint, trained=True)
+        path.write_text(render_manifest(dataclasses.replace(manifest, checkpoint=checkpoint)))
+    return copy
+
+
 def settle(tree: pathlib.Path) -> None:
     """Makes the files so far a day old: every server that polls has read the last one."""
     path = models_config_path(str(tree))

@@ -47,6 +47,10 @@ def test_models_that_take_longest_come_first() -> None:
 
 def test_figures_of_other_weights_stand_beside_no_accuracy() -> None:
     scores = [ShardScore(classes=1000, images=10, top1=5, top5=9)]
-    for published, wanted in ((True, 78.524), (False, None)):
-        served = dataclasses.replace(SMALL, has_published_accuracy=published)
+    for published, trained, wanted in (
+        (True, True, 78.524),
+        (False, True, None),
+        (True, False, None),
+    ):
+        served = dataclasses.replace(SMALL, has_published_accuracy=published, trained=trained)
         assert evaluation_of(served, scores, ())["top1"]["published"] == wanted

@@ -17,6 +17,7 @@ from pipelines.data.shards import read_shard
 from pipelines.evaluate.report import accuracy_table
 from tests.support.paths import REPOSITORY
 from tests.support.readme import README, command_of
+from tests.support.trees import copy_as_trained
 
 TINY = "cait_tiny_32"
 
@@ -47,7 +48,8 @@ def workplace(
         (directory / "1.png").write_bytes(file.getvalue())
     published = tmp_path / "build" / "published"
     published.mkdir(parents=True)
-    (published / "serving").symlink_to(tiny_tree / "serving")
+    trained = copy_as_trained(tiny_tree, tmp_path / "trained")
+    (published / "serving").symlink_to(trained / "serving")
     shutil.copy(REPOSITORY / "README.md", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -71,6 +73,7 @@ def test_command_fills_in_the_table_and_leaves_the_rest(workplace, capfd):
     assert measured[1] in shown
     assert measured[2] in shown
     assert filled[TINY][3] == "70.000"
+    assert re.search(rf"{TINY} .* 70\.000 .* 90\.000 ", shown)
     assert filled["cait_s24_224"] == cells_of(kept)
     without = re.sub(rf"^\| {TINY} .*\n", "", path.read_text(), flags=re.MULTILINE)
     assert without == README.replace(old, kept)

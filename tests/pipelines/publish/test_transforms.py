@@ -4,6 +4,7 @@ import pathlib
 import pickle
 
 import apache_beam as beam
+import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -16,6 +17,8 @@ from pipelines.publish.transforms import Convert, Publish, Report, Validate
 from pipelines.store.staging import Staging
 from tests.support.conversions import conversions_reused
 from tests.support.labelled_records import write_shard
+
+pytestmark = pytest.mark.slow
 
 
 def context(tree: pathlib.Path) -> PublishContext:
