@@ -1,8 +1,9 @@
-"""What the tests of SavedModels share: images, and what a model returns for them."""
+"""What the tests of models share: models, images, and what is to be returned for them."""
 
 import pathlib
 
 import pytest
+import tf_keras
 
 from export.checkpoints.random_weights import random_tensor
 from export.convert import convert
@@ -10,6 +11,7 @@ from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
 from tests.support.arrays import IMAGES, Array, Tensors
+from tests.support.keras_models import built, tiny_with
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +36,15 @@ def regularised(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaiTConfig, p
     directory = tmp_path_factory.mktemp("regularised") / "model"
     list(convert("deep", config, tensors, {"classifier": directory}))
     return config, directory
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_config: CaiTConfig) -> tf_keras.Model:
+    """A Keras model whose rates are zero."""
+    return built(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def with_rates() -> tf_keras.Model:
+    """The same one, with dropout and stochastic depth."""
+    return built(tiny_with(dropout_rate=0.3, drop_path_rate=0.3))
