@@ -6,6 +6,7 @@ import argparse
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from pipelines.runtime.engines import runner_name
 from pipelines.verify import main as verify
 from signatures import BOTH
 from signatures.documentation import signature_table
-from tests.support.paths import REPOSITORY
+from tests.support.paths import DATA, REPOSITORY
 from tests.support.readme import (
     PAGES,
     between,
@@ -99,6 +100,10 @@ def test_python_snippet_runs(shallow_tree, checkpoint_of, tmp_path, snippet):
     if "from export import" in snippet:
         environment["PYTHONPATH"] = str(REPOSITORY)
         (tmp_path / "weights").symlink_to(pathlib.Path(checkpoint_of("cait_xxs24_224").path).parent)
+    if 'Path("images"' in snippet:
+        for name, photo in (("cat", "cat.jpg"), ("cat", "cat_alpha.png"), ("man", "tiny.png")):
+            (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(DATA / "photos" / photo, tmp_path / "images" / name)
     done = subprocess.run(
         [sys.executable, "-c", snippet],
         cwd=tmp_path,
