@@ -5,11 +5,10 @@ below what the smallest wrong detail does (see `tests/data/golden/README.md`).
 """
 
 import functools
-import gc
 import json
 import math
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import pytest
 import tf_keras
 
 from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.memory import garbage_collector_paused, release_memory
 from export.model import build_classifier, features_of
 from export.reference import forward_pass as reference
 from export.variants import VARIANTS, CaiTConfig
@@ -32,33 +32,23 @@ ATTENTION = 1e-6
 # Of a block's whole attention, relative to the sum of its absolute values: the sum itself may be
 # anywhere near 0, because the talking heads give attention of both signs.
 SUMS = 1e-5
+# What a pass with more attention than this returns is computed image by image: of both images, all
+# attention of the largest variant is 3.6 GiB. A batch of both spares the second pass through Keras.
+LARGE = 1 << 30
 
 
-class Tensors(Mapping[str, Array]):
-    """A variant's random weights, each made at its look-up: all may be 1.4 GB."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self.shapes = expected_shapes(VARIANTS[name].config)
-
-    def __getitem__(self, key: str) -> Array:
-        return random_tensor(self._name, key, self.shapes[key])
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.shapes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
+def random_tensors(name: str) -> dict[str, Array]:
+    """A variant's random weights, by timm's keys."""
+    return {
+        key: random_tensor(name, key, shape)
+        for key, shape in expected_shapes(VARIANTS[name].config).items()
+    }
 
 
 class Blocks:
     """What is stored of the self-attention, taken block by block and image by image.
 
-    Nothing of a block is kept but four rows of three blocks and two sums of each: all attention of
-    the largest variant is 3.6 GiB.
+    Nothing of a block is kept but four rows of three blocks and two sums of each.
     """
 
     def __init__(self, config: CaiTConfig) -> None:
@@ -101,12 +91,17 @@ def compare(
     assert logits.argmax(axis=1).tolist() == argmax
 
 
+def attention_bytes(config: CaiTConfig, images: int) -> int:
+    """Of all self-attention blocks."""
+    return images * config.sa_blocks * config.heads * config.patches**2 * 4
+
+
 @pytest.fixture
 def memory_returned() -> Iterator[None]:
     """Gives back what Keras would keep of a model until the next one is built."""
     yield
     tf_keras.backend.clear_session()
-    gc.collect()
+    release_memory()
 
 
 @pytest.mark.usefixtures("memory_returned")
@@ -119,7 +114,7 @@ def test_outputs_are_timm_s(name: str, data: pathlib.Path) -> None:
     with np.load(data / "golden" / f"{name}.npz") as archive:
         golden = dict(archive)
     argmax = json.loads((data / "golden" / "info.json").read_text())[name]["argmax"]
-    tensors = Tensors(name)
+    tensors = random_tensors(name)
     images = seeded_normal(f"{name}:input", (2, config.image_size, config.image_size, 3))
 
     blocks = Blocks(config)
@@ -134,17 +129,20 @@ def test_outputs_are_timm_s(name: str, data: pathlib.Path) -> None:
         argmax,
     )
 
-    classifier = build_classifier(config, name)
-    assign_weights(classifier, config, tensors)
-    extractor = features_of(classifier, f"{name}_fe")
-    # Both heads in one pass. That each of them alone gives the same is tested on a tiny model.
-    both = tf_keras.Model(classifier.input, (extractor.output[0], classifier.output))
+    with garbage_collector_paused():
+        classifier = build_classifier(config, name)
+        assign_weights(classifier, config, tensors)
+        # Before the attention needs the memory: all tensors may be 1.4 GB.
+        del tensors
+        extractor = features_of(classifier, f"{name}_fe")
+        # Both heads in one pass. That each of them alone gives the same is tested on a tiny model.
+        both = tf_keras.Model(classifier.input, (extractor.output[0], classifier.output))
+    release_memory()
 
     blocks = Blocks(config)
     parts: list[tuple[Array, Array, dict[int, Array]]] = []
-    # Image by image: the attention of both would be twice 1.8 GiB.
-    for image in np.split(images, 2):
-        features, (logits, self_attention, class_attention) = both(image)
+    for batch in np.split(images, 1 if attention_bytes(config, len(images)) < LARGE else 2):
+        features, (logits, self_attention, class_attention) = both(batch)
         assert len(self_attention) == config.sa_blocks
         for block in range(config.sa_blocks):
             blocks.take(block, self_attention.pop(f"sa_ffn_block_{block}_att").numpy())
@@ -198,7 +196,9 @@ def test_the_bounds_catch_wrong_details(
     monkeypatch.setattr(reference, *replaced)
     with np.load(data / "golden" / f"{name}.npz") as archive:
         golden = dict(archive)
-    outputs = reference.forward(Tensors(name), seeded_normal(f"{name}:input", (2, 224, 224, 3)))
+    outputs = reference.forward(
+        random_tensors(name), seeded_normal(f"{name}:input", (2, 224, 224, 3))
+    )
     assert outputs.logits is not None
     # Twice the bound, so that it is not by rounding.
     assert np.abs(outputs.logits - golden["logits"]).max() > 2 * OUTPUTS
