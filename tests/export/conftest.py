@@ -30,11 +30,11 @@ def wanted(tiny_tensors: Tensors) -> dict[str, Array]:
 
 @pytest.fixture(scope="session")
 def regularised(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaiTConfig, pathlib.Path]:
-    """A SavedModel that acts in training, of more blocks than have one digit."""
-    config = CaiTConfig(32, 16, 16, 2, 11, num_classes=10, dropout_rate=0.2, drop_path_rate=0.2)
-    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    """A SavedModel that acts in training."""
+    config = CaiTConfig(32, 16, 16, 2, 2, num_classes=10, dropout_rate=0.2, drop_path_rate=0.2)
+    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
     directory = tmp_path_factory.mktemp("regularised") / "model"
-    list(convert("deep", config, tensors, {"classifier": directory}))
+    list(convert("acts", config, tensors, {"classifier": directory}))
     return config, directory
 
 

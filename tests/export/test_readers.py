@@ -1,6 +1,7 @@
 """SavedModels for who builds on them: `hub.KerasLayer`, tf_keras, and Keras 3."""
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow_hub as hub
 import tf_keras
 
 from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.convert import convert
 from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
 from export.weights import expected_shapes
@@ -37,9 +39,28 @@ def assert_is_wanted(outputs: Any, wanted: dict[str, Array], head: Head) -> None
 # hub.KerasLayer.
 
 
+@pytest.fixture(scope="module")
+def loaded(tiny_models: Models) -> dict[Head, Any]:
+    """Head -> the model, which a layer may be given as well as a path.
+
+    Loaded once for all tests that leave its weights as they are.
+    """
+    return {head: hub.load(str(directory)) for head, directory in tiny_models.items()}
+
+
+@pytest.fixture
+def trained_anew(loaded: dict[Head, Any]) -> Iterator[Any]:
+    """The classifier, to be trained: its weights are put back."""
+    model = loaded["classifier"]
+    before = [variable.numpy() for variable in model.variables]
+    yield model
+    for variable, value in zip(model.variables, before, strict=True):
+        variable.assign(value)
+
+
 @pytest.mark.parametrize("head", BOTH)
-def test_hub_calls_it(head: Head, tiny_models: Models, wanted: dict[str, Array]) -> None:
-    layer = hub.KerasLayer(str(tiny_models[head]))
+def test_hub_calls_it(head: Head, loaded: dict[Head, Any], wanted: dict[str, Array]) -> None:
+    layer = hub.KerasLayer(loaded[head])
     assert_is_wanted(layer(IMAGES), wanted, head)
     # A layer that is not trainable has nothing to train, and a call of it changes nothing.
     assert layer.trainable_variables == []
@@ -48,8 +69,8 @@ def test_hub_calls_it(head: Head, tiny_models: Models, wanted: dict[str, Array])
 
 
 @pytest.mark.parametrize("head", BOTH)
-def test_hub_calls_it_with_any_batch(head: Head, tiny_models: Models) -> None:
-    layer = hub.KerasLayer(str(tiny_models[head]))
+def test_hub_calls_it_with_any_batch(head: Head, loaded: dict[Head, Any]) -> None:
+    layer = hub.KerasLayer(loaded[head])
     for batch in (0, 1, 3):
         outputs = tf.nest.flatten(layer(IMAGES[:batch]))
         assert [output.shape[0] for output in outputs] == [batch] * 5
@@ -57,9 +78,9 @@ def test_hub_calls_it_with_any_batch(head: Head, tiny_models: Models) -> None:
 
 @pytest.mark.parametrize("head", BOTH)
 def test_hub_calls_it_without_attention(
-    head: Head, tiny_models: Models, wanted: dict[str, Array]
+    head: Head, loaded: dict[Head, Any], wanted: dict[str, Array]
 ) -> None:
-    layer = hub.KerasLayer(str(tiny_models[head]), arguments={"return_attention": False})
+    layer = hub.KerasLayer(loaded[head], arguments={"return_attention": False})
     main = layer(IMAGES)
     assert isinstance(main, tf.Tensor)
     np.testing.assert_allclose(main, wanted[head], rtol=0, atol=1e-5)
@@ -72,12 +93,12 @@ def test_hub_calls_it_without_attention(
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("dtype", [None, tf.float32])
 def test_hub_calls_it_under_a_policy_for_16_bits(
-    policy: str, dtype: tf.DType | None, tiny_models: Models, wanted: dict[str, Array]
+    policy: str, dtype: tf.DType | None, trained_anew: Any, wanted: dict[str, Array]
 ) -> None:
     arguments = {} if dtype is None else {"dtype": dtype}
     tf_keras.mixed_precision.set_global_policy(policy)
     try:
-        layer = hub.KerasLayer(str(tiny_models["classifier"]), trainable=True, **arguments)
+        layer = hub.KerasLayer(trained_anew, trainable=True, **arguments)
         inputs = tf_keras.Input((32, 32, 3))
         model = tf_keras.Model(inputs, layer(inputs)[0])
         found = model(IMAGES)
@@ -93,8 +114,8 @@ def test_hub_calls_it_under_a_policy_for_16_bits(
         tf_keras.mixed_precision.set_global_policy("float32")
 
 
-def test_hub_s_gradients_are_tensors(tiny_models: Models) -> None:
-    layer = hub.KerasLayer(str(tiny_models["classifier"]), trainable=True)
+def test_hub_s_gradients_are_tensors(loaded: dict[Head, Any]) -> None:
+    layer = hub.KerasLayer(loaded["classifier"], trainable=True)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(layer(IMAGES, training=True)[0] ** 2)
     gradients = tape.gradient(loss, layer.trainable_variables)
@@ -167,27 +188,36 @@ def test_hub_fine_tunes_it_on_other_classes(
     np.testing.assert_allclose(again(images), model(images), rtol=0, atol=1e-6)
 
 
-def test_hub_leaves_rates_to_training(
-    regularised: tuple[CaiTConfig, pathlib.Path],
-) -> None:
-    config, directory = regularised
+def test_hub_has_each_block_s_attention_under_its_name(tmp_path: pathlib.Path) -> None:
+    # More blocks than have one digit: an order by name is not that of the numbers.
+    config = CaiTConfig(32, 16, 16, 2, 11, ca_blocks=1, num_classes=0)
     tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
     attention: dict[str, Array] = {}
 
     def sink(block: int, of_block: Array) -> None:
         attention[f"sa_ffn_block_{block}_att"] = of_block.copy()
 
-    wanted = forward(tensors, IMAGES, sink).logits
+    wanted = forward(tensors, IMAGES, sink).features
+    list(convert("deep", config, tensors, {"features": tmp_path / "model"}))
+    outputs = hub.KerasLayer(str(tmp_path / "model"))(IMAGES)
+    np.testing.assert_allclose(outputs[0], wanted, rtol=0, atol=1e-5)
+    assert set(outputs[1]) == set(attention)
+    for name, of_block in outputs[1].items():
+        np.testing.assert_allclose(of_block, attention[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_hub_leaves_rates_to_training(
+    regularised: tuple[CaiTConfig, pathlib.Path],
+) -> None:
+    config, directory = regularised
+    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
+    wanted = forward(tensors, IMAGES).logits
     assert wanted is not None
-    # Loaded once for all three, which a layer may be given as well as a path.
+    # Loaded once for all three.
     loaded = hub.load(str(directory))
     layer = hub.KerasLayer(loaded, trainable=True)
     for outputs in (layer(IMAGES), layer(IMAGES, training=False)):
         np.testing.assert_allclose(outputs[0], wanted, rtol=0, atol=1e-5)
-        # Each under its name, also where an order by name is not that of the numbers.
-        assert set(outputs[1]) == set(attention)
-        for name, of_block in outputs[1].items():
-            np.testing.assert_allclose(of_block, attention[name], rtol=0, atol=1e-5, err_msg=name)
 
     first, second = (layer(IMAGES, training=True)[0].numpy() for _ in range(2))
     assert np.abs(first - wanted).max() > 1e-2
@@ -203,7 +233,7 @@ def test_hub_leaves_rates_to_training(
 
 def test_keras_leaves_rates_to_training(regularised: tuple[CaiTConfig, pathlib.Path]) -> None:
     config, directory = regularised
-    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
     wanted = forward(tensors, IMAGES).logits
     assert wanted is not None
     model = tf_keras.models.load_model(directory)

@@ -269,7 +269,7 @@ def test_a_session_is_always_inference(
     regularised: tuple[CaiTConfig, pathlib.Path], serve_from: Callable[[pathlib.Path], Serve]
 ) -> None:
     config, directory = regularised
-    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
     reply = serve_from(directory)("logits", images=IMAGES)
     logits = forward(tensors, IMAGES).logits
     assert logits is not None
