@@ -18,14 +18,17 @@ from .reference.preprocessing import (
     load_pixels,
     normalize,
 )
-from .variants import get_variant
+from .variants import CaiTConfig, get_variant
 
 Photograph: TypeAlias = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8]]
 """A path, the content of a file, or pixels, uint8 (height, width, 3) in RGB."""
 
 
 def preprocess(
-    images: Photograph | Sequence[Photograph], variant: str, *, image_size: int | None = None
+    images: Photograph | Sequence[Photograph],
+    variant: str | CaiTConfig,
+    *,
+    image_size: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Decodes, resizes, cuts and normalises photographs as timm does it for CaiT.
 
@@ -34,7 +37,8 @@ def preprocess(
     Args:
         images: one photograph or several, of any sizes and in JPEG, PNG, or a format of
             `signatures.other_formats`.
-        variant: the variant's name, which says how large the result is.
+        variant: a variant's name, or an architecture of one's own, which says how large the result
+            is.
         image_size: side of the result in pixels, for a model of another size.
 
     Returns:
@@ -48,7 +52,8 @@ def preprocess(
         OSError: a file cannot be read.
         TypeError: one is neither a path, bytes nor pixels.
     """
-    size = get_variant(variant).config.image_size if image_size is None else image_size
+    config = variant if isinstance(variant, CaiTConfig) else get_variant(variant).config
+    size = config.image_size if image_size is None else image_size
     several = [images] if isinstance(images, str | os.PathLike | bytes) else images
     if isinstance(several, np.ndarray) and several.ndim == 3:
         several = [several]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import UserError, preprocess
+from export import CaiTConfig, UserError, preprocess
 from export.reference.preprocessing import UndecodableImageError, load_pixels, normalize
 from tests.support.paths import DATA
 
@@ -35,6 +35,7 @@ def test_the_size_is_the_variant_s_or_another() -> None:
     assert preprocess(PHOTO, "cait_m48_448").shape == (1, 448, 448, 3)
     assert preprocess(PHOTO, NAME, image_size=96).shape == (1, 96, 96, 3)
     assert preprocess([], NAME).shape == (0, 224, 224, 3)
+    assert preprocess(PHOTO, CaiTConfig(64, 16, 16, 2, 2)).shape == (1, 64, 64, 3)
 
 
 def test_what_cannot_be_prepared_is_named(tmp_path: pathlib.Path) -> None:
