@@ -80,7 +80,8 @@ def create_app(
     timeout: float = 300.0,
     hosts: Sequence[str] | None = LOOPBACK,
     labels: Collection[str] = (),
-    sample: pathlib.Path = STATIC / "cat.jpg",
+    *,
+    sample: pathlib.Path,
 ) -> Starlette:
     """The page as an application.
 

@@ -234,7 +234,7 @@ def _serve(
         flags.timeout,
         (*LOOPBACK, host) if loopback else None,
         offer.labels,
-        offer.sample,
+        sample=offer.sample,
     )
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
     url = f"http://{'localhost' if loopback else host}:{port}"

@@ -9,6 +9,7 @@ import pytest
 
 from serving.attention.photograph import UnreadableImageError
 from serving.page import app
+from serving.page.command import SAMPLE
 
 
 async def replied(sent: list[dict[str, Any]]) -> tuple[int, Any]:
@@ -31,7 +32,7 @@ async def replied(sent: list[dict[str, Any]]) -> tuple[int, Any]:
         "query_string": b"model=m&version=1",
         "headers": [(b"host", b"localhost")],
     }
-    await app.create_app(lambda: "localhost:1", ["m"])(scope, receive, send)
+    await app.create_app(lambda: "localhost:1", ["m"], sample=SAMPLE)(scope, receive, send)
     start, *parts = received
     return start["status"], json.loads(b"".join(part["body"] for part in parts))
 
