@@ -1,4 +1,4 @@
-"""TLS over sockets: who is answered, who is not, and configs that are wrong."""
+"""TLS over sockets: who is answered and who is not."""
 
 import asyncio
 import pathlib
@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-import trustme
 from tensorflow_serving.apis import model_service_pb2_grpc
 
 from serving import Code, ServingError
@@ -21,61 +20,10 @@ from serving.model_server.server import ModelServer
 from signatures import Head
 from tests.support.model_server import configured, one_model, publish, running
 from tests.support.paths import REPOSITORY
+from tests.support.pki import Pki
 from tests.support.readme import blocks
 
 INPUTS = {"x": np.array([2.0], np.float32)}
-
-
-class Pki:
-    """An authority, a stranger, and certificates of both, as files."""
-
-    def __init__(self, root: pathlib.Path) -> None:
-        self.root = root
-        self.files: dict[str, pathlib.Path] = {}
-        for name in ("authority", "stranger"):
-            authority = trustme.CA()
-            self._write(f"{name}_ca", authority.cert_pem)
-            for role, identity in (("server", "localhost"), ("client", "client@example.org")):
-                issued = authority.issue_cert(identity)
-                self._write(f"{name}_{role}_cert", issued.cert_chain_pems[0])
-                self._write(f"{name}_{role}_key", issued.private_key_pem)
-
-    def _write(self, name: str, blob: trustme.Blob) -> None:
-        self.files[name] = self.root / f"{name}.pem"
-        blob.write_to_path(str(self.files[name]))
-
-    def text(self, name: str) -> str:
-        return self.files[name].read_text()
-
-    def config(self, name: str, **fields: str | bool) -> str:
-        """An `SSLConfig` of the authority's server, with these fields in place of its own."""
-        fields = {
-            "server_key": self.text("authority_server_key"),
-            "server_cert": self.text("authority_server_cert"),
-            **fields,
-        }
-        path = self.root / name
-        path.write_text(
-            "".join(
-                f"{field}: {str(value).lower()}\n"
-                if isinstance(value, bool)
-                else f'{field}: "{value.encode("unicode_escape").decode()}"\n'
-                for field, value in fields.items()
-            )
-        )
-        return str(path)
-
-    def tls(self, ca: str = "authority", client: str = "") -> Tls:
-        return Tls(
-            self.files[f"{ca}_ca"],
-            self.files[f"{client}_client_cert"] if client else None,
-            self.files[f"{client}_client_key"] if client else None,
-        )
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module")
@@ -263,87 +211,6 @@ def test_the_flags_of_the_command(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"client: {strict_server}, model m: ")
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--ca", "none.pem"], "none.pem: No such file or directory"),
-        (["--ca", "broken.pem"], "broken.pem: no certificates in PEM format"),
-        (["--cert", "broken.pem"], "a client's certificate and its key are needed together"),
-        (
-            ["--cert", "cert.pem", "--key", "broken.pem"],
-            "cert.pem, broken.pem: not a certificate and its private key in PEM format",
-        ),
-        (
-            # A key, and another's.
-            ["--cert", "cert.pem", "--key", "key.pem"],
-            "cert.pem, key.pem: not a certificate and its private key in PEM format",
-        ),
-    ],
-)
-def test_files_of_a_client_that_are_wrong(
-    flags: list[str],
-    message: str,
-    pki: Pki,
-    tmp_path: pathlib.Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    pathlib.Path("broken.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n")
-    pathlib.Path("cert.pem").write_text(pki.text("authority_client_cert"))
-    pathlib.Path("key.pem").write_text(pki.text("stranger_client_key"))
-    assert main(["status", "--model", "m", "--tls", *flags]) == 2
-    assert capsys.readouterr() == ("", f"client: {message}\n")
-
-
-PAIR = "server_key and server_cert: not a private key and its certificate in PEM format"
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"server_key": ""}, "server_key is empty; the PEM text itself goes there"),
-        ({"server_cert": ""}, "server_cert is empty; the PEM text itself goes there"),
-        ({"server_key": "/etc/key.pem"}, PAIR),
-        ({"server_cert": "x"}, PAIR),
-        ({"server_key": "stranger_server_key"}, PAIR),
-        ({"custom_ca": "x"}, "custom_ca: no certificates in PEM format"),
-        ({"client_verify": True}, "client_verify needs custom_ca, to verify clients by"),
-    ],
-)
-def test_configs_that_are_wrong(
-    fields: dict[str, str | bool], message: str, pki: Pki, capfd: pytest.CaptureFixture[str]
-) -> None:
-    texts = {
-        field: pki.text(value) if value in pki.files else value for field, value in fields.items()
-    }
-    config = pki.config("wrong", **texts)
-    with pytest.raises(ServingError) as caught:
-        ModelServer(Options(model_base_path="/m", port=0, ssl_config_file=config))
-    assert caught.value.code == Code.INVALID_ARGUMENT
-    assert caught.value.message == f"{config}: {message}"
-    # gRPC's own words for it are not beside it.
-    assert capfd.readouterr() == ("", "")
-
-
-def test_config_files_that_cannot_be_read(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, text in (("none", None), ("broken", "server_key {")):
-        if text is not None:
-            (tmp_path / name).write_text(text)
-        with pytest.raises(ServingError, match=str(tmp_path / name)) as caught:
-            ModelServer(Options(model_base_path="/m", port=0, ssl_config_file=str(tmp_path / name)))
-        assert "\n" not in caught.value.message
-
-
-def test_nobody_but_grpc_checks_the_pair() -> None:
-    """So that the day that gRPC takes anything here is noticed: then `_taken` says nothing."""
-    server = grpc.server(None)
-    with pytest.raises(RuntimeError):
-        server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(b"x", b"x")]))
 
 
 def test_the_snippet_of_the_documentation(
