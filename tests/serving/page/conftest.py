@@ -1,4 +1,4 @@
-"""The page as a process, in front of a server of tiny models that may go and come back."""
+"""The page as a process, in front of a server of tiny models that comes and goes; and a browser."""
 
 import pathlib
 import socket
@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.support.browser import CHROMIUM, SLOW
 from tests.support.model_server import Running, publish, running
 from tests.support.page_process import page_process
+from tests.support.programs import require_program
 from tests.support.trees import untrained_copy
 
 
@@ -63,3 +66,31 @@ def url(port: int, config: pathlib.Path) -> Iterator[str]:
 def photo(data: pathlib.Path) -> pathlib.Path:
     """Another one than the page begins with."""
     return data / "photos" / "astronaut_444.jpg"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Without windows, a sandbox, which root has none of, and calls home: Playwright's defaults.
+        browser = playwright.chromium.launch(
+            executable_path=require_program(*CHROMIUM), args=["--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, url: str) -> Iterator[Page]:
+    """The page in a new tab. Whatever it does, no script fails and nothing comes from elsewhere."""
+    context = browser.new_context()
+    context.set_default_timeout(SLOW)
+    tab = context.new_page()
+    errors: list[str] = []
+    asked: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(url)
+    yield tab
+    context.close()
+    assert errors == []
+    assert [address for address in asked if not address.startswith((url, "data:"))] == []
