@@ -17,7 +17,7 @@ import types
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -36,6 +36,7 @@ from tests.support.polling_server import LOAD, POLL, PollingServer
 from tests.support.trees import MODELS, add_version
 
 VERSIONS = 5
+ROUNDS = 4
 # Thousands of files are written to be on a disk, which is not what this is about.
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # What a server needs to take a file that it can take: a start, a load, and two looks.
@@ -250,21 +251,32 @@ def machine(every_version: pathlib.Path) -> type[RuleBasedStateMachine]:
     return RollOuts
 
 
+def lacking() -> list[str]:
+    """What the sequences have not come to often enough, of what they are about."""
+    wanted = ("promote done", "promote refused", "promote waited done", "rollback done")
+    often = {**dict.fromkeys(wanted, 10), "freed": 5}
+    return [outcome for outcome, times in often.items() if counts[outcome] < times]
+
+
 @pytest.mark.slow
 def test_no_sequence_leaves_a_server_stuck(every_version: pathlib.Path) -> None:
     counts.clear()
-    run_state_machine_as_test(
-        machine(every_version),
-        settings=settings(
-            max_examples=int(os.environ.get("CAIT_SEQUENCES", "200")),
-            stateful_step_count=20,
-            derandomize="CAIT_SEQUENCES" not in os.environ,
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    # That the sequences come to what they are about.
-    for outcome in ("promote done", "promote refused", "promote waited done", "rollback done"):
-        assert counts[outcome] >= 10, counts
-    assert counts["freed"] >= 5, counts
+    sequences = machine(every_version)
+    # Which numbers hypothesis tries depends on the modules that are loaded, and so on the tests
+    # that ran before: now and then the first sequences lack something.
+    for number in range(ROUNDS):
+        if "CAIT_SEQUENCES" not in os.environ:
+            seed(number)(sequences)
+        run_state_machine_as_test(
+            sequences,
+            settings=settings(
+                max_examples=int(os.environ.get("CAIT_SEQUENCES", "200")),
+                stateful_step_count=20,
+                database=None,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        if not lacking():
+            break
+    assert not lacking(), counts
