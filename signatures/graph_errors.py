@@ -3,6 +3,11 @@
 import re
 
 
+def is_of_graph(message: str) -> bool:
+    """Whether a graph failed: TensorFlow's message then names a node of it."""
+    return "{{node " in message
+
+
 def reason(message: str) -> str:
     """Why a graph failed, in one line, without stack traces, node names and frames of assertions.
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from signatures.graph_errors import reason
+from signatures.graph_errors import is_of_graph, reason
 
 from ..errors import Code
 from .channels import ClientError
@@ -156,10 +156,10 @@ def attempts(call: Call[T]) -> Generator[Attempt, Outcome, T]:
 def blames_inputs(error: ClientError) -> bool:
     """Whether a call failed within the model, because of its inputs or of others in its batch.
 
-    TensorFlow then names a node of the graph. An unknown signature or label, a wrong name or dtype
-    and too large a batch have the same code, but their messages name no node.
+    An unknown signature or label, a wrong name or dtype and too large a batch have the same code,
+    but their messages name no node.
     """
-    return error.code == Code.INVALID_ARGUMENT and "{{node " in error.message
+    return error.code == Code.INVALID_ARGUMENT and is_of_graph(error.message)
 
 
 def _send_again(

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 
 from signatures.files import read_file
-from signatures.graph_errors import reason
+from signatures.graph_errors import is_of_graph, reason
 
 from ..errors import Code, ServingError
 
@@ -72,8 +72,7 @@ class ClientError(ServingError):
 
     def __str__(self) -> str:
         """The server, the model, the code and the message."""
-        of_graph = "{{node " in self.message
-        text = reason(self.message) if of_graph else self.message
+        text = reason(self.message) if is_of_graph(self.message) else self.message
         return f"{self.server}, model {self.model}: {self.code.name}: {text}"
 
 
