@@ -9,9 +9,13 @@ import gc
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 from .flags import LOG_LEVEL
+
+# Steps of a worker may load it at the same time, and the second would get a half of it.
+_LOADING = threading.Lock()
 
 
 def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
@@ -25,7 +29,7 @@ def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
             notes of its own. False for a program that needs TensorFlow's messages alone.
     """
     shown = os.environ.setdefault(LOG_LEVEL, str(log_level)) == "0"
-    with contextlib.nullcontext() if shown else hidden_native_stderr():
+    with _LOADING, contextlib.nullcontext() if shown else hidden_native_stderr():
         if "tensorflow" not in sys.modules:
             with _without_keras_3():
                 importlib.import_module("tensorflow")

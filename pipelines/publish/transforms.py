@@ -16,7 +16,7 @@ from export.variants import Variant
 
 from ..elements import ConvertTask, ModelReport, Shard, ShardResult, StagedModel, StagedVariant
 from ..runtime.quiet import load_tensorflow
-from ..runtime.steps import StepFn
+from ..runtime.steps import ONE_MODEL, StepFn
 from ..runtime.workers import longest_first
 from .context import PublishContext
 from .parts import parts_for
@@ -164,7 +164,8 @@ class _ConvertFn(StepFn[PublishContext]):
         from .convert import convert_variant
 
         started = time.perf_counter()
-        staged = convert_variant(task, self._context)
+        with ONE_MODEL:
+            staged = convert_variant(task, self._context)
         self._converted.inc(sum(not model.error for model in staged.models))
         self._bytes.inc(sum(model.bytes for model in staged.models))
         self._milliseconds.update(_milliseconds_since(started))
@@ -193,7 +194,8 @@ class _ValidateFn(StepFn[PublishContext]):
 
         started = time.perf_counter()
         staged, shard = work
-        results = validate_variant(staged, shard, self._context, self._loaded)
+        with ONE_MODEL:
+            results = validate_variant(staged, shard, self._context, self._loaded)
         for result in results:
             self._images.inc(result.images)
             self._bad_images.inc(len(result.bad_images))

@@ -110,7 +110,8 @@ def prepare_engine(
         standard.runner = f"apache_beam.runners.dask.dask_runner.{DASK}"
     worker = options.view_as(WorkerOptions)
     # At the level of notes a worker writes down all options, keys of stores among them.
-    worker.default_sdk_harness_log_level = worker.default_sdk_harness_log_level or "WARNING"
+    # Java's name of it, which Python takes, too.
+    worker.default_sdk_harness_log_level = worker.default_sdk_harness_log_level or "WARN"
     environment = options.view_as(PortableOptions).environment_type
     if name in _LOCAL or environment == "LOOPBACK":
         return

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A container executable in Python: what Beam's image has as /opt/apache/beam/boot.
 
-A worker pool runs it for each SDK harness. It fetches what the job staged, installs the wheels of
+A worker pool runs it for each SDK harness, or Flink's TaskManager does. It fetches what the job staged, installs the wheels of
 `--extra_package`, and becomes the harness.
 """
 
@@ -27,15 +27,20 @@ from google.protobuf import json_format, text_format
 def main() -> None:
     """Reads the flags of the container contract and never returns."""
     parser = argparse.ArgumentParser()
-    services = ("provision", "logging", "artifact", "control")
-    for flag in ("id", *(f"{name}_endpoint" for name in services)):
+    for flag in ("id", "provision_endpoint"):
         parser.add_argument(f"--{flag}", required=True)
+    # A pool says these by flags, too, Flink by the first of its services alone.
+    for name in ("logging", "artifact", "control"):
+        parser.add_argument(f"--{name}_endpoint")
     flags = parser.parse_args()
     identity = (("worker_id", flags.id),)
     provisions = provision_service.ProvisionServiceStub(_channel(flags.provision_endpoint))
     info = provisions.GetProvisionInfo(provision.GetProvisionInfoRequest(), metadata=identity).info
+    logging = flags.logging_endpoint or info.logging_endpoint.url
+    artifact = flags.artifact_endpoint or info.artifact_endpoint.url
+    control = flags.control_endpoint or info.control_endpoint.url
     home = pathlib.Path(tempfile.mkdtemp(prefix="harness-"))
-    names = _fetch(info, flags.artifact_endpoint, identity, home)
+    names = _fetch(info, artifact, identity, home)
     code = home / "code"
     wheels = home / "extra_packages.txt"
     if wheels.name in names:
@@ -46,8 +51,8 @@ def main() -> None:
             "WORKER_ID": flags.id,
             "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),
             "SEMI_PERSISTENT_DIRECTORY": str(home),
-            "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(flags.logging_endpoint),
-            "CONTROL_API_SERVICE_DESCRIPTOR": _descriptor(flags.control_endpoint),
+            "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(logging),
+            "CONTROL_API_SERVICE_DESCRIPTOR": _descriptor(control),
             "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
         }
     )
