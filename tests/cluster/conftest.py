@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.cluster.dask import DaskCluster, running_dask
+from tests.support.cluster.flink import FlinkCluster, running_flink
+from tests.support.cluster.flink_jars import FlinkJars, fetch_jars
 from tests.support.cluster.hosts import Cluster, running_cluster
 from tests.support.cluster.inputs import publish_flags, put_inputs
-from tests.support.cluster.worker_pools import WorkerPools, running_pools
 from tests.support.programs import require_program
 from tests.support.publishers import Tree, local_tree
 from tests.support.wheel import build_wheel
@@ -29,10 +30,18 @@ def dask(cluster: Cluster) -> Iterator[DaskCluster]:
         yield dask
 
 
-@pytest.fixture
-def pools(cluster: Cluster) -> Iterator[WorkerPools]:
-    with running_pools(cluster) as pools:
-        yield pools
+@pytest.fixture(scope="session")
+def flink_jars(tmp_path_factory: pytest.TempPathFactory) -> FlinkJars:
+    for program in ("java", "mvn"):
+        require_program(program)
+    return fetch_jars(tmp_path_factory.mktemp("jars"))
+
+
+@pytest.fixture(scope="module")
+def flink(cluster: Cluster, flink_jars: FlinkJars) -> Iterator[FlinkCluster]:
+    """TaskManagers in place of which others are started where a test kills some."""
+    with running_flink(cluster, flink_jars) as flink:
+        yield flink
 
 
 @pytest.fixture

@@ -6,21 +6,12 @@ import shutil
 
 import pytest
 
-from pipelines.verify import main as verify
 from tests.support.cluster.dask import DaskCluster, running_dask
 from tests.support.cluster.hosts import Cluster
 from tests.support.cluster.inputs import publish_flags
 from tests.support.cluster.small_variants import SMALL_VARIANTS
-from tests.support.cluster.trees import figures, versions
+from tests.support.cluster.trees import check_tree
 from tests.support.publishers import Tree
-
-
-def check_tree(tree: Tree, local: Tree) -> None:
-    """That it has what one process publishes to a disk, and nothing else."""
-    assert versions(tree) == versions(local)
-    assert figures(tree) == figures(local)
-    assert verify([tree.root, *tree.options]) == 0
-    assert tree.open().children(".staging") == []
 
 
 def test_workers_publish_what_one_process_publishes(

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A container executable in Python: what Beam's image has as /opt/apache/beam/boot.
 
-A worker pool runs it for each SDK harness, or Flink's TaskManager does. It fetches what the job staged, installs the wheels of
-`--extra_package`, and becomes the harness.
+A TaskManager of Flink's runs it for its SDK harness, or a worker pool does. It fetches what the job
+staged, installs the wheels of `--extra_package`, and becomes the harness.
 """
 
 import argparse

@@ -4,19 +4,17 @@ A TaskManager starts the SDK harness for its slot by itself, on its host.
 """
 
 import contextlib
-import json
 import pathlib
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .flink_jars import FlinkJars
 from .hosts import HOSTS, Cluster
+from .inputs import flink_flags
 from .programs import Program
 
 _BOOT = pathlib.Path(__file__).with_name("boot.py")
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 
 # Flink's start scripts say this of Java's modules, but PyPI does not have them.
 _OPENED = (
@@ -48,8 +46,9 @@ _JOB_MANAGER = {
     "rest.bind-port": "0",
     "jobmanager.memory.process.size": "1g",
     "restart-strategy.type": "fixed-delay",
-    "restart-strategy.fixed-delay.attempts": "3",
-    "restart-strategy.fixed-delay.delay": "1 s",
+    # Together longer than the timeout: until then Flink gives work to what is lost.
+    "restart-strategy.fixed-delay.attempts": "10",
+    "restart-strategy.fixed-delay.delay": "3 s",
     "heartbeat.interval": "2000",
     "heartbeat.timeout": "10000",
 }
@@ -85,7 +84,7 @@ class FlinkCluster:
     def __init__(self, cluster: Cluster, jars: FlinkJars) -> None:
         self._cluster = cluster
         self._jars = jars
-        self._task_managers: dict[str, Program] = {}
+        self._started: list[Program] = []
         main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         command = self._java("job-manager", "-Xmx640m", main, _JOB_MANAGER, cluster.folder)
         job_manager = cluster.start("flink-job-manager", *command)
@@ -95,29 +94,27 @@ class FlinkCluster:
         )[1]
 
     @property
-    def task_managers(self) -> dict[str, Program]:
-        """Those that were started, by name."""
-        return dict(self._task_managers)
-
-    @property
     def flags(self) -> tuple[str, ...]:
         """Those with which a job runs here."""
-        return (
-            "--runner=FlinkRunner",
-            f"--flink_master=http://{self.master}",
-            "--flink_version=1.19",
-            f"--flink_job_server_jar={self._jars.job_server}",
-            "--flink_submit_uber_jar",
-            "--environment_type=PROCESS",
-            f"--environment_config={json.dumps({'command': str(_BOOT)})}",
-            f"--parallelism={HOSTS}",
-            "--sdk_worker_parallelism=1",
-            f"--extra_package={self._cluster.wheel}",
+        return tuple(
+            flink_flags(
+                {
+                    "http://jobmanager:8081": f"http://{self.master}",
+                    "flink-job-server.jar": str(self._jars.job_server),
+                    "/opt/apache/beam/boot": str(_BOOT),
+                    "build/wheels/cait_serving-0.1.0-py3-none-any.whl": str(self._cluster.wheel),
+                }
+            )
         )
+
+    @property
+    def task_managers(self) -> list[Program]:
+        """Those that were started and have not ended."""
+        return [manager for manager in self._started if not manager.ended]
 
     def start_task_manager(self) -> Program:
         """Starts one on a new host, and waits until the JobManager knows it."""
-        number = len(self._task_managers)
+        number = len(self._started)
         name = f"task-manager-{number}"
         home = self._cluster.folder / "host"
         settings = {
@@ -128,23 +125,20 @@ class FlinkCluster:
         main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
         command = self._java(name, "-Xmx512m", main, settings, home)
         program = self._cluster.start_on_host(number, *command)
-        self._task_managers[name] = program
+        self._started.append(program)
         program.wait_for("Successful registration at resource manager")
         return program
 
-    def busy_task_managers(self) -> list[str]:
-        """Names of those that run something, by what the JobManager says of their slots."""
-        found = self._get("taskmanagers")["taskmanagers"]
-        return [manager["id"] for manager in found if manager["freeSlots"] == 0]
+    def busiest(self) -> Program:
+        """The TaskManager whose SDK harness computes most at the moment."""
+        before = {manager.pid: _ticks(manager) for manager in self.task_managers}
+        time.sleep(_LOOK_SECONDS)
+        return max(self.task_managers, key=lambda manager: _ticks(manager) - before[manager.pid])
 
-    def job_state(self) -> str:
-        """Of the newest job."""
-        jobs = self._get("jobs/overview")["jobs"]
-        return str(max(jobs, key=lambda job: job["start-time"])["state"])
-
-    def _get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{self.master}/v1/{path}", timeout=30) as reply:
-            return json.load(reply)
+    def replace(self, manager: Program) -> None:
+        """Kills a TaskManager and its harness, and starts another one, as Kubernetes would."""
+        manager.kill()
+        self.start_task_manager()
 
     def _java(
         self,
@@ -166,6 +160,16 @@ class FlinkCluster:
             *("-cp", ":".join(map(str, self._jars.class_path))),
             *(main, "--configDir", str(folder)),
         ]
+
+
+def _ticks(manager: Program) -> int:
+    """Processor time of its harness so far; 0 where it has none."""
+    child = manager.child()
+    try:
+        fields = pathlib.Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 @contextlib.contextmanager

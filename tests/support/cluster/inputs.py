@@ -74,6 +74,12 @@ def dask_flags(address: str) -> list[str]:
     return command[command.index("--runner") :]
 
 
+def flink_flags(places: Mapping[str, str]) -> list[str]:
+    """The arguments of the page's command for Flink, from the wheel on."""
+    command = documented("--runner FlinkRunner", places)
+    return command[command.index("--extra_package") :]
+
+
 def evaluate_flags(cluster: Cluster, published: str, output: str) -> list[str]:
     """The arguments of the page's command that evaluates.
 

@@ -34,6 +34,7 @@ class Program:
         directory: pathlib.Path,
     ) -> None:
         self.log = log
+        self._temporary = environment["TMPDIR"]
         # It goes with this process, even if that is killed.
         tied = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         with log.open("wb") as output:
@@ -83,6 +84,13 @@ class Program:
             for child in thread.read_text().split()
         )
         return next((child for child in children if _runs(child)), None)
+
+    def files(self, pattern: str) -> Iterator[pathlib.Path]:
+        """What matches in its folder for temporary files, as it sees it on its host."""
+        try:
+            yield from pathlib.Path(f"/proc/{self.pid}/root{self._temporary}").glob(pattern)
+        except OSError:  # It goes meanwhile.
+            return
 
     def wait_for(self, pattern: str, seconds: float = 300) -> re.Match[str]:
         """What of its output matches, once it is there."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.store.base import Store, read
+from pipelines.verify import main as verify
 from serving_configs import MANIFEST, parse_manifest
 from serving_configs.tree.manifest import FOR_SERVERS
 from tests.support.publishers import Tree
@@ -48,3 +49,11 @@ def figures(tree: Tree) -> list[dict[str, Any]]:
     """What the report says of each model, but for what a run measures."""
     report = json.loads(read(tree.open(), "report.json"))
     return [{name: model[name] for name in _REPORTED} for model in report["models"]]
+
+
+def check_tree(tree: Tree, local: Tree) -> None:
+    """That it has what one process publishes to a disk, and nothing else."""
+    assert versions(tree) == versions(local)
+    assert figures(tree) == figures(local)
+    assert verify([tree.root, *tree.options]) == 0
+    assert tree.open().children(".staging") == []
