@@ -11,7 +11,7 @@ import tf_keras
 from .architecture import own_variant
 from .checkpoints.sizes import fit_to_size
 from .checkpoints.sources import checkpoint_source, open_checkpoint
-from .errors import UserError
+from .errors import CheckpointError, UserError
 from .model import build_classifier
 from .positions import with_positions_for
 from .variants import CaiTConfig, get_variant
@@ -69,7 +69,12 @@ def create_cait(
         return build_classifier(config, variant.name)
     with tempfile.TemporaryDirectory() as cache:
         source = checkpoint_source(checkpoints, revision)
-        checkpoint = open_checkpoint(source, variant, pathlib.Path(cache))
+        try:
+            checkpoint = open_checkpoint(source, variant, pathlib.Path(cache))
+        except CheckpointError as error:
+            # The messages are made for the flag of the commands.
+            flag, argument = f"--checkpoints {checkpoints}", f"checkpoints={checkpoints!r}"
+            raise CheckpointError(str(error).replace(flag, argument)) from None
         if num_classes is None:
             if not checkpoint.num_classes:
                 raise UserError(

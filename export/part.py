@@ -70,8 +70,15 @@ def find_part(model: tf_keras.Model) -> CaiTPart:
             them, or with a `hub.KerasLayer` of one, in it.
 
     Raises:
-        UserError: there is no CaiT in it or several, or the model has weights that are not its.
+        UserError: there is no CaiT in it or several, the model has weights that are not its, or it
+            has not been built.
     """
+    if not model.built:
+        # Its layers have no weights yet, as if they never had any.
+        raise UserError(
+            f"model {model.name!r}: it has not been built; expected one that was fitted, or called "
+            "on images"
+        )
     found = list(_parts(model))
     if len(found) != 1:
         raise UserError(

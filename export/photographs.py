@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,10 @@ from .reference.preprocessing import (
     load_pixels,
     normalize,
 )
-from .variants import CaiTConfig, get_variant
+from .variants import CaiTConfig, find_variant
 
-Photograph: TypeAlias = Union[str, "os.PathLike[str]", bytes, npt.NDArray[np.uint8]]
-"""A path, the content of a file, or pixels, uint8 (height, width, 3) in RGB."""
+Photograph: TypeAlias = Union[str, "os.PathLike[str]", bytes, Image.Image, npt.NDArray[np.uint8]]
+"""A path, the content of a file, Pillow's image, or pixels, uint8 (height, width, 3) in RGB."""
 
 
 def preprocess(
@@ -37,8 +37,8 @@ def preprocess(
     Args:
         images: one photograph or several, of any sizes and in JPEG, PNG, or a format of
             `signatures.other_formats`.
-        variant: a variant's name, or an architecture of one's own, which says how large the result
-            is.
+        variant: a variant's name, also at another image size, such as `cait_xxs24_96`, or an
+            architecture of one's own. It says how large the result is.
         image_size: side of the result in pixels, for a model of another size.
 
     Returns:
@@ -50,13 +50,15 @@ def preprocess(
         UndecodableImageError: one cannot be decoded. The message names it by its path, or by its
             place in `images`.
         OSError: a file cannot be read.
-        TypeError: one is neither a path, bytes nor pixels.
+        TypeError: one is neither a path, bytes, an image of Pillow's nor pixels.
     """
-    config = variant if isinstance(variant, CaiTConfig) else get_variant(variant).config
+    config = variant if isinstance(variant, CaiTConfig) else find_variant(variant).config
     size = config.image_size if image_size is None else image_size
-    several = [images] if isinstance(images, str | os.PathLike | bytes) else images
-    if isinstance(several, np.ndarray) and several.ndim == 3:
-        several = [several]
+    alone = isinstance(images, np.ndarray) and images.ndim == 3
+    if alone or isinstance(images, str | os.PathLike | bytes | Image.Image):
+        several: list[Any] = [images]
+    else:
+        several = list(images)
     pixels = [_pixels(image, f"image {i}", size) for i, image in enumerate(several)]
     return normalize(np.stack(pixels)) if pixels else np.zeros((0, size, size, 3), np.float32)
 
@@ -69,12 +71,17 @@ def _pixels(image: Photograph, name: str, size: int) -> npt.NDArray[np.uint8]:
                 "(height, width, 3) in RGB"
             )
         return central_square(Image.fromarray(image), size)
+    if isinstance(image, Image.Image):
+        return central_square(image.convert("RGB"), size)
     if isinstance(image, bytes):
         encoded = image
     elif isinstance(image, str | os.PathLike):
         name, encoded = str(image), read_file(image)
     else:
-        raise TypeError(f"{name}: a {type(image).__name__}; expected a path, bytes or pixels")
+        raise TypeError(
+            f"{name}: a {type(image).__name__}; expected a path, bytes, an image of "
+            "Pillow's or pixels"
+        )
     try:
         if not is_jpeg_or_png(encoded):
             encoded, _ = as_png(encoded)

@@ -73,6 +73,8 @@ def save_checkpoint(
 def _checked_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
     if names is None:
         return ()
+    if isinstance(names, str):
+        raise ValueError(f"class_names is the text {names!r}; expected a name for each class")
     if len(names) != num_classes:
         raise ValueError(f"{len(names)} class_names; the model has {num_classes} classes")
     for name in names:

@@ -210,7 +210,8 @@ def _only_file(pattern: str, addresses: Sequence[str], names: Sequence[str]) -> 
             )
         if found:
             return found[0]
+    nothing = "" if addresses else ", nor any other"
     raise CheckpointError(
-        f"--checkpoints {pattern}: no file {' or '.join(names)} there; "
+        f"--checkpoints {pattern}: no file {' or '.join(names)} there{nothing}; "
         "expected a directory or a glob that contains it, 'hf' or 'random'"
     )

@@ -11,6 +11,10 @@ from signatures.labels import imagenet_labels
 from .labels import wordnet_ids
 
 
+class UnknownClassError(UserError):
+    """A name in data is not that of a class of the model."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelClasses:
     """The classes of a model, by which data is numbered.
@@ -44,7 +48,7 @@ class ModelClasses:
         numbers = {name: int(name) for name in names if name.isascii() and name.isdecimal()}
         if len(numbers) == len(names) and max(numbers.values()) < len(self.labels):
             return self._distinct(numbers, where)
-        raise UserError(f"{where}: {self._refusal(names)}")
+        raise UnknownClassError(f"{where}: {self._refusal(names)}")
 
     def number_classes(self, names: Sequence[str], where: str) -> tuple[int, ...]:
         """The numbers of the classes that a file has by its own numbers.
@@ -69,7 +73,7 @@ class ModelClasses:
         same_order = unnamed or (2 * len(alike) >= len(names) and not moved)
         if len(names) == len(self.labels) and same_order:
             return tuple(range(len(names)))
-        raise UserError(
+        raise UnknownClassError(
             f"{where}: its own description has {len(names)} classes, and {self._refusal(names)}"
         )
 

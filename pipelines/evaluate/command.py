@@ -19,7 +19,7 @@ from signatures.addresses import is_url
 from signatures.program import removed_at_the_end
 from signatures.tables import as_text
 
-from ..data.class_names import ModelClasses
+from ..data.class_names import ModelClasses, UnknownClassError
 from ..data.labelled import DataShard, plan_data
 from ..runtime.command_line import one_line_errors
 from ..runtime.endings import tells_how_far_it_came
@@ -112,13 +112,18 @@ def _plan(
     planned: dict[tuple[str, ...], tuple[DataShard, ...]] = {}
     for model in models:
         if model.class_names not in planned:
-            planned[model.class_names] = plan_data(
-                options.data,
-                ModelClasses(model.title, model.class_names),
-                options.first_label,
-                options.only_jpeg_png,
-            )
+            planned[model.class_names] = _plan_data(options, model, len(models))
     return [(model, planned[model.class_names]) for model in models]
+
+
+def _plan_data(options: EvaluateOptions, model: ServedModel, models: int) -> tuple[DataShard, ...]:
+    classes = ModelClasses(model.title, model.class_names)
+    try:
+        return plan_data(options.data, classes, options.first_label, options.only_jpeg_png)
+    except UnknownClassError as error:
+        if models == 1 or options.variants:
+            raise
+        raise UserError(f"{error}; --variants leaves models of other classes out") from None
 
 
 def _begin(output: str) -> Area:

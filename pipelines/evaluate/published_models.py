@@ -32,12 +32,15 @@ def find_classifiers(
         )
     found: list[ServedModel] = []
     with_versions: list[str] = []
+    features: set[str] = set()
     for model in models:
         numbers = [name for name in store.children(model) if name.isdecimal()]
         numbers = [n for n in numbers if SAVED_MODEL in store.children(f"{model}/{n}")]
         with_versions += [model] if numbers else []
         for number in _chosen(sorted(map(int, numbers)), versions):
             manifest = _manifest(store, f"{model}/{number}/{MANIFEST}")
+            if manifest is not None and manifest.head == "features":
+                features.add(model)
             # A directory without one was put there by another program.
             if (
                 manifest is not None
@@ -60,11 +63,21 @@ def find_classifiers(
                         manifest.checkpoint.trained,
                     )
                 )
+    if not with_versions and "serving" in models:
+        raise UserError(
+            f"--models {serving_root}: the root of a published tree; expected its directory serving"
+        )
     missing = set(variants or ()) - {
         name for model in found for name in (model.name, model.variant)
     }
     if missing or not found:
         what = ", ".join(sorted(missing)) or "any variant"
+        extractors = sorted(missing & features)
+        if extractors:
+            raise UserError(
+                f"--variants {extractors[0]}: a feature extractor, which has no classes; expected "
+                "classifiers"
+            )
         raise UserError(
             f"--models {serving_root}: no published classifier of {what} among the chosen "
             f"versions of {', '.join(with_versions) or 'no model'}; expected <model>/<version> "

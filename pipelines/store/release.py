@@ -202,6 +202,17 @@ class ModelInterface:
         """Those of a version."""
         return cls(manifest.head, manifest.geometry, manifest.labels)
 
+    @property
+    def classes(self) -> int:
+        """How many there are; 0 of weights without a head."""
+        return self.geometry.num_classes
+
+    @property
+    def has_numbers_alone(self) -> bool:
+        """Whether nothing names its classes."""
+        names = default_labels(self.classes)
+        return (self.labels or names) == names == tuple(map(str, range(self.classes)))
+
     def difference(self, other: "ModelInterface") -> tuple[str, str] | None:
         """The first difference, as each has it in words; None where there is none."""
         ours, theirs = self.geometry, other.geometry
@@ -251,11 +262,13 @@ def _require_same_classes(
     manifest = manifests[latest] if latest is not None else None
     if manifest and (difference := ModelInterface.of(manifest).difference(classes)):
         published, found = difference
-        raise ReleaseError(
+        text = (
             f"{store.address(version_path(model, latest or 0))} has {published}, the weights have "
-            f"{found}; versions of a model have the same classes and image size: publish them with "
-            "--model_name and a name of their own"
+            f"{found}; versions of a model have the same classes and image size: "
         )
+        if classes.has_numbers_alone and ModelInterface.of(manifest).classes == classes.classes:
+            text += "name the weights' classes with --labels, or "
+        raise ReleaseError(f"{text}publish them with --model_name and a name of their own")
 
 
 def refuse_untrained(store: Store) -> None:

@@ -76,6 +76,14 @@ def test_a_model_can_be_kept(how: str, tiny: CaiTConfig, tmp_path: pathlib.Path)
     np.testing.assert_allclose(again(images)[0], model(images)[0], rtol=0, atol=1e-6)
 
 
+def test_weights_that_are_not_there_are_named_as_the_argument(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError) as refused:
+        create_cait("cait_xxs24_224", checkpoints=f"{tmp_path}/none")
+    line = str(refused.value)
+    assert line.startswith(f"checkpoints='{tmp_path}/none': no file cait_xxs24_224.safetensors or ")
+    assert "there, nor any other; expected" in line
+
+
 def test_a_checkpoint_s_weights_are_taken(
     tiny: CaiTConfig, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

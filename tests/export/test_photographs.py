@@ -38,6 +38,20 @@ def test_the_size_is_the_variant_s_or_another() -> None:
     assert preprocess(PHOTO, CaiTConfig(64, 16, 16, 2, 2)).shape == (1, 64, 64, 3)
 
 
+def test_an_image_of_pillow_s_is_its_pixels(data: pathlib.Path) -> None:
+    photo = data / "photos" / "cat_alpha.png"
+    with Image.open(photo) as image:
+        found = preprocess(image, NAME)
+        pixels = preprocess(np.asarray(image.convert("RGB")), NAME)
+    np.testing.assert_array_equal(found, pixels)
+
+
+def test_the_name_may_be_of_another_size() -> None:
+    np.testing.assert_array_equal(
+        preprocess(PHOTO, "cait_xxs24_96"), preprocess(PHOTO, NAME, image_size=96)
+    )
+
+
 def test_what_cannot_be_prepared_is_named(tmp_path: pathlib.Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(PHOTO.read_bytes()[:3000])
@@ -52,7 +66,7 @@ def test_what_cannot_be_prepared_is_named(tmp_path: pathlib.Path) -> None:
         preprocess(tmp_path / "none.jpg", NAME)
     with pytest.raises(TypeError, match=r"image 0: pixels of type float32 and shape \(1, 1, 3\)"):
         preprocess(np.zeros((1, 1, 3), np.float32), NAME)
-    with pytest.raises(TypeError, match="image 0: a int; expected a path, bytes or pixels"):
+    with pytest.raises(TypeError, match="image 0: a int; expected a path, bytes, an image of "):
         preprocess([7], NAME)  # type: ignore[list-item]
     with pytest.raises(UserError, match="cait_xxs"):
         preprocess(PHOTO, "cait_xxs")

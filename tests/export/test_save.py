@@ -173,12 +173,13 @@ def test_names_of_classes_go_with_the_weights_and_replace_earlier_ones(
         (["a", "b"], "2 class_names; the model has 3 classes"),
         (["a", "b", "a"], "class name 'a' is there twice"),
         (["a", "b", ""], "class name ''; expected a line"),
+        ("abc", "class_names is the text 'abc'; expected a name for each class"),
         (["a", "b", "c\nd"], "expected a line without spaces around it"),
         (["a", "b", " c"], "expected a line without spaces around it"),
     ],
 )
 def test_wrong_names_leave_what_is_there(
-    names: list[str], message: str, three: tf_keras.Model, tmp_path: pathlib.Path
+    names: list[str] | str, message: str, three: tf_keras.Model, tmp_path: pathlib.Path
 ) -> None:
     save_checkpoint(three, tmp_path, ["x", "y", "z"])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -261,6 +262,11 @@ def twins(*models: tf_keras.Model) -> tf_keras.Model:
         (
             lambda f, c: tf_keras.Model(f.input, f.get_layer("ca_ffn_block_0").output),
             "a part of a CaiT, with 2 self-attention and 1 class-attention blocks",
+        ),
+        (
+            # Its layers have no weights yet that could be lost.
+            lambda f, c: tf_keras.Sequential([Subclassed(f), layers.Dense(3)]),
+            "it has not been built; expected one that was fitted, or called on images",
         ),
         (lambda f, c: subclassed(f), "nothing says what .* is called with"),
     ],

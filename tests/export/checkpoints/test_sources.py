@@ -135,7 +135,7 @@ def test_a_missing_file_is_named(value: str, variant: Variant, tmp_path: pathlib
     (tmp_path / "empty").mkdir()
     pattern = str(tmp_path / value)
     assert refusal(pattern, variant) == (
-        f"--checkpoints {pattern}: no file tiny.safetensors there; "
+        f"--checkpoints {pattern}: no file tiny.safetensors there, nor any other; "
         "expected a directory or a glob that contains it, 'hf' or 'random'"
     )
 

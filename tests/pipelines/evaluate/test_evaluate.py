@@ -99,6 +99,11 @@ def test_wrong_inputs(refused, models, records, tmp_path, data):
     assert "no published classifier of cait_s24_224" in refused(
         models, records, "--variants", "cait_s24_224"
     )
+    assert f"--variants {TINY}_fe: a feature extractor, which has no classes" in refused(
+        models, records, "--variants", f"{TINY}_fe"
+    )
+    root = str(pathlib.Path(models).parent)
+    assert f"--models {root}: the root of a published tree; expected its " in refused(root, records)
     assert "no published classifier of any variant" in refused(models, records, "--versions", "7")
     assert "no such directory" in refused(str(tmp_path / "none"), records)
     assert f"{tmp_path}/none-*: no file matches" in refused(models, str(tmp_path / "none-*"))

@@ -312,6 +312,19 @@ def test_what_makes_a_version_of_the_same_model():
     assert named.difference(swapped) == ("class 8 'i'", "'j'")
 
 
+def test_weights_without_names_of_their_classes_are_told_how_to_get_them(tree):
+    named = dataclasses.replace(draft(MODEL, "run"), labels=tuple("abcdefghij"))
+    store = LocalStore(str(tree))
+    release(store, stage(tree, "a"), named)
+    nameless = dataclasses.replace(ModelInterface.of(draft(MODEL, "run")), labels=())
+    with pytest.raises(ReleaseError, match="name the weights' classes with --labels, or publish"):
+        refuse_other_classes(store, MODEL, nameless)
+    others = dataclasses.replace(nameless, labels=tuple("bacdefghij"))
+    with pytest.raises(ReleaseError) as refused:
+        refuse_other_classes(store, MODEL, others)
+    assert "--labels" not in str(refused.value)
+
+
 def test_two_names_that_kubernetes_cannot_tell_apart_are_refused(tree):
     publish(tree, "a")
     store = LocalStore(str(tree))
