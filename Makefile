@@ -36,12 +36,12 @@ test: lint
 check: lint
 	$(PYTEST) -m "not slow"
 
-# The jobs on a cluster that is started here, of hosts that share no disk: mount namespaces, which
-# need root, or a kernel that lets others have them.
+# The jobs on clusters that are started here, of hosts that share no disk: mount namespaces, which
+# need root, or a kernel that lets others have them. Flink needs Java 17 and Maven.
 test-cluster: $(VENV)/dev
 	$(RUN) -m pytest --timeout 1800 tests/cluster
 
-# The same cluster, shown: two variants published by Dask's workers, and evaluated by Beam's.
+# Flink on the same hosts, shown: two variants published there, and evaluated.
 cluster: $(VENV)/dev
 	$(RUN) -m tests.support.cluster
 

@@ -105,6 +105,6 @@ def test_what_ci_installs(
     subprocess.run(run, env={"PATH": str(tmp_path)}, check=True)
     assert said.read_text().splitlines() == [
         *(f"{step} {{}}" for step in steps),
-        "make test {chromium unshare}",
-        "make test-cluster {chromium unshare}",
+        "make test {chromium unshare java mvn}",
+        "make test-cluster {chromium unshare java mvn}",
     ]

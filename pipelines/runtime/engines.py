@@ -30,6 +30,7 @@ DASK = "DaskRunner"
 # What runs on this machine, by this installation.
 _LOCAL = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "PrismRunner", "RenderRunner")
 _CONNECT_SECONDS = 10.0
+_CAUSE = "Caused by: "
 
 
 def register_flags(argv: Sequence[str]) -> None:
@@ -146,7 +147,7 @@ def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) 
         result = pipeline.run()
     except Exception as error:  # Every engine has errors of its own.
         raise UserError(
-            f"--runner {name}: the job cannot be submitted ({one_line(error)}); expected an engine "
+            f"--runner {name}: the job cannot be submitted ({_cause(error)}); expected an engine "
             "that runs and can be reached"
         ) from error
     try:
@@ -157,7 +158,18 @@ def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) 
             result.cancel()
         raise
     except Exception as error:
-        raise JobError(f"--runner {name}: the job failed ({one_line(error)})") from error
+        raise JobError(f"--runner {name}: the job failed ({_cause(error)})") from error
+
+
+def _cause(error: Exception) -> str:
+    """What a job failed of, in one line: engines in Java hand over all of their stacks."""
+    # The answers of Flink's REST API have the ends of lines as JSON has them.
+    lines = [line.strip() for line in str(error).replace("\\n", "\n").splitlines()]
+    of_a_step = [line for line in lines if "[while running" in line]
+    of_java = [line.removeprefix(_CAUSE) for line in lines if line.startswith(_CAUSE)]
+    if of_a_step:
+        return of_a_step[0]
+    return of_java[-1] if of_java else one_line(error)
 
 
 def _run_here(build: Callable[[beam.Pipeline], object], options: PipelineOptions) -> None:

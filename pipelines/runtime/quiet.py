@@ -30,10 +30,14 @@ def load_tensorflow() -> None:
 
 
 def load_beam() -> None:
-    """Imports Beam without its warning that the clients of one cloud are not installed, and
-    without RunInference's at each load, that it does not know the model's memory.
+    """Imports Beam without its warning that the clients of one cloud are not installed.
+
+    What else is left out from then on: RunInference's warning at each load, that it does not know
+    the model's memory, and what the command says by itself.
     """
     logging.getLogger().addFilter(_is_of_use)
+    # It warns of every wheel, that it may have been built for another processor.
+    logging.getLogger("apache_beam.runners.portability.stager").setLevel(logging.ERROR)
     for name in (
         "apache_beam.runners.common",
         "apache_beam.runners.worker.sdk_worker",
@@ -78,4 +82,6 @@ def _is_no_full_disk(record: logging.LogRecord) -> bool:
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith("Resource module is not available")
+    """Whether the command does not say it by itself, as it does what a job failed of in Java."""
+    text = str(record.msg)
+    return not text.startswith(("Resource module is not available", "java.", "org.apache.flink."))

@@ -57,7 +57,7 @@ def test_publish_command_has_flags_that_are_accepted(command):
 
 @pytest.mark.parametrize("command", ON_CLUSTERS, ids=lambda command: runner_of(command))
 def test_command_for_a_cluster_has_flags_that_are_accepted(command):
-    """tests/cluster runs the one for Dask; the other engines are not here."""
+    """tests/cluster runs those for Dask and Flink; the other engines are not here."""
     options, beam_options = parse(command[3:])
     assert re.fullmatch(r"(s3|gs)://bucket/cait", options.publish_to)
     assert runner_name(beam_options) == runner_of(command)
