@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from pipelines.store.base import read
-from tests.support.cluster.flink import FlinkCluster
-from tests.support.cluster.hosts import Cluster
+from tests.support.cluster.flink import FlinkCluster, running_flink
+from tests.support.cluster.flink_jars import FlinkJars
+from tests.support.cluster.hosts import CREDENTIALS, Cluster
 from tests.support.cluster.inputs import SHARDS, evaluate_flags, publish_flags
 from tests.support.cluster.programs import Program
 from tests.support.cluster.small_variants import SMALL_VARIANTS
@@ -104,18 +105,6 @@ def test_a_lost_task_manager_costs_its_own_work_alone(
     assert len(set(results)) == len(results) == 2 * len(SMALL_VARIANTS)
 
 
-def test_task_managers_find_what_one_process_finds(
-    cluster: Cluster,
-    flink: FlinkCluster,
-    published: Tree,
-    tree: Tree,
-    expected: list[dict[str, object]],
-) -> None:
-    job = evaluate(cluster, flink, published, tree)
-    assert job.wait() == 0, job.output
-    assert figures(tree) == expected
-
-
 def test_an_evaluation_goes_on_without_a_lost_task_manager(
     cluster: Cluster,
     flink: FlinkCluster,
@@ -132,3 +121,17 @@ def test_an_evaluation_goes_on_without_a_lost_task_manager(
     # Shards that were done are not done again.
     shards = cluster.writes_below(tree, "/shards/")
     assert len(set(shards)) == len(shards) == TASKS
+
+
+def test_workers_that_may_not_use_the_store_are_named_in_a_line(
+    cluster: Cluster, flink_jars: FlinkJars, tree: Tree
+) -> None:
+    wrong = {**CREDENTIALS, "AWS_SECRET_ACCESS_KEY": "", "AWS_ACCESS_KEY_ID": ""}
+    with running_flink(cluster, flink_jars, wrong) as flink:
+        job = publish(cluster, flink, tree)
+        assert job.wait() == 1
+    (line,) = job.output.splitlines()
+    print(line)
+    assert line.startswith("error: --runner FlinkRunner: the job failed (")
+    assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in job.output
+    assert tree.open().children("") == []

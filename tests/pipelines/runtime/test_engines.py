@@ -164,7 +164,7 @@ Caused by: java.lang.IllegalStateException: Process died with exit code 2
 \tat org.apache.beam.runners.fnexecution.environment.ProcessManager.isAlive(Process.java:75)
 \t... 19 more
 """
-OF_A_STEP = """Pipeline failed in state FAILED: java.util.concurrent.ExecutionException: Error received
+OF_A_STEP = """Pipeline failed in state FAILED: java.util.concurrent.ExecutionException: Error
 AttributeError: partially initialized module 'tensorflow' [while running 'Convert/ConvertVariant']
 
 Caused by: java.lang.RuntimeException: Error received from SDK harness for instruction 2: Traceback

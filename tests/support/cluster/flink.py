@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from .flink_jars import FlinkJars
-from .hosts import HOSTS, Cluster
+from .hosts import CREDENTIALS, HOSTS, Cluster
 from .inputs import flink_flags
 from .programs import Program
 
@@ -79,9 +79,13 @@ class FlinkCluster:
     Args:
         cluster: where.
         jars: what they run.
+        credentials: the environment of the TaskManagers, for the object store.
     """
 
-    def __init__(self, cluster: Cluster, jars: FlinkJars) -> None:
+    def __init__(
+        self, cluster: Cluster, jars: FlinkJars, credentials: Mapping[str, str] = CREDENTIALS
+    ) -> None:
+        self._credentials = credentials
         self._cluster = cluster
         self._jars = jars
         self._started: list[Program] = []
@@ -124,7 +128,7 @@ class FlinkCluster:
         }
         main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
         command = self._java(name, "-Xmx512m", main, settings, home)
-        program = self._cluster.start_on_host(number, *command)
+        program = self._cluster.start_on_host(number, *command, credentials=self._credentials)
         self._started.append(program)
         program.wait_for("Successful registration at resource manager")
         return program
@@ -174,11 +178,11 @@ def _ticks(manager: Program) -> int:
 
 @contextlib.contextmanager
 def running_flink(
-    cluster: Cluster, jars: FlinkJars, task_managers: int = HOSTS
+    cluster: Cluster, jars: FlinkJars, credentials: Mapping[str, str] = CREDENTIALS
 ) -> Iterator[FlinkCluster]:
     """A Flink cluster; its TaskManagers are not started again when they are lost."""
     with cluster.part():
-        flink = FlinkCluster(cluster, jars)
-        for _ in range(task_managers):
+        flink = FlinkCluster(cluster, jars, credentials)
+        for _ in range(HOSTS):
             flink.start_task_manager()
         yield flink

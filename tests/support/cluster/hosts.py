@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import unittest.mock
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tests.support.paths import REPOSITORY
 from tests.support.publishers import Tree
@@ -87,7 +87,11 @@ class Cluster:
         return self.start(name, sys.executable, "-m", "tests.support.cluster.job", name, *flags)
 
     def start_on_host(
-        self, number: int, *command: str, code: pathlib.Path | None = None
+        self,
+        number: int,
+        *command: str,
+        code: pathlib.Path | None = None,
+        credentials: Mapping[str, str] = CREDENTIALS,
     ) -> Program:
         """Starts a program on a host of its own.
 
@@ -95,6 +99,7 @@ class Cluster:
             number: of the host.
             command: its arguments.
             code: the folder with our code; None where it gets that by itself.
+            credentials: its environment's, for the object store.
         """
         self._started += 1
         # The same path on every host: what shares a disk by accident fails.
@@ -103,7 +108,7 @@ class Cluster:
         program = Program(
             on_a_host(hidden, command),
             self.folder / f"{self._started:02}-host-{number}.log",
-            environment(home, code or home, **CREDENTIALS),
+            environment(home, code or home, **credentials),
             self.folder,
         )
         self._stack.callback(program.kill)
