@@ -139,11 +139,6 @@ class FlinkCluster:
         time.sleep(_LOOK_SECONDS)
         return max(self.task_managers, key=lambda manager: _ticks(manager) - before[manager.pid])
 
-    def replace(self, manager: Program) -> None:
-        """Kills a TaskManager and its harness, and starts another one, as Kubernetes would."""
-        manager.kill()
-        self.start_task_manager()
-
     def _java(
         self,
         name: str,

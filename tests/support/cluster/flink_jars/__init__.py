@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -38,12 +37,12 @@ def fetch_jars(folder: pathlib.Path) -> FlinkJars:
     )
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as members:
-        # Its jars, and those for logging, without Flink's tables and connectors.
+        # Without the jars for Flink's tables and connectors.
         wanted = [
             member
             for member in members
-            if pathlib.PurePosixPath(member.name).match("deps/lib/flink-dist-*.jar")
-            or pathlib.PurePosixPath(member.name).match("deps/lib/log4j-*.jar")
+            for name in ("flink-dist-*.jar", "log4j-*.jar")
+            if pathlib.PurePosixPath(member.name).match(f"deps/lib/{name}")
         ]
         members.extractall(folder, wanted, filter="data")
     archive.unlink()
@@ -55,8 +54,4 @@ def fetch_jars(folder: pathlib.Path) -> FlinkJars:
 
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{_words(command)}:\n{done.stdout}{done.stderr}"
-
-
-def _words(command: Sequence[str]) -> str:
-    return " ".join(command)
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
