@@ -39,7 +39,7 @@ check: lint
 # The jobs on clusters that are started here, of hosts that share no disk: mount namespaces, which
 # need root, or a kernel that lets others have them. Flink needs Java 17 and Maven.
 test-cluster: $(VENV)/dev
-	$(RUN) -m pytest --timeout 1800 tests/cluster
+	$(PYTEST) --timeout 1800 tests/cluster
 
 # Flink on the same hosts, shown: two variants published there, and evaluated.
 cluster: $(VENV)/dev
