@@ -22,6 +22,7 @@ from signatures.program import disk_full
 from ..runtime.files import set_filesystem_options
 from ..runtime.progress import ImageCounter, Objects, Step
 from ..runtime.quiet import load_tensorflow
+from ..runtime.steps import COUNTERS
 from ..store.base import open_store
 from ..store.host_cache import HostCache
 from .scores import EvaluateTask, ServedModel, ShardScore
@@ -159,4 +160,4 @@ class EvaluateModelHandler(
         return 0  # What travels is names.
 
     def get_metrics_namespace(self) -> str:
-        return "cait"
+        return COUNTERS

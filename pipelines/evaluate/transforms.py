@@ -9,12 +9,10 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 
 from ..runtime.progress import Step, report_step
-from ..runtime.steps import StepFn
+from ..runtime.steps import COUNTERS, StepFn
 from ..store.area import Area
 from .model_handler import EvaluateModelHandler
 from .scores import EvaluateTask, ShardScore, read_score, write_score
-
-_NAMESPACE = "cait"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +76,9 @@ class _LackingFn(StepFn[EvaluateContext]):
 class _KeepFn(StepFn[EvaluateContext]):
     def __init__(self, context: EvaluateContext) -> None:
         super().__init__(context)
-        self._images = Metrics.counter(_NAMESPACE, "images_evaluated")
-        self._undecodable = Metrics.counter(_NAMESPACE, "images_undecodable")
-        self._seconds = Metrics.distribution(_NAMESPACE, "evaluate_milliseconds")
+        self._images = Metrics.counter(COUNTERS, "images_evaluated")
+        self._undecodable = Metrics.counter(COUNTERS, "images_undecodable")
+        self._seconds = Metrics.distribution(COUNTERS, "evaluate_milliseconds")
 
     def process(
         self, found: tuple[EvaluateTask, ShardScore]

@@ -16,13 +16,11 @@ from export.variants import Variant
 
 from ..elements import ConvertTask, ModelReport, Shard, ShardResult, StagedModel, StagedVariant
 from ..runtime.quiet import load_tensorflow
-from ..runtime.steps import ONE_MODEL, StepFn
+from ..runtime.steps import COUNTERS, ONE_MODEL, StepFn
 from ..runtime.workers import longest_first
 from .context import PublishContext
 from .parts import parts_for
 from .report import write_report
-
-_NAMESPACE = "cait"
 
 _Validated = tuple[int, StagedVariant, tuple[ShardResult, ...]]
 """A shard's number, a variant, and what the gate found of each of its models on the shard."""
@@ -152,9 +150,9 @@ class _FanOutFn(beam.DoFn):
 class _ConvertFn(StepFn[PublishContext]):
     def __init__(self, context: PublishContext) -> None:
         super().__init__(context)
-        self._converted = Metrics.counter(_NAMESPACE, "models_converted")
-        self._bytes = Metrics.counter(_NAMESPACE, "bytes_written")
-        self._milliseconds = Metrics.distribution(_NAMESPACE, "convert_milliseconds")
+        self._converted = Metrics.counter(COUNTERS, "models_converted")
+        self._bytes = Metrics.counter(COUNTERS, "bytes_written")
+        self._milliseconds = Metrics.distribution(COUNTERS, "convert_milliseconds")
 
     def setup(self) -> None:
         super().setup()
@@ -175,9 +173,9 @@ class _ConvertFn(StepFn[PublishContext]):
 class _ValidateFn(StepFn[PublishContext]):
     def __init__(self, context: PublishContext) -> None:
         super().__init__(context)
-        self._images = Metrics.counter(_NAMESPACE, "images_compared")
-        self._bad_images = Metrics.counter(_NAMESPACE, "images_undecodable")
-        self._milliseconds = Metrics.distribution(_NAMESPACE, "validate_milliseconds")
+        self._images = Metrics.counter(COUNTERS, "images_compared")
+        self._bad_images = Metrics.counter(COUNTERS, "images_undecodable")
+        self._milliseconds = Metrics.distribution(COUNTERS, "validate_milliseconds")
 
     def setup(self) -> None:
         super().setup()
@@ -206,10 +204,10 @@ class _ValidateFn(StepFn[PublishContext]):
 class _PublishFn(StepFn[PublishContext]):
     def __init__(self, context: PublishContext) -> None:
         super().__init__(context)
-        self._published = Metrics.counter(_NAMESPACE, "models_published")
-        self._unchanged = Metrics.counter(_NAMESPACE, "models_unchanged")
-        self._refused = Metrics.counter(_NAMESPACE, "models_refused")
-        self._milliseconds = Metrics.distribution(_NAMESPACE, "publish_milliseconds")
+        self._published = Metrics.counter(COUNTERS, "models_published")
+        self._unchanged = Metrics.counter(COUNTERS, "models_unchanged")
+        self._refused = Metrics.counter(COUNTERS, "models_refused")
+        self._milliseconds = Metrics.distribution(COUNTERS, "publish_milliseconds")
 
     def process(self, validated: tuple[StagedModel, list[ShardResult]]) -> Iterator[ModelReport]:
         from .publication import publish_model

@@ -1,13 +1,16 @@
 """Beam's engines: what a job needs of one, checked before it begins, and running it to its end."""
 
+import collections
 import contextlib
 import importlib
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Sequence
 
 import apache_beam as beam
+from apache_beam.metrics.metric import MetricResults, MetricsFilter
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     PipelineOptions,
@@ -22,6 +25,7 @@ from signatures.program import Interrupted, in_thread
 
 from .code import differing_module, installed_modules, require_code
 from .command_line import JobError, refuse_unknown
+from .steps import COUNTERS
 
 DEFAULT_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Runs in this process and its children. Beam's default would look for another runner first."""
@@ -159,6 +163,19 @@ def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) 
         raise
     except Exception as error:
         raise JobError(f"--runner {name}: the job failed ({_cause(error)})") from error
+    # Not all engines hand them over.
+    with contextlib.suppress(Exception):
+        _print_counters(result.metrics())
+
+
+def _print_counters(metrics: MetricResults) -> None:
+    """Prints what a job's steps counted, each over all workers."""
+    totals: collections.Counter[str] = collections.Counter()
+    for counter in metrics.query(MetricsFilter().with_namespace(COUNTERS))["counters"]:
+        totals[counter.key.metric.name] += counter.result
+    if totals:
+        counted = ", ".join(f"{name} {total:,}" for name, total in sorted(totals.items()))
+        print(f"note: the job's counters: {counted}", file=sys.stderr)
 
 
 def _cause(error: Exception) -> str:

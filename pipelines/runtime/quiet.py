@@ -83,5 +83,6 @@ def _is_no_full_disk(record: logging.LogRecord) -> bool:
 
 def _is_of_use(record: logging.LogRecord) -> bool:
     """Whether the command does not say it by itself, as it does what a job failed of in Java."""
-    text = str(record.msg)
+    told = record.args if record.msg == "%s" and isinstance(record.args, tuple) else ()
+    text = str(told[0] if told else record.msg)
     return not text.startswith(("Resource module is not available", "java.", "org.apache.flink."))

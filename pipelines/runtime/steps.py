@@ -7,6 +7,9 @@ import apache_beam as beam
 
 from .files import set_filesystem_options
 
+COUNTERS = "cait"
+"""The namespace of the steps' counters and distributions."""
+
 ONE_MODEL = threading.Lock()
 """Held by a step that has a model in memory. An engine may run several steps of a worker at once,
 in threads; a worker has the memory for one model, and Keras's state is that of the process."""

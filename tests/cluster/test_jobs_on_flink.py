@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import time
 from collections.abc import Callable
 
@@ -76,6 +77,8 @@ def test_task_managers_publish_what_one_process_publishes(
     check_tree(tree, local)
     assert "[1/8] convert " in job.output
     assert "[8/8] publish " in job.output
+    counted = r"note: the job's counters: .*\bimages_compared 8, .*\bmodels_published 2\b"
+    assert re.search(counted, job.output), job.output
 
 
 @pytest.mark.parametrize("step", ["convert", "validate"])
