@@ -65,7 +65,7 @@ docs: $(VENV)/dev
 # After a change of dependencies in pyproject.toml. What is locked stays as it is, where it may;
 # `make lock UPGRADE=--upgrade` takes the newest. requirements.lock is what every command needs,
 # requirements-dev.lock the same with the tools for tests and checks. The extra for Google's cloud
-# is in neither: it would double the packages, and no test can use it.
+# is in neither: it would double the packages. One test of `make test-cluster` has a lock of its own.
 COMPILE = $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
 	--custom-compile-command 'make lock' --extra hub --extra upload --extra s3 --extra page \
@@ -74,6 +74,8 @@ COMPILE = $(VENV)/bin/uv pip compile pyproject.toml --universal --python-version
 lock: $(VENV)/dev
 	$(COMPILE) --extra dev $(UPGRADE) --output-file requirements-dev.lock
 	$(COMPILE) --constraints requirements-dev.lock --output-file requirements.lock
+	$(COMPILE) --extra gcp --constraints requirements-dev.lock \
+		--output-file tests/support/cluster/dataflow.lock
 
 # The stamps are written last: an installation that was broken off is done again.
 $(VENV)/installed: requirements.lock

@@ -11,7 +11,6 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -43,7 +42,7 @@ from .remote_configs import write_remote_configs
 from .report import read_report, table
 from .signing import read_key, signed_at_the_end, unsigned_notes
 from .tasks import prepare_tasks
-from .transforms import Convert, Publish, Report, Validate
+from .transforms import add_steps
 
 
 @one_line_errors
@@ -174,18 +173,7 @@ def _run_pipeline(
     shards: Sequence[Shard],
     options: PipelineOptions,
 ) -> None:
-    def build(pipeline: beam.Pipeline) -> None:
-        (
-            pipeline
-            # `Convert` spreads them among the workers.
-            | "Tasks" >> beam.Create(tasks, reshuffle=False)
-            | "Convert" >> Convert(context)
-            | "Validate" >> Validate(context, [task.variant for task in tasks], shards)
-            | "Publish" >> Publish(context)
-            | "Report" >> Report(context)
-        )
-
     steps = sum(len(task.heads) * (2 + len(parts_for(task.variant, shards))) for task in tasks)
     poll_seconds = POLL_SECONDS[is_url(context.options.publish_to)]
     with show_progress(context.staging, steps, poll_seconds):
-        run_job(build, options)
+        run_job(lambda pipeline: add_steps(pipeline, context, tasks, shards), options)

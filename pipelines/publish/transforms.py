@@ -100,6 +100,31 @@ class Report(beam.PTransform):
         )
 
 
+def add_steps(
+    pipeline: beam.Pipeline,
+    context: PublishContext,
+    tasks: Sequence[ConvertTask],
+    shards: Sequence[Shard],
+) -> None:
+    """Adds all steps of a publish run to a pipeline without any.
+
+    Args:
+        pipeline: the pipeline.
+        context: what the steps have to know.
+        tasks: the variants.
+        shards: the sample.
+    """
+    (
+        pipeline
+        # `Convert` spreads them among the workers.
+        | "Tasks" >> beam.Create(tasks, reshuffle=False)
+        | "Convert" >> Convert(context)
+        | "Validate" >> Validate(context, [task.variant for task in tasks], shards)
+        | "Publish" >> Publish(context)
+        | "Report" >> Report(context)
+    )
+
+
 def _by_model(
     _variant: str, validated: Iterable[_Validated]
 ) -> Iterator[tuple[StagedModel, list[ShardResult]]]:
