@@ -14,21 +14,24 @@ from collections.abc import Iterator
 
 from .flags import LOG_LEVEL
 
+# Errors that matter are raised. Those that native code logs are about this processor.
+_FATAL_ALONE = "3"
+
 # Steps of a worker may load it at the same time, and the second would get a half of it.
 _LOADING = threading.Lock()
 
 
-def load_tensorflow(log_level: int = 2, set_up_devices: bool = True) -> None:
-    """Imports TensorFlow.
+def load_tensorflow(set_up_devices: bool = True) -> None:
+    """Imports TensorFlow, whose native code logs nothing from now on but what ends the process.
+
+    TF_CPP_MIN_LOG_LEVEL in the environment overrides that. With 0, which `--verbose` sets, all that
+    is logged while TensorFlow loads is shown, too.
 
     Args:
-        log_level: the least severity that native code logs from now on: 2 is errors, 3 is fatal
-            errors. TF_CPP_MIN_LOG_LEVEL in the environment overrides it; with 0, which `--verbose`
-            sets, all that is logged while TensorFlow loads is shown, too.
         set_up_devices: sets up the devices too, which otherwise the first operation does, with
             notes of its own. False for a program that needs TensorFlow's messages alone.
     """
-    shown = os.environ.setdefault(LOG_LEVEL, str(log_level)) == "0"
+    shown = os.environ.setdefault(LOG_LEVEL, _FATAL_ALONE) == "0"
     with _LOADING, contextlib.nullcontext() if shown else hidden_native_stderr():
         if "tensorflow" not in sys.modules:
             with _without_keras_3():

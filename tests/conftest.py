@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 # Before anything imports TensorFlow. A GPU's lower precision would not hold to the bounds.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 # `make test` has a worker for each of two cores. Threads of TensorFlow's operations and of NumPy's
 # products wait by spinning: with two of them, a worker would take the other one's core for nothing.

@@ -35,6 +35,7 @@ DASK = "DaskRunner"
 _LOCAL = ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner", "PrismRunner", "RenderRunner")
 _CONNECT_SECONDS = 10.0
 _CAUSE = "Caused by: "
+_USER_ERROR = f"{UserError.__module__}.{UserError.__name__}: "
 
 
 def register_flags(argv: Sequence[str]) -> None:
@@ -162,7 +163,10 @@ def run_job(build: Callable[[beam.Pipeline], object], options: PipelineOptions) 
             result.cancel()
         raise
     except Exception as error:
-        raise JobError(f"--runner {name}: the job failed ({_cause(error)})") from error
+        cause = _cause(error)
+        text = f"--runner {name}: the job failed ({cause.replace(_USER_ERROR, '')})"
+        # Of a worker that cannot use what the flags name.
+        raise (UserError if _USER_ERROR in cause else JobError)(text) from error
     # Not all engines hand them over.
     with contextlib.suppress(Exception):
         _print_counters(result.metrics())

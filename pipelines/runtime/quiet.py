@@ -23,8 +23,7 @@ def load_tensorflow() -> None:
     """
     limit_tensorflow_threads()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    # Errors that matter are raised; those that native code logs are about this processor.
-    quiet.load_tensorflow(log_level=3)
+    quiet.load_tensorflow()
     # Beam's workers show notes, and the writer has long ones about names of inputs.
     logging.getLogger("absl").setLevel(logging.WARNING)
 

@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, S3Options
 
 from export.errors import UserError
 from serving_configs import MANIFEST
@@ -52,6 +53,26 @@ class ClaimLostError(OSError):
     """Another run took this publisher for dead."""
 
 
+@functools.cache
+def _require_credentials(root: str) -> None:
+    """Looks for credentials before the first call, which Beam would repeat for minutes.
+
+    Raises:
+        UserError: boto3 finds none, and Beam's flags have none.
+    """
+    import boto3
+
+    options: PipelineOptions | None = FileSystems._pipeline_options
+    if options is not None and options.view_as(S3Options).s3_access_key_id:
+        return
+    if boto3.Session().get_credentials() is None:
+        raise UserError(
+            f"{root}: no credentials for it here; expected AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY in the environment of the job and of every worker, or the role "
+            "of the machine"
+        )
+
+
 class BeamStore:
     """A tree on one of Beam's filesystems.
 
@@ -59,7 +80,7 @@ class BeamStore:
         root: its URL.
 
     Raises:
-        UserError: Beam has no filesystem for it.
+        UserError: Beam has no filesystem for it, or this process has no credentials for it.
     """
 
     def __init__(self, root: str) -> None:
@@ -75,6 +96,7 @@ class BeamStore:
             )
         if root.startswith("s3://"):
             _read_descriptions_once()
+            _require_credentials(self._root)
 
     def address(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root

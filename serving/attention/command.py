@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.atten
         flags = _parse(sys.argv[1:] if argv is None else argv, prog)
         encoded = _read(flags.photograph)
         # Native decoders log what is wrong with an image; this command prints it.
-        load_tensorflow(log_level=3)
+        load_tensorflow()
         picture = _picture(flags, encoded)
     except UsageError as error:
         return fail("attention", error)

@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.page"
         for number in SIGNALS:
             signal.signal(number, lambda *_: ended.set())
         # Native decoders log what is wrong with an image; the page shows it.
-        load_tensorflow(log_level=3)
+        load_tensorflow()
         address: Callable[[], str] = lambda: flags.server or SERVER  # noqa: E731
         if flags.published is not None:
             from .own_server import OwnServer

@@ -135,9 +135,10 @@ def test_workers_that_may_not_use_the_store_are_named_in_a_line(
     wrong = {**CREDENTIALS, "AWS_SECRET_ACCESS_KEY": "", "AWS_ACCESS_KEY_ID": ""}
     with running_flink(cluster, flink_jars, wrong) as flink:
         job = publish(cluster, flink, tree)
-        assert job.wait() == 1
+        assert job.wait() == 2, job.output
     (line,) = job.output.splitlines()
-    print(line)
-    assert line.startswith("error: --runner FlinkRunner: the job failed (")
+    assert line.startswith(
+        f"error: --runner FlinkRunner: the job failed ({tree.root}: no credentials for it here; "
+    )
     assert CREDENTIALS["AWS_SECRET_ACCESS_KEY"] not in job.output
     assert tree.open().children("") == []

@@ -133,7 +133,6 @@ def environment(home: pathlib.Path, code: pathlib.Path, **variables: str) -> dic
         "PYTHONPATH": str(code),
         "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
         # As on one machine, where the job sets them: the figures are the same to the last bit.
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "2",
