@@ -133,7 +133,7 @@ def test_workers_that_may_not_use_the_store_are_named_in_a_line(
     cluster: Cluster, flink_jars: FlinkJars, tree: Tree
 ) -> None:
     wrong = {**CREDENTIALS, "AWS_SECRET_ACCESS_KEY": "", "AWS_ACCESS_KEY_ID": ""}
-    with running_flink(cluster, flink_jars, wrong) as flink:
+    with running_flink(cluster, flink_jars, wrong, restarts=1) as flink:
         job = publish(cluster, flink, tree)
         assert job.wait() == 2, job.output
     (line,) = job.output.splitlines()

@@ -46,8 +46,7 @@ _JOB_MANAGER = {
     "rest.bind-port": "0",
     "jobmanager.memory.process.size": "1g",
     "restart-strategy.type": "fixed-delay",
-    # Together longer than the timeout: until then Flink gives work to what is lost.
-    "restart-strategy.fixed-delay.attempts": "10",
+    # All attempts together are longer than the timeout: until then Flink gives work to what is lost.
     "restart-strategy.fixed-delay.delay": "3 s",
     "heartbeat.interval": "2000",
     "heartbeat.timeout": "10000",
@@ -80,17 +79,24 @@ class FlinkCluster:
         cluster: where.
         jars: what they run.
         credentials: the environment of the TaskManagers, for the object store.
+        restarts: of a job.
     """
 
     def __init__(
-        self, cluster: Cluster, jars: FlinkJars, credentials: Mapping[str, str] = CREDENTIALS
+        self,
+        cluster: Cluster,
+        jars: FlinkJars,
+        credentials: Mapping[str, str] = CREDENTIALS,
+        restarts: int = 10,
     ) -> None:
         self._credentials = credentials
         self._cluster = cluster
         self._jars = jars
         self._started: list[Program] = []
         main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
-        command = self._java("job-manager", "-Xmx640m", main, _JOB_MANAGER, cluster.folder)
+        attempts = {"restart-strategy.fixed-delay.attempts": str(restarts)}
+        settings = {**_JOB_MANAGER, **attempts}
+        command = self._java("job-manager", "-Xmx640m", main, settings, cluster.folder)
         job_manager = cluster.start("flink-job-manager", *command)
         self.master = job_manager.wait_for(r"Rest endpoint listening at (127\.0\.0\.1:\d+)")[1]
         self._rpc_port = job_manager.wait_for(
@@ -173,11 +179,14 @@ def _ticks(manager: Program) -> int:
 
 @contextlib.contextmanager
 def running_flink(
-    cluster: Cluster, jars: FlinkJars, credentials: Mapping[str, str] = CREDENTIALS
+    cluster: Cluster,
+    jars: FlinkJars,
+    credentials: Mapping[str, str] = CREDENTIALS,
+    restarts: int = 10,
 ) -> Iterator[FlinkCluster]:
     """A Flink cluster; its TaskManagers are not started again when they are lost."""
     with cluster.part():
-        flink = FlinkCluster(cluster, jars, credentials)
+        flink = FlinkCluster(cluster, jars, credentials, restarts)
         for _ in range(HOSTS):
             flink.start_task_manager()
         yield flink
