@@ -46,7 +46,7 @@ _JOB_MANAGER = {
     "rest.bind-port": "0",
     "jobmanager.memory.process.size": "1g",
     "restart-strategy.type": "fixed-delay",
-    # All attempts together are longer than the timeout: until then Flink gives work to what is lost.
+    # Ten of them are longer than the timeout: until then Flink gives work to what is lost.
     "restart-strategy.fixed-delay.delay": "3 s",
     "heartbeat.interval": "2000",
     "heartbeat.timeout": "10000",
