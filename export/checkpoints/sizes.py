@@ -51,7 +51,7 @@ def fit_to_size(
     if size != found:
         notes.append(f"positions of images of {found} pixels resampled for {size}")
     if size != own:
-        notes.append(f"for images of {size} pixels")
+        notes.append(f"for images of {size} pixels, not {own} as {variant.name}'s")
     return sized, tuple(notes)
 
 

@@ -108,7 +108,7 @@ def test_a_variant_of_another_size_is_named_after_it(asked: int | None) -> None:
     assert (sized.top1, sized.top5) == (0.0, 0.0)
     assert sized.parameters == XXS24.parameters + (18 * 18 - 14 * 14) * 192
     assert XXS24.flops_g < sized.flops_g < 2 * XXS24.flops_g
-    assert notes == ("for images of 288 pixels",)
+    assert notes == ("for images of 288 pixels, not 224 as cait_xxs24_224's",)
 
 
 def test_a_name_without_a_size_gets_one(variant: Variant) -> None:

@@ -107,12 +107,12 @@ def assert_of_48_pixels(result: Result, data: pathlib.Path, name: str, output: s
     assert [path.name for path in serving.iterdir() if path.is_dir()] == [name]
     assert (manifest.variant, manifest.published) == (AT_48, None)
     assert (manifest.geometry.image_size, manifest.geometry.patches) == (48, 9)
-    assert f"for images of 48 pixels, so {AT_48} and not {TINY}" in manifest.checkpoint.notes
+    assert f"for images of 48 pixels, not 32 as {TINY}'s" in manifest.checkpoint.notes
     page = page_of(result, name)
     assert "CaiT-TINY at 48 pixels" in page
     assert "RGB images of 48 x 48 pixels" in page
     assert "No figures are published." in page
-    assert f"and not {TINY}." in page
+    assert f"not 32 as {TINY}'s." in page
     signatures = tf.saved_model.load(str(serving / name / "1")).signatures
     images = tf.constant(seeded_normal(f"{TINY}:input 48", (2, 48, 48, 3)))
     with np.load(data / "golden" / "tiny_sizes.npz") as golden:
@@ -131,7 +131,7 @@ def test_weights_of_another_size_are_published_at_that_size(
     flags = ("--checkpoints", str(tmp_path), "--heads", "classifier", "--sample_shard", photo)
     result = publish_tiny(*flags)
     assert_of_48_pixels(result, data, AT_48, "logits")
-    assert f"note: {path}: for images of 48 pixels, so {AT_48} and not {TINY}\n" in result.stderr
+    assert f"note: {path}: for images of 48 pixels, not 32 as {TINY}'s\n" in result.stderr
     notes = manifest_of(result, AT_48).checkpoint.notes
     assert not [note for note in notes if "resampled" in note]
 
