@@ -4,6 +4,7 @@ import collections
 import contextlib
 import pathlib
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -57,3 +58,29 @@ def test_the_two_longest_variants_go_to_two_workers(
         assert not together, f"{step}: one worker has both of {sorted(LONGEST)}: {together}"
         # And starts with it.
         assert {variants[0] for variants in workers.values()} == LONGEST, step
+
+
+def test_a_worker_works_on_one_model_at_a_time(
+    tmp_path: pathlib.Path, shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work: list[str] = []
+    together: list[int] = []
+
+    def convert(variant: str, *_: Any) -> None:
+        at_work.append(variant)
+        together.append(len(at_work))
+        time.sleep(0.2)
+        at_work.remove(variant)
+        raise ValueError("not wanted here")
+
+    monkeypatch.setattr("export.convert.convert", convert)
+    status = main(
+        [
+            *("--variants", ",".join(VARIANTS), "--checkpoints", "random"),
+            *("--sample_shard", shards, "--publish_to", str(tmp_path / "tree")),
+            # As an engine elsewhere may give a worker several steps at once.
+            *("--direct_running_mode", "multi_threading", "--direct_num_workers", "4"),
+        ]
+    )
+    assert status == 1
+    assert together == [1] * len(VARIANTS)

@@ -1,10 +1,13 @@
 """What Beam says of itself and is not shown."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
 from pipelines.runtime.quiet import load_beam
+from tests.support.paths import REPOSITORY
 
 # As Beam logs what a portable engine says.
 STACK = (
@@ -34,3 +37,32 @@ def test_a_wheel_for_workers_is_no_warning(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level(logging.WARNING)
     logging.getLogger("apache_beam.runners.portability.stager").warning("must be compatible")
     assert caplog.records == []
+
+
+LOAD = """
+import threading
+from pipelines.runtime.quiet import load_tensorflow
+
+failed = []
+
+def setup():
+    try:
+        load_tensorflow()
+    except Exception as error:
+        failed.append(error)
+
+threads = [threading.Thread(target=setup) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+"""
+
+
+@pytest.mark.slow
+def test_steps_that_load_tensorflow_at_once_all_have_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
