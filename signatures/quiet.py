@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 
 from .flags import LOG_LEVEL
+from .program import Interrupted
 
 # Errors that matter are raised. Those that native code logs are about this processor.
 _FATAL_ALONE = "3"
@@ -69,10 +70,16 @@ def hidden_native_stderr() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
+    shown_again = True
     try:
         os.dup2(null, 2)
         yield
+    except Interrupted:
+        # What threads that are still at work say of the end stays hidden.
+        shown_again = False
+        raise
     finally:
-        os.dup2(saved, 2)
+        if shown_again:
+            os.dup2(saved, 2)
         os.close(null)
         os.close(saved)
