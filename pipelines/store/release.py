@@ -203,15 +203,10 @@ class ModelInterface:
         return cls(manifest.head, manifest.geometry, manifest.labels)
 
     @property
-    def classes(self) -> int:
-        """How many there are; 0 of weights without a head."""
-        return self.geometry.num_classes
-
-    @property
     def has_numbers_alone(self) -> bool:
         """Whether nothing names its classes."""
-        names = default_labels(self.classes)
-        return (self.labels or names) == names == tuple(map(str, range(self.classes)))
+        numbers = tuple(map(str, range(self.geometry.num_classes)))
+        return (self.labels or default_labels(len(numbers))) == numbers
 
     def difference(self, other: "ModelInterface") -> tuple[str, str] | None:
         """The first difference, as each has it in words; None where there is none."""
@@ -266,7 +261,8 @@ def _require_same_classes(
             f"{store.address(version_path(model, latest or 0))} has {published}, the weights have "
             f"{found}; versions of a model have the same classes and image size: "
         )
-        if classes.has_numbers_alone and ModelInterface.of(manifest).classes == classes.classes:
+        same_number = manifest.geometry.num_classes == classes.geometry.num_classes
+        if same_number and classes.has_numbers_alone:
             text += "name the weights' classes with --labels, or "
         raise ReleaseError(f"{text}publish them with --model_name and a name of their own")
 
