@@ -30,6 +30,7 @@ from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import Replies, Serve, Tensors
 from tests.support.conversions import conversions_kept
+from tests.support.filesystems import filesystem_flags_kept
 from tests.support.paths import DATA, REPOSITORY
 from tests.support.programs import require_program
 from tests.support.shared import made_once
@@ -86,6 +87,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in item.iter_markers("needs_program"):
         require_program(*mark.args)
+
+
+@pytest.fixture(autouse=True)
+def filesystem_flags_as_before() -> Iterator[None]:
+    """Takes back the flags that a test gave Beam's filesystems, which belong to the process."""
+    with filesystem_flags_kept():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import pathlib
 import re
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.errors import UserError
 from pipelines.store.base import open_store
@@ -18,6 +20,7 @@ def test_a_store_without_credentials_is_a_wrong_input(
         monkeypatch.setenv(name, str(tmp_path / "none"))
     # The role of a machine would be asked for.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    FileSystems.set_options(PipelineOptions([]))
     with pytest.raises(UserError) as refused:
         open_store("s3://bucket/without-credentials/")
     assert re.match(
