@@ -53,10 +53,7 @@ def evaluation_of(
     correct = {k: sum(getattr(score, k) for score in scores) for k in ("top1", "top5")}
     seconds = sum(score.seconds for score in scores)
     pairs = pairs_of(scores)
-    of_such_weights = model.has_published_accuracy and model.trained
-    variant = VARIANTS.get(model.variant) if of_such_weights else None
-    if variant and model.is_somebodys_own(variant):
-        variant = None
+    variant = model.published_variant
     entry: dict[str, Any] = {
         "model": model.name,
         "version": model.version,
@@ -73,7 +70,9 @@ def evaluation_of(
         "confused": [] if failures else most_confused(pairs, model.class_names),
     }
     for name, count in correct.items():
-        measured = None if failures else proportion(count, images)
+        # Of five classes all images have theirs among the best five.
+        says_nothing = name == "top5" and model.num_classes <= 5
+        measured = None if failures or says_nothing else proportion(count, images)
         entry[name] = {
             "correct": count,
             **(dataclasses.asdict(measured) if measured else dict.fromkeys(_FIELDS)),

@@ -8,7 +8,7 @@ changed, finds no object of its own.
 import dataclasses
 import json
 
-from export.variants import Variant
+from export.variants import VARIANTS, Variant
 from serving_configs import FileRecord
 from signatures.labels import default_labels
 
@@ -51,10 +51,17 @@ class ServedModel:
         """The names of its classes, also where they are the default ones."""
         return self.labels or default_labels(self.num_classes)
 
-    def is_somebodys_own(self, variant: Variant) -> bool:
-        """Whether its name or its classes are not the variant's: nothing is published of it."""
+    @property
+    def published_variant(self) -> Variant | None:
+        """The variant whose published accuracy is this model's, too; None where none is.
+
+        It is not where the name, the classes or the weights are somebody's own.
+        """
+        variant = VARIANTS.get(self.variant)
+        if variant is None or not (self.has_published_accuracy and self.trained) or self.labels:
+            return None
         same = self.name == variant.name and self.num_classes == variant.config.num_classes
-        return not same or bool(self.labels)
+        return variant if same else None
 
     @property
     def title(self) -> str:

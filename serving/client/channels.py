@@ -53,6 +53,13 @@ RETRIES: dict[str, Any] = {
 
 _UNLIMITED = -1
 
+# TF Serving's words, which say nothing of where a server has its labels from.
+_UNKNOWN_LABEL = "Unrecognized servable version label"
+_LABELS = (
+    "; a server knows the labels of the models.config that it was started with, as "
+    "--model_config_file"
+)
+
 
 class ClientError(ServingError):
     """A call that failed.
@@ -73,7 +80,8 @@ class ClientError(ServingError):
     def __str__(self) -> str:
         """The server, the model, the code and the message."""
         text = reason(self.message) if is_of_graph(self.message) else self.message
-        return f"{self.server}, model {self.model}: {self.code.name}: {text}"
+        hint = _LABELS if self.message.startswith(_UNKNOWN_LABEL) else ""
+        return f"{self.server}, model {self.model}: {self.code.name}: {text}{hint}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -212,6 +212,7 @@ class VersionManager:
             return None
 
     def _load(self, version: Version) -> None:
+        _log.info("%s version %d: loading from %s", self._model, version.number, version.path)
         loaded: Servable | ServingError = self._load_once(version)
         tries = 1
         while isinstance(loaded, ServingError) and tries <= self._retries.number:

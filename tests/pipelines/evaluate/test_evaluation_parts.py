@@ -8,7 +8,7 @@ import pytest
 from pipelines.data.image_folder import ImageFile
 from pipelines.data.labelled import DataShard
 from pipelines.evaluate.parts import tasks_of
-from pipelines.evaluate.report import evaluation_of
+from pipelines.evaluate.report import evaluation_of, evaluation_table
 from pipelines.evaluate.scores import ServedModel, ShardScore
 
 FILES = tuple(ImageFile(str(i), 0) for i in range(500))
@@ -54,3 +54,11 @@ def test_figures_of_other_weights_stand_beside_no_accuracy() -> None:
     ):
         served = dataclasses.replace(SMALL, has_published_accuracy=published, trained=trained)
         assert evaluation_of(served, scores, ())["top1"]["published"] == wanted
+
+
+@pytest.mark.parametrize(("classes", "percent"), [(5, None), (6, 90.0)])
+def test_top_5_of_five_classes_says_nothing(classes: int, percent: float | None) -> None:
+    served = dataclasses.replace(SMALL, num_classes=classes)
+    entry = evaluation_of(served, [ShardScore(classes=classes, images=10, top1=5, top5=9)], ())
+    assert (entry["top1"]["percent"], entry["top5"]["percent"]) == (50.0, percent)
+    assert evaluation_table([entry])[1][5] == ("-" if percent is None else "90.000")

@@ -135,6 +135,12 @@ def test_versions_and_labels(served: Running) -> None:
     assert str(caught.value) == (
         f"{address}, model tf1: NOT_FOUND: Servable not found for request: Specific(tf1, 7)"
     )
+    with Client(address, "tf1", label="x") as unknown, pytest.raises(ClientError) as caught:
+        unknown.predict(inputs)
+    assert str(caught.value) == (
+        f"{address}, model tf1: INVALID_ARGUMENT: Unrecognized servable version label: x; a server "
+        "knows the labels of the models.config that it was started with, as --model_config_file"
+    )
     with pytest.raises(ValueError, match="a version or a label, not both"):
         Client(address, "tf1", version=1, label="stable")
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -103,7 +104,9 @@ def test_sigterm_answers_what_is_in_flight(
     assert process.returncode == 0
     assert out == ""
     # Its own log and nothing of TensorFlow's.
-    assert [text.split(" INFO ")[1] for text in err.splitlines()] == [
+    loading, *lines = [text.split(" INFO ")[1] for text in err.splitlines()]
+    assert re.fullmatch(r"m version 1: loading from /.*/1", loading)
+    assert lines == [
         "m version 1 is available",
         "m version 1 is unloaded",
     ]
