@@ -23,10 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.checkpoints.sources import Checkpoint, RandomSource, open_checkpoint
 from export.variants import CaiTConfig, get_variant
-from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import Replies, Serve, Tensors
 from tests.support.conversions import conversions_kept
@@ -167,10 +166,7 @@ def tiny_config() -> CaiTConfig:
 @pytest.fixture(scope="session")
 def tiny_tensors(tiny_config: CaiTConfig) -> Tensors:
     """Timm's keys -> random (seeded) arrays for `tiny_config`. Not to be written to."""
-    tensors = {
-        key: random_tensor("tiny", key, shape)
-        for key, shape in expected_shapes(tiny_config).items()
-    }
+    tensors = random_tensors("tiny", tiny_config)
     for tensor in tensors.values():
         tensor.setflags(write=False)
     return tensors

@@ -9,18 +9,29 @@ import zlib
 
 import numpy as np
 
-from ..weights import Array
+from ..variants import CaiTConfig
+from ..weights import Array, expected_shapes
 
 
-def random_tensor(variant: str, key: str, shape: tuple[int, ...]) -> Array:
-    """A random tensor of a variant: float32, the same on every machine.
+def random_tensors(seed: str, config: CaiTConfig) -> dict[str, Array]:
+    """Random tensors for all of an architecture's weights, by timm's keys.
 
     Args:
-        variant: the seed, together with the key.
+        seed: as `random_tensor` takes it: a variant's name, for its random weights.
+        config: the architecture.
+    """
+    return {key: random_tensor(seed, key, shape) for key, shape in expected_shapes(config).items()}
+
+
+def random_tensor(seed: str, key: str, shape: tuple[int, ...]) -> Array:
+    """A random tensor: float32, the same on every machine.
+
+    Args:
+        seed: a variant's name; together with the key it determines the numbers.
         key: timm's key, which determines the distribution.
         shape: in timm's layout.
     """
-    z = seeded_normal(f"{variant}:{key}", shape)
+    z = seeded_normal(f"{seed}:{key}", shape)
     last = key.rsplit(".", 1)[-1]
     if last in ("gamma_1", "gamma_2"):
         value = 0.2 + 0.05 * z

@@ -20,12 +20,12 @@ from signatures.labels import default_labels
 
 from ..errors import CheckpointError, UserError
 from ..variants import CaiTConfig, Variant
-from ..weights import Shape, check_shapes, expected_shapes
+from ..weights import Shape, check_shapes
 from . import intake
 from .files import FileSource
 from .hub import HubSource
 from .pth import PthTensors
-from .random_weights import random_tensor
+from .random_weights import random_tensors
 from .safetensors_file import LazyTensors
 
 # Marks a file of random weights in its header, wherever it is copied.
@@ -229,8 +229,5 @@ def _found_config(shapes: Mapping[str, Shape], config: CaiTConfig, subject: str)
 def write_random_checkpoint(variant: Variant, path: pathlib.Path) -> None:
     """Writes a variant's random weights as a safetensors file, marked as not trained."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        key: random_tensor(variant.name, key, shape)
-        for key, shape in expected_shapes(variant.config).items()
-    }
+    tensors = random_tensors(variant.name, variant.config)
     safetensors.numpy.save_file(tensors, path, {_TRAINED: "false"})

@@ -5,11 +5,10 @@ import pathlib
 import pytest
 import tf_keras
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.convert import convert
 from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from tests.support.arrays import IMAGES, Array, Tensors
 from tests.support.keras_models import built, tiny_with
 
@@ -32,7 +31,7 @@ def wanted(tiny_tensors: Tensors) -> dict[str, Array]:
 def regularised(tmp_path_factory: pytest.TempPathFactory) -> tuple[CaiTConfig, pathlib.Path]:
     """A SavedModel that acts in training."""
     config = CaiTConfig(32, 16, 16, 2, 2, num_classes=10, dropout_rate=0.2, drop_path_rate=0.2)
-    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("acts", config)
     directory = tmp_path_factory.mktemp("regularised") / "model"
     list(convert("acts", config, tensors, {"classifier": directory}))
     return config, directory

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pytest
 import tf_keras
 
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.memory import garbage_collector_paused, release_memory
 from export.model import build_classifier, features_of
 from export.reference import forward_pass as reference
 from export.variants import VARIANTS, CaiTConfig
-from export.weights import assign_weights, expected_shapes
+from export.weights import assign_weights
 
 pytestmark = pytest.mark.slow
 
@@ -35,14 +35,6 @@ SUMS = 1e-5
 # What a pass with more attention than this returns is computed image by image: of both images, all
 # attention of the largest variant is 3.6 GiB. A batch of both spares the second pass through Keras.
 LARGE = 1 << 30
-
-
-def random_tensors(name: str) -> dict[str, Array]:
-    """A variant's random weights, by timm's keys."""
-    return {
-        key: random_tensor(name, key, shape)
-        for key, shape in expected_shapes(VARIANTS[name].config).items()
-    }
 
 
 class Blocks:
@@ -114,7 +106,7 @@ def test_outputs_are_timm_s(name: str, data: pathlib.Path) -> None:
     with np.load(data / "golden" / f"{name}.npz") as archive:
         golden = dict(archive)
     argmax = json.loads((data / "golden" / "info.json").read_text())[name]["argmax"]
-    tensors = random_tensors(name)
+    tensors = random_tensors(name, config)
     images = seeded_normal(f"{name}:input", (2, config.image_size, config.image_size, 3))
 
     blocks = Blocks(config)
@@ -197,7 +189,8 @@ def test_the_bounds_catch_wrong_details(
     with np.load(data / "golden" / f"{name}.npz") as archive:
         golden = dict(archive)
     outputs = reference.forward(
-        random_tensors(name), seeded_normal(f"{name}:input", (2, 224, 224, 3))
+        random_tensors(name, VARIANTS[name].config),
+        seeded_normal(f"{name}:input", (2, 224, 224, 3)),
     )
     assert outputs.logits is not None
     # Twice the bound, so that it is not by rounding.

@@ -6,11 +6,10 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.model import build_classifier, features_of
 from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from tests.support.keras_models import IMAGES, assert_equal_outputs, built, tiny_with
 
 pytestmark = pytest.mark.slow
@@ -36,7 +35,7 @@ def test_outputs_have_the_names_and_the_order_that_users_have(deep: CaiTConfig) 
 
 def test_each_output_is_what_its_name_says(deep: CaiTConfig) -> None:
     model = built(deep)
-    tensors = {key: random_tensor("tiny", key, s) for key, s in expected_shapes(deep).items()}
+    tensors = random_tensors("tiny", deep)
     wanted: dict[str, Array] = {}
 
     def sink(block: int, attention: Array) -> None:
@@ -82,7 +81,7 @@ def test_any_number_of_classes(classes: int) -> None:
     config = tiny_with(num_classes=classes)
     model = built(config)
     logits = model(IMAGES)[0]
-    tensors = {key: random_tensor("tiny", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("tiny", config)
     assert logits.shape == (3, classes)
     wanted = forward(tensors, IMAGES).logits
     assert wanted is not None
@@ -92,7 +91,7 @@ def test_any_number_of_classes(classes: int) -> None:
 def test_more_heads_than_patches() -> None:
     # No variant is like that, but the numbers of the heads must not be cut at the patches.
     config = CaiTConfig(16, 16, 16, 4, 1, num_classes=3)
-    tensors = {key: random_tensor("tiny", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("tiny", config)
     images = seeded_normal("few", (2, 16, 16, 3))
     logits = built(config)(images)[0]
     wanted = forward(tensors, images).logits

@@ -12,11 +12,10 @@ import tensorflow as tf
 import tensorflow_hub as hub
 import tf_keras
 
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.convert import convert
 from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from signatures import BOTH, Head
 from tests.support.arrays import IMAGES
 
@@ -191,7 +190,7 @@ def test_hub_fine_tunes_it_on_other_classes(
 def test_hub_has_each_block_s_attention_under_its_name(tmp_path: pathlib.Path) -> None:
     # More blocks than have one digit: an order by name is not that of the numbers.
     config = CaiTConfig(32, 16, 16, 2, 11, ca_blocks=1, num_classes=0)
-    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("deep", config)
     attention: dict[str, Array] = {}
 
     def sink(block: int, of_block: Array) -> None:
@@ -210,7 +209,7 @@ def test_hub_leaves_rates_to_training(
     regularised: tuple[CaiTConfig, pathlib.Path],
 ) -> None:
     config, directory = regularised
-    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("acts", config)
     wanted = forward(tensors, IMAGES).logits
     assert wanted is not None
     # Loaded once for all three.
@@ -233,7 +232,7 @@ def test_hub_leaves_rates_to_training(
 
 def test_keras_leaves_rates_to_training(regularised: tuple[CaiTConfig, pathlib.Path]) -> None:
     config, directory = regularised
-    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("acts", config)
     wanted = forward(tensors, IMAGES).logits
     assert wanted is not None
     model = tf_keras.models.load_model(directory)

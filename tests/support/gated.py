@@ -4,11 +4,11 @@ import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.compute import ComputeDtype
 from export.convert import convert
 from export.variants import CaiTConfig
-from export.weights import expected_shapes, mappings
+from export.weights import mappings
 from pipelines.gate.gate import Gate
 from pipelines.gate.loaded_model import LoadedModel
 from pipelines.gate.prepared_image import PreparedImage, prepare_image
@@ -17,7 +17,7 @@ from tests.support.arrays import Tensors
 
 # Two blocks are enough: GELU's approximation is 3.4 times what the gate allows, as with six.
 CONFIG = CaiTConfig(64, 16, 64, 4, 2, num_classes=100)
-TENSORS = {key: random_tensor("gate", key, shape) for key, shape in expected_shapes(CONFIG).items()}
+TENSORS = random_tensors("gate", CONFIG)
 
 
 def prepared(photo: pathlib.Path, attention: bool, tensors: Tensors = TENSORS) -> PreparedImage:

@@ -5,10 +5,10 @@ import tensorflow as tf
 import tf_keras
 
 from export.blocks import self_attention_block
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.model import build_classifier
 from export.variants import CaiTConfig
-from export.weights import assign_weights, expected_shapes
+from export.weights import assign_weights
 
 IMAGES = seeded_normal("model", (3, 32, 32, 3))
 
@@ -19,7 +19,7 @@ def built(config: CaiTConfig, name: str = "tiny") -> tf_keras.Model:
     assign_weights(
         model,
         config,
-        {key: random_tensor("tiny", key, s) for key, s in expected_shapes(config).items()},
+        random_tensors("tiny", config),
     )
     return model
 

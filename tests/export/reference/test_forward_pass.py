@@ -9,11 +9,10 @@ import numpy.typing as npt
 import pytest
 import safetensors.numpy
 
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.checkpoints.safetensors_file import LazyTensors
 from export.reference import forward_pass as reference
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 
 Array = npt.NDArray[np.float32]
 
@@ -75,7 +74,7 @@ def test_blocks_are_taken_by_number_and_not_by_name(images: Array) -> None:
     # By name, block 10 would come before block 2. Eleven blocks of which each has its own bias
     # after the softmax, by which its attention is known.
     config = CaiTConfig(32, 16, 4, 1, 11, ca_blocks=1, num_classes=1)
-    tensors = {key: random_tensor("eleven", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("eleven", config)
     for block in range(11):
         tensors[f"blocks.{block}.attn.proj_w.weight"] = np.zeros((1, 1), np.float32)
         tensors[f"blocks.{block}.attn.proj_w.bias"] = np.full(1, block, np.float32)
@@ -91,7 +90,7 @@ def test_blocks_are_taken_by_number_and_not_by_name(images: Array) -> None:
 def test_each_kind_of_block_is_counted_by_itself(images: Array) -> None:
     # "blocks_token_only" begins as "blocks" does.
     config = CaiTConfig(32, 16, 16, 2, 1, ca_blocks=3, num_classes=10)
-    tensors = {key: random_tensor("three", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("three", config)
     received: list[int] = []
     outputs = reference.forward(tensors, images, lambda block, _: received.append(block))
     assert (received, len(outputs.class_attention)) == ([0], 3)

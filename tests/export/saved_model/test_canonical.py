@@ -21,13 +21,12 @@ pytestmark = pytest.mark.slow
 SCRIPT = """
 import pathlib, sys
 from export.convert import convert
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 
 def run(name, sa_blocks):
     config = CaiTConfig(32, 16, 16, 2, sa_blocks, num_classes=10)
-    tensors = {k: random_tensor("tiny", k, s) for k, s in expected_shapes(config).items()}
+    tensors = random_tensors("tiny", config)
     root = pathlib.Path(sys.argv[1], name)
     for _ in convert(name, config, tensors, {h: root / h for h in ("classifier", "features")}):
         pass

@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.convert import convert
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from signatures import Head
 
 pytestmark = pytest.mark.slow
@@ -36,7 +35,7 @@ def deeper(
 ) -> tuple[CaiTConfig, pathlib.Path]:
     """The tiny classifier with more blocks."""
     config = dataclasses.replace(tiny_config, sa_blocks=tiny_config.sa_blocks + MORE_BLOCKS)
-    tensors = {key: random_tensor("deep", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("deep", config)
     directory = tmp_path_factory.mktemp("deeper") / "model"
     list(convert("deep", config, tensors, {"classifier": directory}))
     return config, directory

@@ -13,7 +13,7 @@ import tf_keras
 from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.convert import Converted, convert
 from export.reference.forward_pass import forward
 from export.variants import CaiTConfig
@@ -269,7 +269,7 @@ def test_a_session_is_always_inference(
     regularised: tuple[CaiTConfig, pathlib.Path], serve_from: Callable[[pathlib.Path], Serve]
 ) -> None:
     config, directory = regularised
-    tensors = {key: random_tensor("acts", key, s) for key, s in expected_shapes(config).items()}
+    tensors = random_tensors("acts", config)
     reply = serve_from(directory)("logits", images=IMAGES)
     logits = forward(tensors, IMAGES).logits
     assert logits is not None

@@ -6,9 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.variants import CaiTConfig
-from export.weights import expected_shapes
 from pipelines.evaluate.command import main
 from tests.support.arrays import Tensors
 from tests.support.labelled_images import ZOO, Labelled, ranked_images
@@ -21,9 +20,7 @@ Evaluate = Callable[..., tuple[int, str, str]]
 def labelled() -> list[Labelled]:
     """Images of which the tiny variant has a known part right."""
     config = TINY_VARIANT.config
-    tensors = {
-        key: random_tensor(TINY, key, shape) for key, shape in expected_shapes(config).items()
-    }
+    tensors = random_tensors(TINY, config)
     # The places right before and after the limits are the ones that a wrong count would show on.
     ranks = [0] * 265 + [1, 2, 3, 4] * 21 + [5, 6, 999] * 17
     np.random.default_rng(7).shuffle(ranks)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.checkpoints.random_weights import random_tensor
+from export.checkpoints.random_weights import random_tensors
 from export.reference.forward_pass import forward
 from export.reference.preprocessing import load_pixels, normalize
 from export.variants import Variant
-from export.weights import expected_shapes
 from pipelines.publish.options import parse
 from tests.support.labelled_records import write_shard
 
@@ -24,10 +23,7 @@ IMAGES = 40
 def sample(tiny_variant: Variant, tmp_path: pathlib.Path) -> Callable[[int], str]:
     """Writes a sample on which so many of the tiny variant's answers are right."""
     config = tiny_variant.config
-    tensors = {
-        key: random_tensor(tiny_variant.name, key, shape)
-        for key, shape in expected_shapes(config).items()
-    }
+    tensors = random_tensors(tiny_variant.name, config)
     generator = np.random.default_rng(5)
     encoded = []
     for _ in range(IMAGES):

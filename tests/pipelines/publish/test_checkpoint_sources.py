@@ -10,8 +10,7 @@ import sys
 import pytest
 import safetensors.numpy
 
-from export.checkpoints.random_weights import random_tensor
-from export.weights import expected_shapes
+from export.checkpoints.random_weights import random_tensors
 from serving_configs.tree.manifest import load_manifest
 from tests.support.hub_server import COMMIT, Hub, serving
 from tests.support.labelled_records import write_two
@@ -25,8 +24,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
     """Weights of the tiny variant, as many as a trained one's."""
-    shapes = expected_shapes(TINY_VARIANT.config)
-    return {key: random_tensor("trained", key, shape) for key, shape in shapes.items()}
+    return random_tensors("trained", TINY_VARIANT.config)
 
 
 def test_weights_of_the_hub_are_published_with_their_commit(

@@ -10,10 +10,9 @@ import safetensors.numpy
 import tensorflow as tf
 
 import export.positions
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.reference.positions import resample
 from export.variants import VARIANTS, Variant
-from export.weights import expected_shapes
 from serving_configs.tree.manifest import Manifest, load_manifest
 from tests.support.labelled_records import write_shard
 from tests.support.pth_file import Tensors, write_tensors
@@ -25,8 +24,7 @@ AT_48 = "cait_tiny_48"
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
     """The weights of the stored outputs of timm, as trained ones."""
-    shapes = expected_shapes(TINY_VARIANT.config)
-    return {key: random_tensor(TINY, key, shape) for key, shape in shapes.items()}
+    return random_tensors(TINY, TINY_VARIANT.config)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import tensorflow as tf
 import tf_keras
 
 from export import create_cait, save_checkpoint
-from export.checkpoints.random_weights import random_tensor, seeded_normal
+from export.checkpoints.random_weights import random_tensors, seeded_normal
 from export.variants import Variant
-from export.weights import expected_shapes, read_weights
+from export.weights import read_weights
 from pipelines.publish.class_names import read_labels
 from pipelines.verify import main as verify
 from serving_configs.server.models_config import models_config_path, read_models_config
@@ -31,9 +31,7 @@ EDITED = b"\xef\xbb\xbf" + "\r\n".join(PETS).encode() + b"\r\n\r\n"
 def weights(tiny_variant: Variant, tmp_path: pathlib.Path) -> str:
     """A directory with the tiny variant's weights, with a head of four classes."""
     config = dataclasses.replace(tiny_variant.config, num_classes=len(PETS))
-    tensors = {
-        key: random_tensor(TINY, key, shape) for key, shape in expected_shapes(config).items()
-    }
+    tensors = random_tensors(TINY, config)
     (tmp_path / "weights").mkdir()
     safetensors.numpy.save_file(tensors, tmp_path / "weights" / f"{TINY}.safetensors")
     return str(tmp_path / "weights")
