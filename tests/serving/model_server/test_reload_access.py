@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 import pytest
@@ -47,19 +46,16 @@ def test_calls_that_are_given_up_hold_no_thread_and_no_config(base: pathlib.Path
         # Its base path may appear later, and it has no deadline.
         models = f"{one_model(base)} {one_model(base.with_name('none'), name='n')}"
         request = configured(f"config {{ model_config_list {{ {models} }} }}")
-        waiting = server.models.HandleReloadConfigRequest.future(request)
+        calls = [server.models.HandleReloadConfigRequest.future(request)]
         until(lambda: holds_lock(core) and core.serves("n"))
-        second = server.models.HandleReloadConfigRequest.future(request)
-
-        def refuses_more() -> bool:
-            error: Any = server.models.HandleReloadConfigRequest.future(request, 30).exception()
-            return bool(error.details() == "Other configs are being loaded; try again later")
-
+        calls += [server.models.HandleReloadConfigRequest.future(request) for _ in range(2)]
+        until(lambda: any(call.done() for call in calls))
         # Half of the threads may wait. The others answer.
-        until(refuses_more)
+        (more,) = (call for call in calls if call.done())
+        assert more.exception().details() == "Other configs are being loaded; try again later"
         assert answer(server) == 3.0
-        second.cancel()
-        waiting.cancel()
+        for call in calls:
+            call.cancel()
         until(lambda: reloads(server, base))
         assert answer(server) == 3.0
 
