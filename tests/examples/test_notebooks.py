@@ -9,15 +9,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbformat import NotebookNode
 from PIL import Image
 
 from export.variants import VARIANTS, CaiTConfig
@@ -28,6 +24,10 @@ from tests.support.paths import REPOSITORY
 from tests.support.readme import words
 from tests.support.trees import TINY, TINY_VARIANT, Result, convert_version
 
+# Imported where it is needed: it takes seconds, and every worker imports this file.
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
 EXAMPLES = REPOSITORY / "examples"
 # Notebook: how many pictures it shows.
 PICTURES = {"classification": 2, "explaining": 1, "finetuning": 2}
@@ -37,22 +37,24 @@ NAMES = pytest.mark.parametrize("name", PICTURES)
 READ = ("export", "signatures", "serving", "serving_configs", "tests")
 
 
-def committed(name: str) -> NotebookNode:
+def committed(name: str) -> "NotebookNode":
+    import nbformat
+
     book = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
     nbformat.validate(book)
     return book
 
 
-def code(book: NotebookNode) -> list[NotebookNode]:
+def code(book: "NotebookNode") -> "list[NotebookNode]":
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
-def outputs(book: NotebookNode) -> Iterator[NotebookNode]:
+def outputs(book: "NotebookNode") -> "Iterator[NotebookNode]":
     for cell in code(book):
         yield from cell.outputs
 
 
-def pictures(book: NotebookNode) -> list[Image.Image]:
+def pictures(book: "NotebookNode") -> list[Image.Image]:
     return [
         Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
         for output in outputs(book)
@@ -60,7 +62,7 @@ def pictures(book: NotebookNode) -> list[Image.Image]:
     ]
 
 
-def texts(book: NotebookNode) -> list[str]:
+def texts(book: "NotebookNode") -> list[str]:
     """What each cell wrote and returned, as text."""
     return [
         "".join(
@@ -81,7 +83,7 @@ def workspace(root: pathlib.Path, tree: pathlib.Path) -> pathlib.Path:
     return root
 
 
-def execute(name: str, root: pathlib.Path, after_parameters: str = "") -> NotebookNode:
+def execute(name: str, root: pathlib.Path, after_parameters: str = "") -> "NotebookNode":
     """A committed notebook after a run in a kernel of this interpreter, without old outputs.
 
     Args:
@@ -89,6 +91,11 @@ def execute(name: str, root: pathlib.Path, after_parameters: str = "") -> Notebo
         root: its repository.
         after_parameters: a cell that is run after the one with the parameters.
     """
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+
     book = committed(name)
     for cell in code(book):
         cell.outputs, cell.execution_count = [], None
@@ -113,7 +120,7 @@ def execute(name: str, root: pathlib.Path, after_parameters: str = "") -> Notebo
     return book
 
 
-def assert_shows(book: NotebookNode, count: int) -> None:
+def assert_shows(book: "NotebookNode", count: int) -> None:
     """Holds a notebook to showing pictures that are not empty."""
     shown = pictures(book)
     assert len(shown) == count
@@ -124,7 +131,7 @@ def assert_shows(book: NotebookNode, count: int) -> None:
 PUBLISH = [".venv/bin/python", "-m", "pipelines.publish"]
 
 
-def commands(book: NotebookNode) -> list[list[str]]:
+def commands(book: "NotebookNode") -> list[list[str]]:
     """The commands that its text shows."""
     return [
         words(line)

@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -246,6 +245,8 @@ def test_keras_leaves_rates_to_training(regularised: tuple[CaiTConfig, pathlib.P
 
 @pytest.mark.parametrize("head", BOTH)
 def test_keras_3_wraps_it(head: Head, tiny_models: Models, wanted: dict[str, Array]) -> None:
+    import keras
+
     layer = keras.layers.TFSMLayer(str(tiny_models[head]), call_endpoint="serving_default")
     name = "logits" if head == "classifier" else "features"
     outputs = layer(IMAGES)
