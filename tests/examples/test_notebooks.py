@@ -212,15 +212,10 @@ VARIANT, IMAGE_SIZE = TINY, 48
 
 @pytest.mark.slow
 def test_finetuning_runs_and_its_command_publishes_what_was_learnt(
-    shards: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tiny_tree: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(VARIANTS, TINY, TINY_VARIANT)
-    flags = ("--variants", TINY, "--heads", "features", "--checkpoints", "random")
-    tree = tmp_path / "tree"
-    assert publish([*flags, "--sample_shard", shards, "--publish_to", str(tree)]) == 0
-
-    (tmp_path / "repository").mkdir()
-    root = workspace(tmp_path / "repository", tree)
+    root = workspace(tmp_path, tiny_tree)
     book = execute("finetuning", root, SMALL)
     assert_shows(book, PICTURES["finetuning"])
     # But for the counts, which are of the variant.

@@ -3,11 +3,9 @@ stand there. tests/test_documentation.py says which test runs what else.
 """
 
 import argparse
-import os
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,6 +29,7 @@ from tests.support.readme import (
     lines,
     words,
 )
+from tests.support.snippets import Runner, snippet_runner
 from tests.support.trees import SHALLOW, SHALLOW_VARIANT
 
 SNIPPETS = [
@@ -94,8 +93,14 @@ VARIANTS[SHALLOW] = SHALLOW_VARIANT
 """
 
 
+@pytest.fixture(scope="module")
+def run_snippet() -> Iterator[Runner]:
+    with snippet_runner() as run:
+        yield run
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
-def test_python_snippet_runs(shallow_tree, tmp_path, snippet):
+def test_python_snippet_runs(shallow_tree, tmp_path, run_snippet, snippet):
     """In a directory that has what the snippet reads, with nothing of this project to import but
     what it says it does. The model has fewer blocks than the one that the snippet names.
     """
@@ -104,24 +109,17 @@ def test_python_snippet_runs(shallow_tree, tmp_path, snippet):
     (tmp_path / "build").mkdir()
     (tmp_path / "build" / "published").symlink_to(shallow_tree)
     (tmp_path / "tests").symlink_to(REPOSITORY / "tests")
-    environment = dict(os.environ)
+    path = []
     if "from export import" in snippet:
-        environment["PYTHONPATH"] = str(REPOSITORY)
+        path = [REPOSITORY]
         snippet = f"{FEWER_BLOCKS}\n{snippet}"
         write_random_checkpoint(SHALLOW_VARIANT, tmp_path / "weights" / f"{SHALLOW}.safetensors")
     if 'Path("images"' in snippet:
         for name, photo in (("cat", "cat.jpg"), ("cat", "cat_alpha.png"), ("man", "tiny.png")):
             (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(DATA / "photos" / photo, tmp_path / "images" / name)
-    done = subprocess.run(
-        [sys.executable, "-c", snippet],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    ran = run_snippet(snippet, tmp_path, path)
+    assert ran.status == 0, ran.said
 
 
 def test_verify_command_runs(shallow_tree, monkeypatch, tmp_path):
