@@ -198,6 +198,7 @@ def sources(tmp_path: pathlib.Path) -> pathlib.Path:
     return root
 
 
+@pytest.mark.slow
 def test_site_has_every_page_and_needs_no_network(tmp_path: pathlib.Path) -> None:
     site = tmp_path / "site"
     done = build_site(REPOSITORY, site)
@@ -214,6 +215,7 @@ def test_site_has_every_page_and_needs_no_network(tmp_path: pathlib.Path) -> Non
         assert 'class="mermaid"' not in text
 
 
+@pytest.mark.slow
 def test_dead_links_fail(sources: pathlib.Path) -> None:
     targets = []
     for page in ("README.md", "CONTRIBUTING.md", "docs/serve.md"):

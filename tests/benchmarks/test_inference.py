@@ -49,6 +49,7 @@ def command(name: str, fails_at: int = 0) -> Command:
     return Command((sys.executable, "-c", script), columns)
 
 
+@pytest.mark.slow
 def test_competitors_are_timed_round_by_round_and_one_that_fails_is_left_out(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

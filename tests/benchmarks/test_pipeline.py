@@ -103,6 +103,7 @@ def test_sample_has_as_many_images_as_asked_for(tmp_path: pathlib.Path, shards: 
     assert images[8:] == images[:3]
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_all_processes(tmp_path: pathlib.Path) -> None:
     ended = run([sys.executable, "-c", STARTS], tmp_path / "log")
     assert ended.status == 3

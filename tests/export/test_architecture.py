@@ -88,6 +88,7 @@ def test_arguments_that_make_no_cait_are_named(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_model_of_one_s_own_is_saved_and_read(tmp_path: pathlib.Path) -> None:
     model = create_cait(OWN)
     for number, weight in enumerate(model.trainable_weights):

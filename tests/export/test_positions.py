@@ -39,6 +39,7 @@ def test_positions_of_the_same_grid_stay_what_they_are() -> None:
         resample_positions(seeded_normal("positions", (1, 10, 4)), 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [48, 80])
 def test_at_another_size_outputs_are_timm_s(size: int, data: pathlib.Path) -> None:
     tensors = random_tensors(TINY, TINY_VARIANT.config)

@@ -87,6 +87,7 @@ def test_each_image_gets_the_attention_of_the_block_that_it_asks_for(
         assert np.abs(found[i] - reference[f"block {1 - block}"][i]).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", BOTH)
 def test_self_attention_is_that_of_the_call(
     head: Head, tiny_models: dict[Head, pathlib.Path], tiny_served: dict[Head, Serve]
@@ -99,6 +100,7 @@ def test_self_attention_is_that_of_the_call(
         np.testing.assert_allclose(found[i], wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", BOTH)
 def test_encoded_images_get_the_replies_of_their_pixels(
     head: Head, tiny_served: dict[Head, Serve], geometry: Geometry

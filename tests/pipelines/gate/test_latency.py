@@ -55,6 +55,7 @@ def test_what_was_timed_before_is_not_timed_again() -> None:
     assert 1 in sizes
 
 
+@pytest.mark.slow
 def test_memory_is_what_a_batch_needs_more(tmp_path: pathlib.Path) -> None:
     held: list[Any] = []
 
@@ -82,6 +83,7 @@ def test_files_are_those_of_the_measurement(tmp_path: pathlib.Path) -> None:
     assert requests.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_gate_measures_and_runs_the_warm_up(
     tiny_models: dict[Head, pathlib.Path],
     tiny_config: CaiTConfig,
@@ -121,6 +123,7 @@ class Recorded:
         return self._function(**inputs)
 
 
+@pytest.mark.slow
 def test_a_joint_warm_up_request_runs_once_for_signatures_with_the_same_inputs(
     classifier: dict[str, Recorded], tiny_config: CaiTConfig
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_software_of_a_version_is_a_bill_of_materials(tiny_tree):
     assert "cait-serving" not in components
 
 
+@pytest.mark.slow
 def test_the_same_software_gives_the_same_bytes():
     first = bill_of_materials()
     bill_of_materials.cache_clear()

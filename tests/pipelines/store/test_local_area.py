@@ -87,6 +87,7 @@ def _hold(root: str, connection) -> None:
         connection.recv()
 
 
+@pytest.mark.slow
 def test_run_that_was_killed_is_stale_once_it_is_old(root):
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()

@@ -81,6 +81,7 @@ def test_nothing_of_a_run_stays_and_dead_runs_go(tree, tmp_path):
     assert store.children(".staging") == []
 
 
+@pytest.mark.slow
 def test_a_live_run_says_so(tree, tmp_path):
     store = tree.open()
     with staging_area(tree.root, 4.0, str(tmp_path)) as staging:

@@ -77,6 +77,7 @@ def serving(service: Callable[[Any], Any]) -> Iterator[int]:
         server.stop(None).wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size",
     # The second is more than gRPC keeps for another attempt if it is not told to.
@@ -89,6 +90,7 @@ def test_a_call_that_ended_unavailable_is_sent_again(size: int) -> None:
         assert server.calls == ["Predict"] * ATTEMPTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "method"),
     [
@@ -109,6 +111,7 @@ def test_every_call_is_tried_so_often_and_no_more(
     assert str(caught.value) == f"{address}, model m: UNAVAILABLE: not now"
 
 
+@pytest.mark.slow
 def test_asyncio_tries_again_as_well() -> None:
     async def ask(port: int) -> Any:
         async with AsyncClient(f"localhost:{port}", "m") as client:
@@ -160,6 +163,7 @@ def test_replies_of_more_than_grpcs_limit(served: Running) -> None:
         np.testing.assert_array_equal(found[-2:], np.array([1_000_001.0, 1_000_001.5], np.float32))
 
 
+@pytest.mark.slow
 def test_deadlines(served: Running) -> None:
     with Client(f"localhost:{served.port}", "tf2", timeout=0.5) as client:
         with pytest.raises(ClientError) as caught:
@@ -177,6 +181,7 @@ def test_deadlines(served: Running) -> None:
     assert caught.value.code == Code.DEADLINE_EXCEEDED
 
 
+@pytest.mark.slow
 def test_what_is_sent_again_shares_the_time_of_the_call() -> None:
     left: list[float] = []
 

@@ -33,6 +33,7 @@ def photo(data: pathlib.Path) -> pathlib.Path:
     return data / "photos" / "cat.jpg"
 
 
+@pytest.mark.slow
 def test_predict_takes_arrays_and_gives_all_outputs(
     client: Client, tiny_served: dict[Head, Serve]
 ) -> None:
@@ -232,6 +233,7 @@ with Client(sys.argv[1], "cait", timeout=60) as client:
 """
 
 
+@pytest.mark.slow
 def test_the_smallest_install_of_the_documentation_is_enough(
     client: Client, served: Running, photo: pathlib.Path
 ) -> None:

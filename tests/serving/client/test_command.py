@@ -39,6 +39,7 @@ def run(served: Running, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_classify_prints_the_five_best_of_each_photo(
     run: Run, photos: list[str], served: Running
 ) -> None:
@@ -232,6 +233,7 @@ def test_what_is_no_address(address: str, capsys: pytest.CaptureFixture[str]) ->
     )
 
 
+@pytest.mark.slow
 def test_a_server_of_something_else(capfd: pytest.CaptureFixture[str]) -> None:
     """One that speaks HTTP of another version, as the REST port does."""
 

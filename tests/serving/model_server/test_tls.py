@@ -196,6 +196,7 @@ def test_a_unix_socket_has_tls_as_well(
         assert answered(f"unix:{path}", Tls(pki.files["authority_ca"], server_name="localhost"))
 
 
+@pytest.mark.slow
 def test_the_flags_of_the_command(
     strict_server: str, pki: Pki, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +214,7 @@ def test_the_flags_of_the_command(
     assert err.startswith(f"client: {strict_server}, model m: ")
 
 
+@pytest.mark.slow
 def test_the_snippet_of_the_documentation(
     pki: Pki,
     tiny_models: dict[Head, pathlib.Path],

@@ -216,6 +216,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOMBS)
 def test_archive_that_expands_to_more_than_it_may_is_refused(
     tmp_path: pathlib.Path, small_limit: int, kind: str

@@ -119,6 +119,7 @@ def test_a_dry_run_says_what_an_upload_does(upload: Upload, hugging_face: Huggin
     assert upload() == (0, expected.replace("would be ", ""), "")
 
 
+@pytest.mark.slow
 def test_what_changed_is_uploaded_alone(
     upload: Upload, hugging_face: HuggingFace, small_tree: pathlib.Path
 ) -> None:
@@ -182,6 +183,7 @@ def test_labels_that_would_be_taken_for_versions_are_refused(
     assert message.startswith("error: label 'v2' of m: it cannot be a tag, since the hub has")
 
 
+@pytest.mark.slow
 def test_a_broken_upload_goes_on_where_it_ended(upload: Upload, hugging_face: HuggingFace) -> None:
     """It breaks at a large file of the second version, and then between a commit and its tag."""
     second = hashlib.sha256(b"second graph").hexdigest()
@@ -210,6 +212,7 @@ def test_a_broken_upload_goes_on_where_it_ended(upload: Upload, hugging_face: Hu
     assert repository.tags["v2"] == repository.main
 
 
+@pytest.mark.slow
 def test_an_interrupted_upload_goes_on_where_it_ended(
     upload: Upload, hugging_face: HuggingFace, small_tree: pathlib.Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_version_and_a_label_can_be_asked_for(served: Running) -> None:
         np.testing.assert_allclose(served.predict("tf1", X, **spec)["y"], [2.5, 3.0, 4.5])
 
 
+@pytest.mark.slow
 def test_cait_answers_as_its_session_does(
     served: Running, tiny_served: dict[Any, Callable[..., Any]]
 ) -> None:

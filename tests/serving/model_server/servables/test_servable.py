@@ -99,6 +99,7 @@ def test_a_model_without_variables_needs_no_file_of_them(tmp_path: pathlib.Path)
     servable.close()
 
 
+@pytest.mark.slow
 def test_closing_frees_the_graph(half_plus: Models) -> None:
     servable = load_servable(half_plus(2.0, "tf2"), SessionSettings())
     definition = servable.signatures["serving_default"]
