@@ -33,6 +33,7 @@ from tests.support.filesystems import filesystem_flags_kept
 from tests.support.paths import DATA, REPOSITORY
 from tests.support.programs import require_program
 from tests.support.shared import made_once
+from tests.support.snippets import Runner, snippet_runner
 from tests.support.trees import SHALLOW_VARIANT, TINY_VARIANT, Result, publish_random
 
 
@@ -141,6 +142,13 @@ def shallow_tree(tmp_path_factory: pytest.TempPathFactory, shards: str) -> pathl
     """
     make = publish_random(SHALLOW_VARIANT, shards)
     return made_once(tmp_path_factory, "shallow-tree", make) / "tree"
+
+
+@pytest.fixture(scope="session")
+def run_snippet() -> Iterator[Runner]:
+    """Runs a snippet of the pages, in a process of its own."""
+    with snippet_runner() as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

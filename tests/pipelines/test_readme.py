@@ -5,7 +5,6 @@ stand there. tests/test_documentation.py says which test runs what else.
 import argparse
 import re
 import shutil
-from collections.abc import Iterator
 
 import pytest
 
@@ -29,7 +28,6 @@ from tests.support.readme import (
     lines,
     words,
 )
-from tests.support.snippets import Runner, snippet_runner
 from tests.support.trees import SHALLOW, SHALLOW_VARIANT
 
 SNIPPETS = [
@@ -93,12 +91,6 @@ VARIANTS[SHALLOW] = SHALLOW_VARIANT
 """
 
 
-@pytest.fixture(scope="module")
-def run_snippet() -> Iterator[Runner]:
-    with snippet_runner() as run:
-        yield run
-
-
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
 def test_python_snippet_runs(shallow_tree, tmp_path, run_snippet, snippet):
     """In a directory that has what the snippet reads, with nothing of this project to import but
@@ -119,7 +111,7 @@ def test_python_snippet_runs(shallow_tree, tmp_path, run_snippet, snippet):
             (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(DATA / "photos" / photo, tmp_path / "images" / name)
     ran = run_snippet(snippet, tmp_path, path)
-    assert ran.status == 0, ran.said
+    assert ran.status == 0, ran.err
 
 
 def test_verify_command_runs(shallow_tree, monkeypatch, tmp_path):

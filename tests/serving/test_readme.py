@@ -30,6 +30,7 @@ from tests.support import model_server
 from tests.support.paths import REPOSITORY
 from tests.support.programs import require_program
 from tests.support.readme import blocks, is_of_serving, lines, words
+from tests.support.snippets import Runner
 from tests.support.trees import SHALLOW, SHALLOW_VARIANT
 
 SERVER = "serving.model_server"
@@ -188,9 +189,16 @@ def served_on(url: str) -> list[Any] | None:
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[-1][:40])
 def test_python_snippet_runs(
-    place: pathlib.Path, server: ServerProcess, snippet: str, run: Run
+    place: pathlib.Path, server: ServerProcess, snippet: str, run: Run, run_snippet: Runner
 ) -> None:
-    found = run_snippet(place, server, snippet).splitlines()
+    # The model has fewer blocks than the one that the snippet names.
+    named, shallow = VARIANTS[SHALLOW].config, SHALLOW_VARIANT.config
+    text = snippet.replace(f"block={named.sa_blocks - 1}", f"block={shallow.sa_blocks - 1}")
+    text = text.replace("localhost:8500", f"localhost:{server.port}")
+    # With this repository to import from only where the snippet is about that.
+    ran = run_snippet(text, place, [REPOSITORY] if "from serving." in snippet else [])
+    assert ran.status == 0, ran.err
+    found = ran.out.splitlines()
     if "serving.client" in snippet and "classify" in snippet:
         assert found[1:] == (
             [] if "asyncio" in snippet else ["(1, 1000)", "(1, 4, 1, 197)", "(1, 4, 196, 196)"]
@@ -212,27 +220,6 @@ def test_python_snippet_runs(
         (probabilities,) = json.loads(run(only("| curl")))["outputs"]["probabilities"]
         assert max(range(1000), key=probabilities.__getitem__) == int(number)
         assert probabilities[int(number)] == pytest.approx(float(probability), rel=1e-5)
-
-
-def run_snippet(place: pathlib.Path, server: ServerProcess, snippet: str) -> str:
-    """With this repository to import from only where the snippet is about that."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    if "from serving." in snippet:
-        environment["PYTHONPATH"] = str(REPOSITORY)
-    text = snippet.replace("localhost:8500", f"localhost:{server.port}")
-    # The model has fewer blocks than the one that the snippet names.
-    named, shallow = VARIANTS[SHALLOW].config, SHALLOW_VARIANT.config
-    text = text.replace(f"block={named.sa_blocks - 1}", f"block={shallow.sa_blocks - 1}")
-    done = subprocess.run(
-        [sys.executable, "-c", text],
-        cwd=place,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_what_the_commands_say(run: Run) -> None:

@@ -24,10 +24,11 @@ _IMPORTED = ("tensorflow", "tensorflow_hub", "tf_keras")
 
 @dataclasses.dataclass(frozen=True)
 class Ran:
-    """How a snippet ended, and what it wrote, errors among it."""
+    """How a snippet ended, and what it wrote."""
 
     status: int
-    said: str
+    out: str
+    err: str
 
 
 Runner = Callable[[str, pathlib.Path, Sequence[pathlib.Path]], Ran]
@@ -63,15 +64,17 @@ def _serve() -> None:
     gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
-        with tempfile.TemporaryFile("w+") as output:
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             child = os.fork()
             if child == 0:
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
                 os._exit(_run(request))
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            output.seek(0)
-            print(json.dumps({"status": status, "said": output.read()}), flush=True)
+            out.seek(0)
+            err.seek(0)
+            answer = {"status": status, "out": out.read(), "err": err.read()}
+            print(json.dumps(answer), flush=True)
 
 
 def _run(request: dict[str, Any]) -> int:
