@@ -12,25 +12,22 @@ from tf_keras import layers
 
 from .layers import KerasTensor, LayerMaker
 from .names import attention_name
-from .variants import CaiTConfig
 
 
 def self_attention_block(
-    config: CaiTConfig, tokens: KerasTensor, heads: KerasTensor, name: str
+    make: LayerMaker, tokens: KerasTensor, heads: KerasTensor
 ) -> tuple[KerasTensor, KerasTensor]:
     """A block that attends from each patch to all.
 
     Args:
-        config: the sizes and the dropout rates.
+        make: makes the block's layers. The block's name is also that of the layer with its tokens.
         tokens: (B, N, D).
         heads: the identity matrix (H, H).
-        name: the block's name, before those of its layers; it is also the name of the layer with
-            its tokens.
 
     Returns:
         The tokens (B, N, D), and the attention (B, H, N, N) after the talking heads.
     """
-    make = LayerMaker(config, name)
+    config = make.config
     one = heads[:1, :1]
     shape = (-1, config.patches, config.embed_dim)
     y = tf.reshape(make.layer_norm(tokens, "norm1"), (-1, config.embed_dim))
@@ -40,7 +37,7 @@ def self_attention_block(
     y = tf.reshape(make.layer_norm(x, "norm2"), (-1, config.embed_dim))
     y = make.mlp(y, config.dropout_rate)
     y = make.scaled(tf.reshape(y, shape), one, "gamma_2")
-    add = layers.Add(name=name, dtype=make.dtype)
+    add = layers.Add(name=make.block, dtype=make.dtype)
     return add([x, make.drop_path(y, "drop_path2")]), attention
 
 
@@ -81,20 +78,19 @@ def _mix_heads(
 
 
 def class_attention_block(
-    config: CaiTConfig, class_token: KerasTensor, tokens: KerasTensor, name: str
+    make: LayerMaker, class_token: KerasTensor, tokens: KerasTensor
 ) -> tuple[KerasTensor, KerasTensor]:
     """A block that attends from the class token to itself and the patches.
 
     Args:
-        config: the sizes.
+        make: as in `self_attention_block`.
         class_token: (B, D).
         tokens: (B, N, D).
-        name: as in `self_attention_block`.
 
     Returns:
         The class token (B, D), and the attention (B, H, 1, N+1) after softmax.
     """
-    make = LayerMaker(config, name)
+    config = make.config
     heads, dim, length = config.heads, config.embed_dim, config.patches + 1
     head_dim = dim // heads
     one = tf.ones_like(tokens[:1, 0, :1])
@@ -111,11 +107,11 @@ def class_attention_block(
         for part in "kv"
     )
     scores = make.wide(tf.matmul(q, k, transpose_b=True))
-    softmax = layers.Softmax(name=attention_name(name), dtype=make.dtype)
+    softmax = layers.Softmax(name=attention_name(make.block), dtype=make.dtype)
     attention = softmax(scores)
     y = tf.matmul(make.narrow(attention), v)
     y = make.dense(tf.reshape(y, (-1, dim)), dim, "attn_proj")
     x = class_token + make.scaled(y, one, "gamma_1")
     y = make.mlp(make.layer_norm(x, "norm2"), 0.0)
-    add = layers.Add(name=name, dtype=make.dtype)
+    add = layers.Add(name=make.block, dtype=make.dtype)
     return add([x, make.scaled(y, one, "gamma_2")]), attention

@@ -82,7 +82,7 @@ def _convert(
 ) -> Iterator[Converted]:
     started = time.perf_counter()
     with garbage_collector_paused():
-        classifier = build_classifier(config, name)
+        classifier = build_classifier(config, name, initial=False)
     built = time.perf_counter()
     assign_weights(classifier, config, with_positions_for(config, tensors))
     seconds = {"build": built - started, "assign": time.perf_counter() - built}

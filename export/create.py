@@ -85,7 +85,7 @@ def create_cait(
         if image_size is None:
             sized, _ = fit_to_size(variant, checkpoint)
             config = dataclasses.replace(config, image_size=sized.config.image_size)
-        classifier = build_classifier(config, variant.name)
+        classifier = build_classifier(config, variant.name, initial=False)
         tensors = _fitted(checkpoint.tensors(), classifier, config, checkpoint.num_classes)
         assign_weights(classifier, config, tensors)
     return classifier

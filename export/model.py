@@ -4,6 +4,8 @@ Every block's layers are layers of the model, so that the outputs of all of them
 `model.get_layer("sa_ffn_block_23").output`, are on the graph that begins with `model.input`.
 """
 
+import dataclasses
+
 import tensorflow as tf
 import tf_keras
 from tf_keras import layers
@@ -14,12 +16,14 @@ from .names import attention_name, ca_block_name, sa_block_name
 from .variants import CaiTConfig
 
 
-def build_classifier(config: CaiTConfig, name: str) -> tf_keras.Model:
+def build_classifier(config: CaiTConfig, name: str, initial: bool = True) -> tf_keras.Model:
     """Builds a classifier with timm's initial distribution of weights.
 
     Args:
         config: the sizes and the dropout rates.
         name: the Keras model's name.
+        initial: False: only the head has such weights, because others will be assigned to the rest,
+            which is faster.
 
     Returns:
         A functional model. Input: `images` (B, S, S, 3) float32, RGB, normalised with ImageNet's
@@ -33,7 +37,8 @@ def build_classifier(config: CaiTConfig, name: str) -> tf_keras.Model:
     """
     make = LayerMaker(config)
     images = layers.Input((config.image_size, config.image_size, 3), name="images")
-    features, self_attention, class_attention = _backbone(config, images)
+    of_backbone = dataclasses.replace(make, initial=initial)
+    features, self_attention, class_attention = _backbone(of_backbone, images)
     main = features
     if config.num_classes:
         main = make.dense(features, config.num_classes, "head", dtype=make.dtype)
@@ -57,9 +62,9 @@ def features_of(classifier: tf_keras.Model, name: str) -> tf_keras.Model:
 
 
 def _backbone(
-    config: CaiTConfig, images: KerasTensor
+    make: LayerMaker, images: KerasTensor
 ) -> tuple[KerasTensor, dict[str, KerasTensor], dict[str, KerasTensor]]:
-    make = LayerMaker(config)
+    config = make.config
     tokens = make.wide(make.patch_embed(images))
     by_patch = layers.Reshape((config.patches, config.embed_dim), name="patches", dtype=make.dtype)
     tokens = by_patch(tokens)
@@ -73,7 +78,7 @@ def _backbone(
     self_attention = {}
     for i in range(config.sa_blocks):
         name = sa_block_name(i)
-        tokens, attention = self_attention_block(config, tokens, heads, name)
+        tokens, attention = self_attention_block(make.of(name), tokens, heads)
         self_attention[attention_name(name)] = attention
 
     # (B, 1) ones: the only class token is every image's.
@@ -82,7 +87,7 @@ def _backbone(
     class_attention = {}
     for i in range(config.ca_blocks):
         name = ca_block_name(i)
-        class_token, attention = class_attention_block(config, class_token, tokens, name)
+        class_token, attention = class_attention_block(make.of(name), class_token, tokens)
         class_attention[attention_name(name)] = attention
     # timm normalises all tokens and uses the class token alone.
     return make.layer_norm(class_token, "norm"), self_attention, class_attention

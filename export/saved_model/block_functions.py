@@ -13,6 +13,7 @@ import tf_keras
 from tf_keras import layers
 
 from ..blocks import class_attention_block, self_attention_block
+from ..layers import LayerMaker
 from ..names import layer_name
 from ..variants import CaiTConfig
 
@@ -90,14 +91,15 @@ def blocks_by_themselves(config: CaiTConfig) -> tuple[Block, Block]:
     """
     tokens = layers.Input((config.patches, config.embed_dim), name="tokens")
     heads = layers.Input((config.heads,), name="heads")
-    name = "sa_ffn_block"
-    outputs = self_attention_block(config, tokens, heads, name)
-    block = tf_keras.Model([tokens, heads], list(outputs), name=name)
+    # Their weights are replaced whenever they run.
+    make = LayerMaker(config, "sa_ffn_block", initial=False)
+    outputs = self_attention_block(make, tokens, heads)
+    block = tf_keras.Model([tokens, heads], list(outputs), name=make.block)
 
     class_token = layers.Input((config.embed_dim,), name="class_token")
-    name = "ca_ffn_block"
-    outputs = class_attention_block(config, class_token, tokens, name)
-    class_block = tf_keras.Model([class_token, tokens], list(outputs), name=name)
+    make = make.of("ca_ffn_block")
+    outputs = class_attention_block(make, class_token, tokens)
+    class_block = tf_keras.Model([class_token, tokens], list(outputs), name=make.block)
     return Block(block), Block(class_block)
 
 

@@ -123,6 +123,19 @@ def test_initial_weights_are_timm_s() -> None:
             assert abs(value.mean()) < 0.003, name
 
 
+def test_a_model_that_weights_are_assigned_to_is_the_same_but_for_its_kernels() -> None:
+    model, empty = (build_classifier(tiny_with(), "tiny", initial=flag) for flag in (True, False))
+    one, other = (
+        [layer.get_config() for layer in made.layers if layer.weights] for made in (model, empty)
+    )
+    assert one == other
+    kernels = [variable for variable in empty.variables if variable.name.endswith("kernel:0")]
+    # The head's stay where a checkpoint has other classes.
+    filled = [variable.name for variable in kernels if variable.numpy().any()]
+    assert len(kernels) > 20
+    assert filled == ["head/kernel:0"]
+
+
 def test_the_feature_extractor_shares_all_but_the_head(classifier: tf_keras.Model) -> None:
     extractor = features_of(classifier, "tiny_fe")
     assert extractor.name == "tiny_fe"

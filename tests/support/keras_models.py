@@ -6,6 +6,7 @@ import tf_keras
 
 from export.blocks import self_attention_block
 from export.checkpoints.random_weights import random_tensors, seeded_normal
+from export.layers import LayerMaker
 from export.model import build_classifier
 from export.variants import CaiTConfig
 from export.weights import assign_weights
@@ -28,7 +29,9 @@ def block_of(model: tf_keras.Model, config: CaiTConfig, name: str) -> tf_keras.M
     """A self-attention block with a model's weights: tokens (B, N, D) -> [tokens, attention]."""
     tokens = tf_keras.Input((config.patches, config.embed_dim))
     identity = tf.one_hot(tf.range(tf.shape(tokens)[1] * 0 + config.heads), config.heads)
-    block = tf_keras.Model(tokens, list(self_attention_block(config, tokens, identity, name)))
+    block = tf_keras.Model(
+        tokens, list(self_attention_block(LayerMaker(config, name), tokens, identity))
+    )
     for layer in block.layers:
         if layer.weights:
             layer.set_weights(model.get_layer(layer.name).get_weights())
