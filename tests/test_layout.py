@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ROOMS: dict[str, set[str]] = {
     "export.checkpoints": {"architecture", "errors", "variants", "weights"},
     "export.reference": {"variants"},
-    "export.saved_model": {"blocks", "compute", "names", "variants"},
+    "export.saved_model": {"blocks", "compute", "layers", "names", "variants"},
     "serving_configs.tree": {"errors"},
     "serving_configs.server": {"errors", "rendering", "tree"},
     "serving_configs.hub": {"errors", "rendering", "tree"},

@@ -7,7 +7,6 @@ Run as a program, this file is that process.
 import contextlib
 import dataclasses
 import gc
-import importlib
 import json
 import os
 import pathlib
@@ -18,8 +17,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-_IMPORTED = ("tensorflow", "tensorflow_hub", "tf_keras")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +55,9 @@ def snippet_runner() -> Iterator[Runner]:
 def _serve() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in _IMPORTED:
-            importlib.import_module(name)
+        import tensorflow  # noqa: F401
+        import tensorflow_hub  # noqa: F401
+        import tf_keras  # noqa: F401
     # So that no process that is forked copies them for their counts of references.
     gc.freeze()
     for line in sys.stdin:
