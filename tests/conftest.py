@@ -63,22 +63,27 @@ SLOW_FIXTURES = {
     "tiny_tree",
 }
 
+# Files that take as long as the real run.
+MEANWHILE = 4
+
 
 # Before those that the marks deselect are left out.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks as slow what its fixtures make slow. Files with slow tests are first.
 
-    So no worker has a long file left when the other one is done. Of those that need the real run
-    one is first, and the others are last: a worker makes it while the other has something to do.
+    So no worker has a long file left when the other one is done. The first of all makes the real
+    run; the other worker has something to do meanwhile, and then both go on with what needs it.
     """
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    slow = [item.path for item in items if item.get_closest_marker("slow")]
-    real = [item.path for item in items if "published" in getattr(item, "fixturenames", ())]
-    last = dict.fromkeys(real)
-    groups = [real[:1], [path for path in slow if path not in last], list(last)]
+    real = dict.fromkeys(
+        item.path for item in items if "published" in getattr(item, "fixturenames", ())
+    )
+    of_slow = dict.fromkeys(item.path for item in items if item.get_closest_marker("slow"))
+    slow = [path for path in of_slow if path not in real]
+    groups = [list(real)[:1], slow[:MEANWHILE], list(real), slow[MEANWHILE:]]
     rank = {path: i for i, group in reversed(list(enumerate(groups))) for path in group}
     items.sort(key=lambda item: rank.get(item.path, len(groups)))
 
