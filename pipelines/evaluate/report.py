@@ -74,7 +74,7 @@ def evaluation_of(
         says_nothing = name == "top5" and model.num_classes <= 5
         measured = None if failures or says_nothing else proportion(count, images)
         entry[name] = {
-            "correct": count,
+            "correct": None if says_nothing else count,
             **(dataclasses.asdict(measured) if measured else dict.fromkeys(_FIELDS)),
             "published": getattr(variant, name) if variant else None,
         }

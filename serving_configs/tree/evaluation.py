@@ -32,12 +32,12 @@ class Evaluation:
     Attributes:
         images: number of images.
         top1: top-1 accuracy.
-        top5: top-5 accuracy.
+        top5: top-5 accuracy; None of a model of at most five classes.
     """
 
     images: int
     top1: Proportion
-    top5: Proportion
+    top5: Proportion | None
 
 
 def evaluation_path(publish_to: str) -> pathlib.Path:
@@ -56,10 +56,10 @@ def read_evaluations(publish_to: str) -> dict[tuple[str, int], Evaluation]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {
             (entry["model"], entry["version"]): Evaluation(
-                entry["images"], _proportion(entry["top1"]), _proportion(entry["top5"])
+                entry["images"], top1, _proportion(entry["top5"])
             )
             for entry in content["models"]
-            if entry["top1"]["percent"] is not None
+            if (top1 := _proportion(entry["top1"])) is not None
         }
     except FileNotFoundError:
         return {}
@@ -69,5 +69,7 @@ def read_evaluations(publish_to: str) -> dict[tuple[str, int], Evaluation]:
         ) from None
 
 
-def _proportion(figures: Mapping[str, Any]) -> Proportion:
+def _proportion(figures: Mapping[str, Any]) -> Proportion | None:
+    if figures["percent"] is None:
+        return None
     return Proportion(figures["percent"], figures["low"], figures["high"])

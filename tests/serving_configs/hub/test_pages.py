@@ -184,11 +184,18 @@ def test_measured_accuracies_stand_beside_the_published_ones(tmp_path: pathlib.P
         evaluation_of(ServedModel(model.model, version, model.variant, "", "ab"), scores, ())
         for version, scores in ((2, figures), (3, []))
     ]
+    of_five = ServedModel(model.model, 4, model.variant, "", "ab", num_classes=5)
+    entries.append(evaluation_of(of_five, [ShardScore(classes=5, images=10, top1=9)], ()))
     output = evaluation_path(str(tmp_path)).parent
     output.mkdir()
     write_evaluation(entries, ["imagenet/val"], str(output))
     evaluations = read_evaluations(str(tmp_path))
-    assert set(evaluations) == {(model.model, 2)}
+    assert set(evaluations) == {(model.model, 2), (model.model, 4)}
+    own = dataclasses.replace(model, evaluation=evaluations[model.model, 4])
+    assert re.search(
+        r"measured on 10 images, with the 95 % interval \| 90\.000 % \(\S+ to \S+\) \| - \|",
+        model_page(own, "cait", URL),
+    )
     evaluated = dataclasses.replace(model, evaluation=evaluations[model.model, 2])
     text = model_page(evaluated, "cait", URL)
     assert "| 78.524 % | 94.212 % |\n| this version, measured on 50,000 images" in text
