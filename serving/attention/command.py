@@ -46,8 +46,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", metavar="NAME", help="name of a model of the server (needed with a server)"
     )
-    parser.add_argument(
+    version = parser.add_mutually_exclusive_group()
+    version.add_argument(
         "--model_version", metavar="N", type=int, help="its version (default: the latest)"
+    )
+    version.add_argument(
+        "--label", metavar="NAME", help="label of the version, instead (default: none)"
     )
     parser.add_argument(
         "--saved_model",
@@ -88,8 +92,11 @@ def _parse(argv: Sequence[str], prog: str) -> argparse.Namespace:
     flags = _parser(prog).parse_args(argv)
     require_matplotlib("pictures")
     if flags.saved_model is not None:
-        if any(value is not None for value in (flags.server, flags.model, flags.model_version)):
-            raise UsageError("--saved_model goes without --server, --model and --model_version")
+        of_server = (flags.server, flags.model, flags.model_version, flags.label)
+        if any(value is not None for value in of_server):
+            raise UsageError(
+                "--saved_model goes without --server, --model, --model_version and --label"
+            )
     elif flags.model is None:
         raise UsageError("--model NAME (of a server) or --saved_model DIR is needed")
     if (flags.self_attention is None) != (flags.patch is None):
@@ -157,9 +164,10 @@ def _picture(flags: argparse.Namespace, encoded: bytes) -> bytes:
                 model = stack.enter_context(loaded_model(flags.saved_model))
             else:
                 server = flags.server or SERVER
-                model = stack.enter_context(
-                    served_model(server, flags.model, flags.model_version, flags.timeout)
+                served = served_model(
+                    server, flags.model, flags.model_version, flags.timeout, flags.label
                 )
+                model = stack.enter_context(served)
             return _picture_of(flags, encoded, model)
         except UnreadableImageError as error:
             raise UsageError(f"{flags.photograph}: {error}") from error

@@ -14,14 +14,27 @@ _WAITING = ("START", "LOADING", "UNKNOWN")
 
 @contextlib.contextmanager
 def served_model(
-    server: str, model: str, version: int | None = None, timeout: float = 300.0
+    server: str,
+    model: str,
+    version: int | None = None,
+    timeout: float = 300.0,
+    label: str | None = None,
 ) -> Iterator[AttentionModel]:
     """A model of a server. All calls go to the version that answers the first call.
+
+    Args:
+        server: HOST:PORT.
+        model: the model's name.
+        version: its version; None: that with the label, or the latest.
+        timeout: seconds for a call.
+        label: a label of the version, instead of its number.
 
     Raises:
         AttentionError: the server is away, or the model is missing or has other signatures.
     """
-    with Client(server, model, version=version, timeout=timeout, retries=False) as client:
+    with Client(
+        server, model, version=version, label=label, timeout=timeout, retries=False
+    ) as client:
         try:
             metadata = client.metadata()
         except ClientError as error:
@@ -68,7 +81,7 @@ def _attention_error(error: ClientError, client: Client, version: int | None) ->
     if error.code == Code.DEADLINE_EXCEEDED:
         return AttentionError("failed", f"{error.server}: {named} did not answer in time")
     if error.code != Code.NOT_FOUND:
-        return AttentionError("failed", f"{error.server}, {named}: {error.message}")
+        return AttentionError("failed", f"{error.server}, {named}: {error.text}")
     try:
         states = {entry.version: entry.state for entry in client.status()}
     except ClientError:

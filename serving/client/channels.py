@@ -53,12 +53,12 @@ RETRIES: dict[str, Any] = {
 
 _UNLIMITED = -1
 
-# TF Serving's words, which say nothing of where a server has its labels from.
-_UNKNOWN_LABEL = "Unrecognized servable version label"
-_LABELS = (
-    "; a server knows the labels of the models.config that it was started with, as "
-    "--model_config_file"
-)
+# How messages of TF Serving's begin, and what a user has to know beside them.
+_HINTS = {
+    "Unrecognized servable version label": "a server knows the labels of the models.config that it "
+    "was started with, as --model_config_file",
+    "No signature was found with the name: classify": "a feature extractor has no classes",
+}
 
 
 class ClientError(ServingError):
@@ -77,11 +77,16 @@ class ClientError(ServingError):
         self.server = server
         self.model = model
 
-    def __str__(self) -> str:
-        """The server, the model, the code and the message."""
+    @property
+    def text(self) -> str:
+        """The message without names of nodes, and with what to do about it."""
         text = reason(self.message) if is_of_graph(self.message) else self.message
-        hint = _LABELS if self.message.startswith(_UNKNOWN_LABEL) else ""
-        return f"{self.server}, model {self.model}: {self.code.name}: {text}{hint}"
+        hints = [hint for begin, hint in _HINTS.items() if text.startswith(begin)]
+        return "; ".join([text, *hints])
+
+    def __str__(self) -> str:
+        """The server, the model, the code and the text."""
+        return f"{self.server}, model {self.model}: {self.code.name}: {self.text}"
 
 
 @dataclasses.dataclass(frozen=True)
