@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import pathlib
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 
 from apache_beam.io.filesystems import FileSystems
@@ -52,6 +53,8 @@ def object_store() -> Iterator[Tree]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    # A new one: the stand-in for S3 keeps its buckets as long as the process lives.
+    bucket = f"published-{uuid.uuid4().hex}"
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
@@ -61,9 +64,9 @@ def object_store() -> Iterator[Tree]:
             aws_access_key_id="nobody",
             aws_secret_access_key="nothing",
             region_name="us-east-1",
-        ).create_bucket(Bucket="published")
+        ).create_bucket(Bucket=bucket)
         yield Tree(
-            "s3://published/tree",
+            f"s3://{bucket}/tree",
             (
                 f"--s3_endpoint_url={url}",
                 "--s3_access_key_id=nobody",

@@ -98,8 +98,7 @@ def test_configs_of_a_bucket_keep_labels_and_what_they_name(tiny_tree, tmp_path)
     name = f"{TINY}_fe"
     with object_store() as store:
         FileSystems.set_options(PipelineOptions(store.options))
-        # The stand-in for S3 keeps its buckets as long as the process lives.
-        root = f"{store.root}-with-labels"
+        root = store.root
         tree = BeamStore(root)
         source = tiny_tree / "serving" / name / "1"
         manifest = load_manifest(source)
