@@ -10,9 +10,11 @@ from typing import Any
 def filesystem_flags_kept() -> Iterator[None]:
     """Sets them back at the end to what they were at the start."""
     before = _flags()
-    yield
-    if _flags() is not before:
-        _filesystems().set_options(before)
+    try:
+        yield
+    finally:
+        if _flags() is not before:
+            _filesystems().set_options(before)
 
 
 def _flags() -> Any:

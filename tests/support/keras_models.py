@@ -17,11 +17,7 @@ IMAGES = seeded_normal("model", (3, 32, 32, 3))
 def built(config: CaiTConfig, name: str = "tiny") -> tf_keras.Model:
     """A classifier with random weights: the same ones for a configuration of the same sizes."""
     model = build_classifier(config, name)
-    assign_weights(
-        model,
-        config,
-        random_tensors("tiny", config),
-    )
+    assign_weights(model, config, random_tensors("tiny", config))
     return model
 
 

@@ -15,7 +15,7 @@ from serving import Code
 from serving.client import Client, ClientError
 from serving.client.asynchronous import AsyncClient
 from signatures import Head
-from tests.support.model_server import Running
+from tests.support.model_server import Running, publish, running
 from tests.support.paths import REPOSITORY
 from tests.support.requests import images
 
@@ -144,6 +144,20 @@ def test_versions_and_labels(served: Running) -> None:
     )
     with pytest.raises(ValueError, match="a version or a label, not both"):
         Client(address, "tf1", version=1, label="stable")
+
+
+@pytest.mark.slow
+def test_a_feature_extractor_does_not_classify(
+    tiny_models: dict[Head, pathlib.Path], photo: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "m").mkdir()
+    publish(tmp_path / "m" / "1", tiny_models["features"])
+    with running(model_name="m", model_base_path=str(tmp_path / "m")) as server:
+        client = Client(f"localhost:{server.port}", "m")
+        with client, pytest.raises(ClientError) as caught:
+            client.classify(photo)
+    assert caught.value.message == "No signature was found with the name: classify"
+    assert str(caught.value).endswith("the name: classify; a feature extractor has no classes")
 
 
 @pytest.mark.parametrize(
