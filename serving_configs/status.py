@@ -7,7 +7,15 @@ from typing import Any
 from signatures.quiet import load_tensorflow
 
 from .errors import ConfigError
-from .server.models_config import labels_of, models_config_path, read_models_config, versions_of
+from .server.models_config import (
+    CANARY,
+    PREVIOUS,
+    STABLE,
+    labels_of,
+    models_config_path,
+    read_models_config,
+    versions_of,
+)
 from .tree.manifest import ManifestError, load_manifest
 from .tree.paths import version_directory
 from .tree.published import require_versions
@@ -33,6 +41,7 @@ class VersionStatus:
             `unchecked` where the tree has no keys; empty where it is not in the tree. The files
             themselves are not read.
         servers: HOST:PORT -> the state there, such as AVAILABLE; `-` where it is not loaded.
+        server_labels: HOST:PORT -> labels of `models.config` that the server gives it, too.
     """
 
     model: str
@@ -45,6 +54,7 @@ class VersionStatus:
     compute_dtype: str = ""
     signature: str = ""
     servers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    server_labels: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as they are."""
@@ -68,6 +78,13 @@ def tree_status(publish_to: str, servers: Sequence[str] = ()) -> list[VersionSta
         from .rollout.servers import Server
 
     found = {(v.model, v.version): v for v in _published(publish_to, published)}
+    # A server can't be asked which labels it has, only for the version of one.
+    candidates = {
+        model: {STABLE, CANARY, PREVIOUS}.union(
+            *(v.labels for v in found.values() if v.model == model)
+        )
+        for model in published
+    }
     for address in servers:
         server = Server(address, _CALL_SECONDS)
         try:
@@ -76,13 +93,22 @@ def tree_status(publish_to: str, servers: Sequence[str] = ()) -> list[VersionSta
                 for model in published
                 for number, state in server.states(model).items()
             }
+            labels = {
+                (model, number, label)
+                for model in {model for model, _ in states}
+                for label, number in server.labels(model, sorted(candidates[model])).items()
+            }
         finally:
             server.close()
         for key in states.keys() - found.keys():
             found[key] = VersionStatus(*key)
         for key, version in found.items():
-            on_all = {**version.servers, address: states.get(key, "-")}
-            found[key] = dataclasses.replace(version, servers=on_all)
+            its_labels = tuple(sorted(label for *named, label in labels if tuple(named) == key))
+            found[key] = dataclasses.replace(
+                version,
+                servers={**version.servers, address: states.get(key, "-")},
+                server_labels={**version.server_labels, address: its_labels},
+            )
     return [found[key] for key in sorted(found)]
 
 
@@ -104,8 +130,13 @@ def _row(version: VersionStatus, servers: Sequence[str]) -> tuple[str, ...]:
         str(version.image_size or "-"),
         version.compute_dtype or "-",
         version.signature or "-",
-        *(version.servers[address] for address in servers),
+        *(_on_server(version, address) for address in servers),
     )
+
+
+def _on_server(version: VersionStatus, address: str) -> str:
+    labels = ", ".join(version.server_labels[address])
+    return f"{version.servers[address]} ({labels})" if labels else version.servers[address]
 
 
 def _published(publish_to: str, published: Mapping[str, Sequence[int]]) -> Iterator[VersionStatus]:

@@ -33,7 +33,7 @@ class EvaluateOptions:
         output: the directory that figures are kept in, absolute or a URL.
         variants: names of the models to evaluate, or of their variants; None for all that are
             published.
-        versions: numbers of the versions to evaluate, or `latest` or `all`.
+        versions: numbers or labels of the versions to evaluate, or `latest` or `all`.
         first_label: what the data calls class 0; None for what is usual for its layout.
         only_jpeg_png: whether images of other formats are left out, in place of being converted.
         batch_size: images of a request.
@@ -45,7 +45,7 @@ class EvaluateOptions:
     data: tuple[str, ...]
     output: str
     variants: tuple[str, ...] | None
-    versions: tuple[int, ...] | str
+    versions: tuple[int | str, ...] | str
     first_label: int | None
     only_jpeg_png: bool
     batch_size: int
@@ -130,9 +130,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--versions",
-        metavar="NUMBERS",
+        metavar="VERSIONS",
         default="latest",
-        help="'latest', 'all', or numbers separated by commas (default: %(default)s)",
+        help="'latest', 'all', or numbers and labels of models.config, such as stable, separated "
+        "by commas (default: %(default)s)",
     )
     add_image_flags(parser)
     parser.add_argument(
@@ -153,11 +154,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _versions(value: str) -> tuple[int, ...] | str:
+def _versions(value: str) -> tuple[int | str, ...] | str:
     if value in ("latest", "all"):
         return value
     names = split_names("--versions", value)
-    for name in names:
-        if not name.isdecimal():
-            raise UserError(f"--versions: {name!r}; expected 'latest', 'all' or numbers")
-    return tuple(int(name) for name in names)
+    return tuple(int(name) if name.isdecimal() else name for name in names)

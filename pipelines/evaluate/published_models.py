@@ -1,24 +1,26 @@
 """The classifiers of a published tree."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from export.errors import UserError
 from serving_configs import MANIFEST, Manifest, ManifestError, parse_manifest
-from serving_configs.tree.paths import SAVED_MODEL
+from serving_configs.errors import ConfigError
+from serving_configs.server.models_config import labels_of, parse_models_config
+from serving_configs.tree.paths import MODELS_CONFIG, SAVED_MODEL
 
 from ..store.base import Store, open_store, read
 from .scores import ServedModel
 
 
 def find_classifiers(
-    serving_root: str, variants: Collection[str] | None, versions: Collection[int] | str
+    serving_root: str, variants: Collection[str] | None, versions: Collection[int | str] | str
 ) -> tuple[ServedModel, ...]:
     """Finds the published classifiers, by the manifests of their versions.
 
     Args:
         serving_root: directory with a base path for each model, or its URL.
         variants: names of those to take, or of their variants; None for all.
-        versions: numbers of those to take, or `latest` or `all`.
+        versions: numbers or labels of those to take, or `latest` or `all`.
 
     Raises:
         UserError: there is none of them, or a manifest cannot be used.
@@ -30,6 +32,7 @@ def find_classifiers(
             f"--models {serving_root}: no such directory; expected <publish_to>/serving of "
             "pipelines.publish"
         )
+    labels = _labels(store, versions)
     found: list[ServedModel] = []
     with_versions: list[str] = []
     features: set[str] = set()
@@ -37,7 +40,7 @@ def find_classifiers(
         numbers = [name for name in store.children(model) if name.isdecimal()]
         numbers = [n for n in numbers if SAVED_MODEL in store.children(f"{model}/{n}")]
         with_versions += [model] if numbers else []
-        for number in _chosen(sorted(map(int, numbers)), versions):
+        for number in _chosen(sorted(map(int, numbers)), versions, labels.get(model, {})):
             manifest = _manifest(store, f"{model}/{number}/{MANIFEST}")
             if manifest is not None and manifest.head == "features":
                 features.add(model)
@@ -47,22 +50,7 @@ def find_classifiers(
                 and manifest.head == "classifier"
                 and (variants is None or {model, manifest.variant} & set(variants))
             ):
-                found.append(
-                    ServedModel(
-                        model,
-                        number,
-                        manifest.variant,
-                        serving_root,
-                        manifest.content,
-                        manifest.files,
-                        # Nearly all weights are used once for each patch.
-                        manifest.parameters * manifest.geometry.patches / 1e9,
-                        manifest.published is not None,
-                        manifest.geometry.num_classes,
-                        manifest.labels or (),
-                        manifest.checkpoint.trained,
-                    )
-                )
+                found.append(_served(model, number, serving_root, manifest))
     if not with_versions and "serving" in models:
         raise UserError(
             f"--models {serving_root}: the root of a published tree; expected its directory serving"
@@ -86,10 +74,59 @@ def find_classifiers(
     return tuple(found)
 
 
-def _chosen(numbers: list[int], versions: Collection[int] | str) -> list[int]:
+def _served(model: str, number: int, serving_root: str, manifest: Manifest) -> ServedModel:
+    return ServedModel(
+        model,
+        number,
+        manifest.variant,
+        serving_root,
+        manifest.content,
+        manifest.files,
+        # Nearly all weights are used once for each patch.
+        manifest.parameters * manifest.geometry.patches / 1e9,
+        manifest.published is not None,
+        manifest.geometry.num_classes,
+        manifest.labels or (),
+        manifest.checkpoint.trained,
+    )
+
+
+def _chosen(
+    numbers: list[int], versions: Collection[int | str] | str, labels: Mapping[str, int]
+) -> list[int]:
     if versions == "latest":
         return numbers[-1:]
-    return [number for number in numbers if versions == "all" or number in versions]
+    if versions == "all":
+        return numbers
+    chosen = {labels.get(version) if isinstance(version, str) else version for version in versions}
+    return [number for number in numbers if number in chosen]
+
+
+def _labels(store: Store, versions: Collection[int | str] | str) -> dict[str, dict[str, int]]:
+    """Model -> label -> version, by the tree's `models.config`; nothing where no label is named.
+
+    Raises:
+        UserError: the file cannot be used, or has none of a label.
+    """
+    named = () if isinstance(versions, str) else [v for v in versions if isinstance(v, str)]
+    if not named:
+        return {}
+    name = MODELS_CONFIG.rpartition("/")[2]
+    try:
+        config = parse_models_config(read(store, name), store.address(name))
+    except (OSError, ConfigError) as error:
+        raise UserError(
+            f"--versions {named[0]}: a label, which models.config has: {error}"
+        ) from None
+    found = {entry.name: labels_of(entry) for entry in config.model_config_list.config}
+    known = {label for labels in found.values() for label in labels}
+    for label in named:
+        if label not in known:
+            raise UserError(
+                f"--versions: {label!r}; expected 'latest', 'all', numbers or labels of "
+                f"{store.address(name)}, which has {', '.join(sorted(known)) or 'none'}"
+            )
+    return found
 
 
 def _manifest(store: Store, path: str) -> Manifest | None:

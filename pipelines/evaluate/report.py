@@ -243,8 +243,8 @@ def _as_markdown(content: dict[str, Any]) -> str:
     ]
     for entry in content["models"]:
         lines += ["", f"## {entry['model']} {entry['version']}", ""]
-        if not entry["trained"]:
-            lines.append(f"- **not trained**: {_UNTRAINED}")
+        weights = "trained" if entry["trained"] else f"**not trained**: {_UNTRAINED}"
+        lines += [f"- variant: {entry['variant']}", f"- weights: {weights}"]
         lines += [f"- failed: {failure}" for failure in entry["failures"]]
         for kind, text in _OF_FILES.items():
             lines += [f"- {text}: {name}" for name in entry[kind][:_SHOWN]]

@@ -3,7 +3,7 @@
     python -m pipelines.publish --variants all --checkpoints DIR --sample_shard GLOB \
         --publish_to DIR
 
-Exit status: 0 when every model was published, 1 when one was refused, 2 for a wrong input.
+Exit status: 0 when every model was published, 1 when one was not, 2 for a wrong input.
 """
 
 import contextlib
@@ -16,12 +16,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from export import UserError
 from signatures.addresses import is_url
+from signatures.program import disk_full
 from signatures.tables import as_text
 
 from ..data.shards import plan_shards
 from ..elements import ConvertTask, Shard, StagedModel
 from ..gate.accuracy import require_labels, require_published, untested
-from ..runtime.command_line import one_line_errors
+from ..runtime.command_line import JobError, one_line_errors
 from ..runtime.endings import tells_how_far_it_came
 from ..runtime.engines import prepare_engine, run_job
 from ..runtime.processors import limit_tensorflow_threads
@@ -32,7 +33,7 @@ from ..store.beam import BeamStore
 from ..store.release import ModelInterface, refuse_other_classes, refuse_untrained
 from ..store.retention import remove_versions
 from ..store.staging import Staging, staging_area
-from .configs import write_configs
+from .configs import require_config, write_configs
 from .context import PublishContext
 from .ended import models_of, published_in_words
 from .flags import PROG
@@ -72,6 +73,7 @@ def _publish(options: PublishOptions, beam_options: PipelineOptions) -> int:
     require_labels(options.accuracy_gate, shards)
     store = open_store(options.publish_to)
     store.require_writable()
+    require_config(store)
     key = read_key(options.sign_with, store)
     tasks: list[ConvertTask] = []
     with (
@@ -121,12 +123,26 @@ def _refuse_other_classes(store: Store, task: ConvertTask) -> None:
 
 
 def _write_configs(options: PublishOptions, scratch: pathlib.Path) -> None:
-    if is_url(options.publish_to):
-        write_remote_configs(
-            BeamStore(options.publish_to), options.hub_publisher, scratch, options.hub_url
-        )
-    else:
-        write_configs(options.publish_to, options.hub_publisher, options.hub_url)
+    """Writes what is around the models.
+
+    Raises:
+        JobError: it cannot be written, when the models already are.
+    """
+    left = "the versions are published; once this is mended, publishing them again writes the rest"
+    try:
+        if is_url(options.publish_to):
+            write_remote_configs(
+                BeamStore(options.publish_to), options.hub_publisher, scratch, options.hub_url
+            )
+        else:
+            write_configs(options.publish_to, options.hub_publisher, options.hub_url)
+    except UserError as error:
+        if disk_full(error):
+            raise
+        raise JobError(f"{error}; {left}") from error
+    except Exception as error:
+        error.add_note(left)
+        raise
 
 
 @contextlib.contextmanager

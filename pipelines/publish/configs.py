@@ -5,12 +5,14 @@ import pathlib
 import tempfile
 from typing import Any
 
-from export.errors import UserError
+from export.errors import UserError, one_line
 from serving_configs.errors import ConfigError
-from serving_configs.tree.paths import LABELS, SBOM
+from serving_configs.server.models_config import parse_models_config
+from serving_configs.tree.paths import LABELS, MODELS_CONFIG, SBOM
 from serving_configs.tree.published import Accuracy
 
 from ..elements import ModelReport, StagedModel
+from ..store.base import Store, read
 
 
 def serving_facts(staged: StagedModel, report: ModelReport) -> dict[str, Any]:
@@ -54,6 +56,24 @@ def serving_files(staged: StagedModel, report: ModelReport) -> dict[str, bytes]:
             for path in directory.rglob("*")
             if path.is_file()
         }
+
+
+def require_config(store: Store) -> None:
+    """Reads the `models.config` that a tree may have, before a run adds its models to it.
+
+    Raises:
+        UserError: it is there and cannot be read, or is not one that can be edited here.
+    """
+    try:
+        parse_models_config(read(store, MODELS_CONFIG), store.address(MODELS_CONFIG))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except ConfigError as error:
+        raise UserError(f"{error}; mend it, or remove it for a new one") from None
+    except OSError as error:
+        raise UserError(
+            f"{store.address(MODELS_CONFIG)}: cannot be read ({one_line(error)})"
+        ) from None
 
 
 def write_configs(

@@ -18,7 +18,7 @@ example, with the weights of one variant from the model hub:
   %(prog)s --variants cait_xxs24_224 --checkpoints hf \\
       --sample_shard 'shards/sample-*' --publish_to published
 
-Exit status: 0 when every model was published, 1 when one was refused, 2 for a wrong input.
+Exit status: 0 when every model was published, 1 when one was not, 2 for a wrong input.
 """
 
 

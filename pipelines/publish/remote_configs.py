@@ -53,8 +53,7 @@ def write_remote_configs(
         _write(store, publisher, copy, hub_url)
     except (ConfigError, OSError) as error:
         raise UserError(
-            f"{store.address('')}: configs cannot be written ({one_line(error)}); the versions "
-            "are there, and publishing them again writes the configs only"
+            f"{store.address('')}: configs cannot be written ({one_line(error)})"
         ) from None
     finally:
         shutil.rmtree(copy, ignore_errors=True)

@@ -53,11 +53,12 @@ RETRIES: dict[str, Any] = {
 
 _UNLIMITED = -1
 
-# How messages of TF Serving's begin, and what a user has to know beside them.
+# What messages of TF Serving's and of gRPC's contain, and what a user has to know beside them.
 _HINTS = {
     "Unrecognized servable version label": "a server knows the labels of the models.config that it "
     "was started with, as --model_config_file",
     "No signature was found with the name: classify": "a feature extractor has no classes",
+    "Connection refused": "no server listens there, or one that is still loading its models",
 }
 
 
@@ -81,7 +82,7 @@ class ClientError(ServingError):
     def text(self) -> str:
         """The message without names of nodes, and with what to do about it."""
         text = reason(self.message) if is_of_graph(self.message) else self.message
-        hints = [hint for begin, hint in _HINTS.items() if text.startswith(begin)]
+        hints = [hint for part, hint in _HINTS.items() if part in text]
         return "; ".join([text, *hints])
 
     def __str__(self) -> str:

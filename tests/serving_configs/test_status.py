@@ -43,6 +43,7 @@ def test_versions_have_their_labels_and_signatures(
         "compute_dtype": "float32",
         "signature": "not signed",
         "servers": {},
+        "server_labels": {},
     }
     assert [before[TINY, n]["labels"] for n in (1, 2, 3)] == [["stable"], ["canary"], []]
     assert (before[MODELS[1], 1]["classes"], len(before)) == (0, 4)
@@ -81,6 +82,7 @@ def test_a_server_s_states_are_beside_the_tree_s(
         assert status(tree, capsys, address)[TINY, 2] == {
             **{"labels": [], "named": False, "weights": "", "classes": 0, "image_size": 0},
             **{"compute_dtype": "", "signature": "", "servers": {address: "AVAILABLE"}},
+            "server_labels": {address: []},
         }
         assert main(["status", str(tree), "--server", address]) == 0
         header, *rows = capsys.readouterr().out.splitlines()
@@ -90,6 +92,31 @@ def test_a_server_s_states_are_beside_the_tree_s(
         assert row.endswith("AVAILABLE")
     assert main(["status", str(tree), "--server", "127.0.0.1:1"]) == 2
     assert capsys.readouterr().err.startswith("error: server 127.0.0.1:1: UNAVAILABLE")
+
+
+def test_a_server_s_own_labels_are_beside_the_tree_s(
+    tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_version(tree, TINY, 2)
+    assert main(["write", str(tree)]) == 0
+    with running(
+        model_config_file=str(tree / "serving" / "models.config"),
+        allow_version_labels_for_unavailable_models=True,
+        enable_model_warmup=False,
+    ) as server:
+        address = f"127.0.0.1:{server.port}"
+        server.until(TINY, {1: "AVAILABLE", 2: "AVAILABLE"})
+        # The server does not read the file again.
+        assert run("label", tree, "--version", "2", "--label", "new", "--poll_seconds", "0") == 0
+        found = status(tree, capsys, address)
+        assert found[TINY, 1]["server_labels"] == {address: found[TINY, 1]["labels"]}
+        assert found[TINY, 1]["server_labels"][address] == ["canary", "stable"]
+        assert found[TINY, 2]["labels"] == ["new"]
+        assert found[TINY, 2]["server_labels"] == {address: []}
+        assert main(["status", str(tree), "--server", address]) == 0
+        _, *rows = capsys.readouterr().out.splitlines()
+        assert rows[0].endswith("AVAILABLE (canary, stable)")
+        assert rows[1].endswith(" AVAILABLE")
 
 
 def test_an_empty_tree_is_named(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,7 @@ def assert_says_untrained(
     """Holds what is written and shown to no accuracy of the paper beside random weights."""
     assert (entry["top1"]["published"], entry["top5"]["published"]) == (None, None)
     assert f"note: {TINY} 1: its weights are random and not trained" in stderr
-    assert "- **not trained**: its weights" in (output / "evaluation.md").read_text()
+    assert "- weights: **not trained**: its weights" in (output / "evaluation.md").read_text()
     header, row = stdout.splitlines()
     cells = dict(zip(*(re.split(r"\s{2,}", line) for line in (header, row)), strict=True))
     assert (cells["model"], cells["version"], cells["published"]) == (TINY, "1", "-")

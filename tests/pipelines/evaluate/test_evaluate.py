@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -91,7 +92,11 @@ def test_wrong_inputs(refused, models, records, tmp_path, data):
     )
     # Another job's flag is not one of this command, wherever that job was loaded.
     assert "unknown flag --publish_to" in refused(models, records, "--publish_to", "x")
-    assert "--versions: 'newest'; expected" in refused(models, records, "--versions", "newest")
+    assert "which has canary, stable" in refused(models, records, "--versions", "newest")
+    assert "--versions newest: a label, which models.config has: " in refused(
+        str(shutil.copytree(pathlib.Path(models, TINY), tmp_path / "alone" / TINY).parent),
+        *(records, "--versions", "newest"),
+    )
     assert "--batch_size 0; expected 1 or more" in refused(models, records, "--batch_size", "0")
     unknown = refused(models, records, "--variants", "cait_tiny_3")
     assert "no published classifier of cait_tiny_3 among the chosen versions of" in unknown

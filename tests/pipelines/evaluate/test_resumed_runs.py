@@ -101,3 +101,12 @@ def test_model_that_fails_is_named_and_the_other_is_evaluated(evaluate, zoo, ani
     # What failed is tried again; by a filter only what is asked for is.
     assert "[1/1] evaluate" in evaluate(root, data, "--versions", "all")[2]
     assert evaluate(root, data, "--versions", "1", "--variants", TINY)[0] == 0
+    config = (
+        'model_config_list { config { name: "my-zoo" model_version_policy { specific {} } %s } }'
+    )
+    pathlib.Path(root, "models.config").write_text(
+        config % 'version_labels { key: "stable" value: 1 }'
+    )
+    assert evaluate(root, data, "--versions", "stable")[0] == 0
+    (entry,) = json.loads((tmp_path / "out" / "evaluation.json").read_text())["models"]
+    assert (entry["model"], entry["version"]) == ("my-zoo", 1)

@@ -63,6 +63,29 @@ def test_untrained_weights_are_refused_before_anything_is_made(
     assert published_versions(str(tmp_path / "tree")) == {"cait_one": [1]}
 
 
+def test_what_cannot_be_written_around_the_versions_is_named(publish_tiny, tiny_tree, tmp_path):
+    tree = shutil.copytree(tiny_tree, tmp_path / "tree")
+    flags = ("--heads", "features", "--sample_shard", write_two(tmp_path / "sample"))
+    # A config that can't be edited is found before the work, not after it.
+    config = models_config_path(str(tree))
+    before = config.read_bytes()
+    config.write_text("models {")
+    refused = publish_tiny(*flags, "--version", "2")
+    assert refused.status == 2
+    assert f"error: {config}: " in refused.stderr
+    assert "; mend it, or remove it for a new one" in refused.stderr
+    assert published_versions(str(tree))[FE] == [1]
+
+    config.write_bytes(before)
+    shutil.rmtree(tree / "hub")
+    (tree / "hub").write_text("a file")
+    failed = publish_tiny(*flags, "--version", "2")
+    assert failed.status == 1
+    assert f"error: {tree}/hub" in failed.stderr
+    assert "; the versions are published; once this is mended, publishing them" in failed.stderr
+    assert published_versions(str(tree))[FE] == [1, 2]
+
+
 FLAGS = ("--checkpoints", "random", "--sample_shard", "x")
 
 

@@ -154,6 +154,7 @@ def test_no_server_is_named() -> None:
     error = caught.value
     assert (error.code, error.server, error.model) == (Code.UNAVAILABLE, address, "m")
     assert str(error).startswith(f"{address}, model m: UNAVAILABLE: ")
+    assert str(error).endswith("; no server listens there, or one that is still loading its models")
 
 
 def test_replies_of_more_than_grpcs_limit(served: Running) -> None:
