@@ -23,6 +23,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from export import VARIANTS, UserError, get_variant
+from export.compute import Compute
 from signatures.addresses import disk_path
 
 from .files import measure_files
@@ -37,6 +38,7 @@ from .speed import (
     OPENVINO,
     OPENVINO_DEFAULT,
     SELF_ATTENTION,
+    THROUGHPUT,
     Bound,
     Key,
     bounds_table,
@@ -208,7 +210,7 @@ def competitors(
             _session(converted, work, variant, (number, number), f"{LOGITS}, XLA"),
             environment={"TF_XLA_FLAGS": XLA_FLAGS},
         ),
-        _session(_NARROW, work, variant, (number, number), NARROW),
+        _session(_made(Compute("bfloat16")), work, variant, (number, number), NARROW),
         _session(
             plain_port, work, variant, (number, number), "plain port", "serving_default:logits"
         ),
@@ -228,8 +230,8 @@ def loaded_competitors(
     """The competitors under load, as `competitors`, each in its settings for throughput."""
     number = str(threads)
     commands = [
-        _session(make, work, variant, ("1", number), f"{column}, {ONE_THREAD}")
-        for make, column in ((converted, LOGITS), (_NARROW, NARROW))
+        _session(_made(compute), work, variant, ("1", number), column)
+        for compute, column in _LOADED.items()
     ]
     # ONNX Runtime's: a thread for each call.
     others = {"openvino-throughput": OPENVINO, "openvino-throughput-default": OPENVINO_DEFAULT}
@@ -241,7 +243,17 @@ def loaded_competitors(
 
 
 _Make = Callable[[pathlib.Path, str], pathlib.Path]
-_NARROW: _Make = functools.partial(converted, dtype="bfloat16")
+
+_LOADED = {
+    Compute(): f"{LOGITS}, {ONE_THREAD}",
+    Compute(profile="throughput"): f"{LOGITS}, {THROUGHPUT}",
+    Compute("bfloat16"): f"{NARROW}, {ONE_THREAD}",
+    Compute("bfloat16", "throughput"): f"{NARROW}, {THROUGHPUT}",
+}
+
+
+def _made(compute: Compute) -> _Make:
+    return functools.partial(converted, compute=compute)
 
 
 def _session(

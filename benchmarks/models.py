@@ -8,21 +8,21 @@ from collections.abc import Callable
 from concurrent import futures
 
 from export import Checkpoint, checkpoint_source, get_variant, open_checkpoint
-from export.compute import ComputeDtype
+from export.compute import DEFAULT, Compute
 from signatures.labels import imagenet_labels
 from signatures.quiet import load_tensorflow
 
 _REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
-def converted(work: pathlib.Path, variant: str, dtype: ComputeDtype = "float32") -> pathlib.Path:
+def converted(work: pathlib.Path, variant: str, compute: Compute = DEFAULT) -> pathlib.Path:
     """Directory of a variant's classifier.
 
     Args:
         work: where models are kept between runs. After a change of the conversion they are made
             anew.
         variant: its name.
-        dtype: what products are computed in.
+        compute: how its signatures compute.
     """
 
     def make(directory: pathlib.Path) -> None:
@@ -34,12 +34,12 @@ def converted(work: pathlib.Path, variant: str, dtype: ComputeDtype = "float32")
             random_checkpoint(work, variant).tensors(),
             {"classifier": directory},
             imagenet_labels(),
-            dtype=dtype,
+            compute=compute,
         ):
             pass
 
-    kept = work.resolve() / (variant if dtype == "float32" else f"{variant}-{dtype}")
-    return _kept(kept, ("export", "signatures"), make)
+    name = variant if compute == DEFAULT else f"{variant}-{compute.dtype}-{compute.profile}"
+    return _kept(work.resolve() / name, ("export", "signatures"), make)
 
 
 def plain_port(work: pathlib.Path, variant: str) -> pathlib.Path:

@@ -9,7 +9,7 @@ import tf_keras
 
 from signatures import Head
 
-from .compute import ComputeDtype
+from .compute import DEFAULT, Compute
 from .memory import garbage_collector_paused, release_memory
 from .model import build_classifier, features_of
 from .positions import with_positions_for
@@ -43,7 +43,7 @@ def convert(
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None = None,
     trained: bool = True,
-    dtype: ComputeDtype = "float32",
+    compute: Compute = DEFAULT,
 ) -> Iterator[Converted]:
     """Builds a model once and writes it once for each head.
 
@@ -55,7 +55,7 @@ def convert(
         directories: the heads to write -> the new directory of each.
         labels: names of the classes, for the `classify` signature.
         trained: False marks the models as untrained, for random weights.
-        dtype: the type in which the signatures compute products.
+        compute: how the signatures compute.
 
     Raises:
         CheckpointError: the tensors do not fit the configuration. Nothing is written.
@@ -64,7 +64,7 @@ def convert(
     # on earlier conversions.
     tf_keras.backend.clear_session()
     try:
-        yield from _convert(name, config, tensors, directories, labels, trained, dtype)
+        yield from _convert(name, config, tensors, directories, labels, trained, compute)
     finally:
         # Keras keeps the last model, in reference cycles: up to 1.4 GB that the next step needs.
         tf_keras.backend.clear_session()
@@ -78,7 +78,7 @@ def _convert(
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None,
     trained: bool,
-    dtype: ComputeDtype,
+    compute: Compute,
 ) -> Iterator[Converted]:
     started = time.perf_counter()
     with garbage_collector_paused():
@@ -90,7 +90,7 @@ def _convert(
     for head, directory in directories.items():
         started = time.perf_counter()
         with garbage_collector_paused():
-            writer = writer or SavedModelWriter(classifier, config, labels, trained, dtype)
+            writer = writer or SavedModelWriter(classifier, config, labels, trained, compute)
             model = classifier if head == "classifier" else features_of(classifier, f"{name}_fe")
             writer.write(model, head, directory)
         seconds["write"] = time.perf_counter() - started

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from export.checkpoints.sources import Checkpoint
-from export.compute import ComputeDtype
+from export.compute import DEFAULT, Compute, ComputeDtype, ServingProfile
 from export.variants import CaiTConfig, Variant
 from serving_configs import FileRecord
 from serving_configs.tree.latency import LatencyProfile
@@ -42,7 +42,7 @@ class StagedModel:
         parameters: number of parameters written.
         seconds: by step: `build`, `assign` and `write`; the first two are of all its heads.
         error: why the conversion failed; empty when it did not.
-        compute_dtype: what the signatures' products are computed in.
+        compute: how the signatures compute.
     """
 
     variant: Variant
@@ -53,7 +53,7 @@ class StagedModel:
     parameters: int = 0
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     error: str = ""
-    compute_dtype: ComputeDtype = "float32"
+    compute: Compute = DEFAULT
 
     @property
     def model(self) -> str:
@@ -241,6 +241,7 @@ class ModelReport:
         correct: those of them whose best class is the right one.
         unchanged: whether the same content was published before, so that nothing was.
         compute_dtype: what the signatures' products are computed in.
+        profile: the load that the signatures are built for.
     """
 
     model: str
@@ -264,6 +265,7 @@ class ModelReport:
     correct: int = 0
     unchanged: bool = False
     compute_dtype: ComputeDtype = "float32"
+    profile: ServingProfile = "latency"
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON has them."""

@@ -121,7 +121,7 @@ def _write_configs(
     write_atomically(path, as_text(config))
     latest = [versions[-1] for versions in models.values()]
     write_deployment(publish_to, config, latest, kept.batching)
-    profiles = [batching_for(model.profile) for model in latest if model.profile]
+    profiles = [batching_for(model.latency_profile) for model in latest if model.latency_profile]
     tree = pathlib.Path(publish_to)
     written = dataclasses.replace(kept, base_path=root_of(config))
     write_atomically(tree / SETTINGS, written.as_text())

@@ -17,11 +17,12 @@ import tf_keras
 from signatures import Head
 from signatures.functions import BlockAttention, ForwardOutputs
 
-from ..compute import ComputeDtype
+from ..compute import Compute
 from ..names import attention_name, ca_block_name, sa_block_name
 from ..variants import CaiTConfig
 from .block_functions import Block, BlockFunction, Body, Outputs, blocks_by_themselves
 from .inference import attention_bias, class_attention_block, self_attention_block
+from .signature_weights import SignatureWeights
 
 # A block's name, its tokens (B, N, D) and the parts of its attention -> the next block's tokens.
 After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
@@ -29,10 +30,11 @@ After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class _Functions:
-    """What each kind of block runs."""
+    """What each kind of block runs, and the weights of the self-attention blocks."""
 
     self_attention: BlockFunction
     class_attention: BlockFunction
+    weights: Mapping[str, Sequence[tf.Variable]]
 
 
 class Forward:
@@ -43,12 +45,13 @@ class Forward:
     Args:
         classifier: what `build_classifier` returned.
         config: what it was built from.
-        dtype: the type in which the signatures compute products.
+        compute: how the signatures compute.
+
+    Attributes:
+        signature_weights: the weights of self-attention blocks that the signatures read.
     """
 
-    def __init__(
-        self, classifier: tf_keras.Model, config: CaiTConfig, dtype: ComputeDtype = "float32"
-    ) -> None:
+    def __init__(self, classifier: tf_keras.Model, config: CaiTConfig, compute: Compute) -> None:
         self.blocks = [sa_block_name(i) for i in range(config.sa_blocks)]
         self.class_blocks = [ca_block_name(i) for i in range(config.ca_blocks)]
         self.spec = tf.TensorSpec((None, config.image_size, config.image_size, 3), tf.float32)
@@ -58,16 +61,21 @@ class Forward:
 
         block, class_block = blocks_by_themselves(config)
         self._weight_names = block.weight_names
-        self._weights = self._weights_of(block, self.blocks)
+        weights = self._weights_of(block, self.blocks)
+        self.signature_weights = SignatureWeights(block.weight_names, weights, compute.dtype)
         self._class_weights = self._weights_of(class_block, self.class_blocks)
-        self._layer_functions = _Functions(BlockFunction(block), BlockFunction(class_block))
+        self._layer_functions = _Functions(
+            BlockFunction(block), BlockFunction(class_block), weights
+        )
         without, with_attention = (
-            BlockFunction(block, _inference(config, block.weight_names, dtype, attention))
+            BlockFunction(block, _inference(config, block.weight_names, compute, attention))
             for attention in (False, True)
         )
         self._attention_function = with_attention
         of_class_blocks = _class_inference(config, class_block.weight_names)
-        inference = _Functions(without, BlockFunction(class_block, of_class_blocks))
+        inference = _Functions(
+            without, BlockFunction(class_block, of_class_blocks), self.signature_weights.of_block
+        )
         # A function keeps all of its outputs until it returns. So the one that signatures share
         # has no self-attention: all blocks of the largest model are 1.8 GiB for one image.
         self._shared = self._trace("forward", lambda images: self._run(images, inference)[:-1])
@@ -106,7 +114,12 @@ class Forward:
             going_on.set_shape(tokens.shape)
             return going_on
 
-        self._run_blocks(self._tokens(images), self._attention_function, after=drop_images)
+        self._run_blocks(
+            self._tokens(images),
+            self._attention_function,
+            self.signature_weights.of_block,
+            after=drop_images,
+        )
         return [
             BlockAttention(parts[name], attention_bias(self._named_weights(name)))
             for name in self.blocks
@@ -170,7 +183,7 @@ class Forward:
     def _run(self, images: tf.Tensor, functions: _Functions, training: bool = False) -> "_Results":
         """The model, by the functions of its blocks."""
         tokens, self_attention = self._run_blocks(
-            self._tokens(images, training), functions.self_attention, training
+            self._tokens(images, training), functions.self_attention, functions.weights, training
         )
         class_token = tf.tile(self._layers["cls_token"].kernel, (tf.shape(tokens)[0], 1))
         class_attention = []
@@ -193,6 +206,7 @@ class Forward:
         self,
         tokens: tf.Tensor,
         function: BlockFunction,
+        weights: Mapping[str, Sequence[tf.Variable]],
         training: bool = False,
         after: After | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
@@ -200,7 +214,7 @@ class Forward:
         heads = tf.eye(self._config.heads)
         parts: list[tf.Tensor] = []
         for name in self.blocks:
-            tokens, attention = function((tokens, heads), self._weights[name], training)
+            tokens, attention = function((tokens, heads), weights[name], training)
             parts += attention
             if after is not None:
                 tokens = after(name, tokens, attention)
@@ -210,7 +224,7 @@ class Forward:
         return {name: kind.weights_in(name, self._layers) for name in names}
 
     def _named_weights(self, name: str) -> Mapping[str, tf.Variable]:
-        return dict(zip(self._weight_names, self._weights[name], strict=True))
+        return dict(zip(self._weight_names, self.signature_weights.of_block[name], strict=True))
 
     def _trace(
         self, name: str, call: Callable[[tf.Tensor], object]
@@ -228,7 +242,7 @@ _Results = tuple[tf.Tensor, Sequence[tf.Tensor], Sequence[tf.Tensor]]
 
 
 def _inference(
-    config: CaiTConfig, weight_names: Sequence[str], dtype: ComputeDtype, attention: bool
+    config: CaiTConfig, weight_names: Sequence[str], compute: Compute, attention: bool
 ) -> Body:
     """The body of `export.saved_model.inference`, with weights in this order."""
 
@@ -237,7 +251,7 @@ def _inference(
         named = dict(zip(weight_names, weights, strict=True))
         # Where images leave the model after a block, XLA would compile for every number of them.
         with tf.xla.experimental.jit_scope(False) if attention else contextlib.nullcontext():
-            tokens, without_bias = self_attention_block(config, tokens, named, dtype)
+            tokens, without_bias = self_attention_block(config, tokens, named, compute)
         return tokens, without_bias if attention else []
 
     return body

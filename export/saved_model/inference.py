@@ -8,9 +8,10 @@ They compute what the Keras blocks of `export.model` do, in fewer passes over th
   values is the bias times the sum of the values.
 - The scale of the queries is multiplied into the (H, H) weights of the first mixing.
 
-An image's tokens go through a block in two streams, half of them in each. A stream needs only the
-keys and the values of the other. Most operations of a small model are too short for two cores to
-share, but the two streams run in parallel.
+For one request at a time, an image's tokens go through a block in two streams, half of them in
+each. A stream needs only the keys and the values of the other. Most operations of a small model are
+too short for two cores to share, but the two streams run in parallel. Where several requests share
+the cores anyway, there is one stream: longer operations, and half as many.
 
 These blocks are not for training, in which the first bias has to have a gradient.
 
@@ -18,35 +19,37 @@ Products may be computed in another type than float32; `export.compute` says wha
 """
 
 import functools
+import itertools
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from ..compute import ComputeDtype
+from ..compute import STREAMS, Compute
 from ..variants import LAYER_NORM_EPSILON, CaiTConfig
 
 Weights = Mapping[str, tf.Tensor]
 
 
 def self_attention_block(
-    config: CaiTConfig, tokens: tf.Tensor, weights: Weights, dtype: ComputeDtype = "float32"
+    config: CaiTConfig, tokens: tf.Tensor, weights: Weights, compute: Compute
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Computes a block: tokens (B, N, D) -> (B, N, D), and the attention without its bias.
 
     Args:
         config: the sizes.
         tokens: all tokens of all images, float32.
-        weights: the block's, by the names of `export.model`: `<layer>/<weight>`; float32.
-        dtype: the type in which products are computed.
+        weights: the block's, by the names of `export.model`: `<layer>/<weight>`; float32, or in the
+            type of the products.
+        compute: how.
 
     Returns:
         The tokens, and the attention (B, H, N, N) in parts, the rows of each stream; float32.
     """
     # A cast of float32 to float32 adds nothing to the graph.
-    narrow = functools.partial(tf.cast, dtype=dtype)
+    narrow = functools.partial(tf.cast, dtype=compute.dtype)
     wide = functools.partial(tf.cast, dtype=tf.float32)
     patches, dim = config.patches, config.embed_dim
-    sizes = _stream_sizes(patches)
+    sizes = _stream_sizes(patches, STREAMS[compute.profile])
     by_image = tf.split(tokens, sizes, axis=1)
     streams = [tf.reshape(part, (-1, dim)) for part in by_image]
     qkv = [_dense(narrow(_layer_norm(x, weights, "norm1")), weights, "attn_qkv") for x in streams]
@@ -99,9 +102,9 @@ def class_attention_block(
     return x + _dense(y, weights, "mlp_fc2") * weights["gamma_2/kernel"], attention
 
 
-def _stream_sizes(patches: int) -> list[int]:
-    half = patches // 2
-    return [half, patches - half] if half else [patches]
+def _stream_sizes(patches: int, streams: int) -> list[int]:
+    ends = [patches * i // streams for i in range(streams + 1)]
+    return [end - begin for begin, end in itertools.pairwise(ends) if end > begin]
 
 
 def _by_head(config: CaiTConfig, qkv: tf.Tensor, length: int) -> list[tf.Tensor]:

@@ -22,7 +22,7 @@ from signatures import Head, signatures_for
 from signatures.functions import SignatureFunctions
 from signatures.untrained import mark_untrained
 
-from ..compute import ComputeDtype
+from ..compute import DEFAULT, Compute
 from ..variants import CaiTConfig
 from .attributes import strip_attributes
 from .canonical import canonicalise, write_canonical
@@ -37,7 +37,7 @@ class SavedModelWriter:
         config: what it was built from.
         labels: names of the classes, for the `classify` signature.
         trained: False marks the models for clients of a server, as `signatures.untrained` says.
-        dtype: the type in which the signatures compute products.
+        compute: how the signatures compute.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class SavedModelWriter:
         config: CaiTConfig,
         labels: Sequence[str] | None = None,
         trained: bool = True,
-        dtype: ComputeDtype = "float32",
+        compute: Compute = DEFAULT,
     ) -> None:
         self._config = config
         self._trained = trained
-        self._forward = Forward(classifier, config, dtype)
+        self._forward = Forward(classifier, config, compute)
         self._signatures = SignatureFunctions(
             self._forward.without_self_attention,
             self._forward.logits,
@@ -68,7 +68,8 @@ class SavedModelWriter:
             directory: becomes the SavedModel.
         """
         signatures = self._signatures.of(head)
-        with _callable_as_hub_expects(model, self._forward.as_call(head)), _functions_listed():
+        call, weights = self._forward.as_call(head), self._forward.signature_weights.made
+        with _callable_as_hub_expects(model, call, weights), _functions_listed():
             tf_keras.models.save_model(
                 model,
                 str(directory),
@@ -82,10 +83,13 @@ class SavedModelWriter:
 
 @contextlib.contextmanager
 def _callable_as_hub_expects(
-    model: tf_keras.Model, call: tf.types.experimental.GenericFunction
+    model: tf_keras.Model,
+    call: tf.types.experimental.GenericFunction,
+    signature_weights: Sequence[tf.Variable],
 ) -> Iterator[None]:
     """Adds to a Keras model, while it is saved, the attributes of a reusable SavedModel.
 
+    Beside them is what the signatures read and the model does not have, which no reader looks for.
     They go into the instance's dictionary: Keras has a method or a property of each name on the
     class, and the writer of SavedModels does not look there.
     """
@@ -95,6 +99,8 @@ def _callable_as_hub_expects(
         "trainable_variables": tf.__internal__.tracking.wrap(list(model.trainable_variables)),
         "regularization_losses": tf.__internal__.tracking.wrap([]),
     }
+    if signature_weights:
+        extra["signature_weights"] = tf.__internal__.tracking.wrap(list(signature_weights))
     for name, value in extra.items():
         model.__dict__[name] = value
         if isinstance(value, tf.__internal__.tracking.Trackable):

@@ -26,7 +26,7 @@ def convert_variant(task: ConvertTask, context: PublishContext) -> StagedVariant
         task.variant,
         task.heads[0],
         task.checkpoint,
-        compute_dtype=context.options.compute_dtype,
+        compute=context.options.compute,
     )
     record = f"models/{task.variant.name}/record.json"
     if (found := context.staging.read(record)) is not None:
@@ -64,7 +64,7 @@ def _convert(
             {head: directory / task.variant.model_name(head) for head in task.heads},
             task.checkpoint.class_names,
             task.checkpoint.trained,
-            context.options.compute_dtype,
+            context.options.compute,
         ):
             staged = dataclasses.replace(
                 base,

@@ -35,7 +35,8 @@ def judge(
         labelled=sum(result.labelled for result in results),
         correct=sum(result.correct for result in results),
         measured=next((result.measured for result in results if result.measured), None),
-        compute_dtype=staged.compute_dtype,
+        compute_dtype=staged.compute.dtype,
+        profile=staged.compute.profile,
     )
     # Without a model there is nothing that the gate could have found.
     errors = [staged.error] if staged.error else [r.error for r in results if r.error]

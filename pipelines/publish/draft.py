@@ -49,6 +49,7 @@ def draft_manifest(staged: StagedModel, report: ModelReport, run: str) -> Manife
         published=facts["published"],
         measured=facts["measured"],
         run=run,
-        compute_dtype=staged.compute_dtype,
+        compute_dtype=staged.compute.dtype,
+        profile=staged.compute.profile,
         labels=staged.checkpoint.labels,
     )

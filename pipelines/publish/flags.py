@@ -4,7 +4,7 @@ import argparse
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from export.compute import COMPUTE_DTYPES
+from export.compute import COMPUTE_DTYPES, SERVING_PROFILES
 from serving_configs.trust.flags import add_sign_with
 from signatures import BOTH
 from signatures.addresses import absolute_address, absolute_glob, disk_path, written_url
@@ -77,6 +77,13 @@ class PublishPipelineOptions(PipelineOptions):
             default=COMPUTE_DTYPES[0],
             help="what the signatures' products are computed in: 'float32' or 'bfloat16' "
             "(default: %(default)s)",
+        )
+        weights.add_argument(
+            "--profile",
+            metavar="LOAD",
+            default=SERVING_PROFILES[0],
+            help="the load that signatures are built for: 'latency' for one request at a time, "
+            "'throughput' for several (default: %(default)s)",
         )
         weights.add_argument(
             "--allow_untrained",

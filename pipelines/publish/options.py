@@ -6,13 +6,13 @@ import math
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import get_args
+from typing import TypeVar, get_args
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from export.checkpoints.intake import WeightsKind
 from export.checkpoints.sizes import check_image_size
-from export.compute import COMPUTE_DTYPES, ComputeDtype
+from export.compute import COMPUTE_DTYPES, SERVING_PROFILES, Compute
 from export.errors import UserError
 from export.variants import VARIANTS, get_variant, is_variant
 from serving_configs.tree.paths import name_problem
@@ -28,6 +28,8 @@ from .flags import PROG, PublishPipelineOptions, add_labels, own_parser
 
 # The rule of the hub's documentation format.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
+
+_Known = TypeVar("_Known", bound=str)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class PublishOptions:
         hub_url: where the hub's directory can be read, None for that of the last run.
         max_bad_images: images of the sample that may fail to decode.
         accuracy_gate: whether the accuracy on the sample is compared with the published one.
-        compute_dtype: what the signatures' products are computed in.
+        compute: how the signatures compute.
         version: the number to publish, None for the next free one.
         keep_versions: how many versions of a published model to keep, None for all.
         sign_with: file of the key that signs the versions, None to leave them unsigned. It is read
@@ -77,7 +79,7 @@ class PublishOptions:
     hub_url: str | None
     max_bad_images: int
     accuracy_gate: AccuracyGate
-    compute_dtype: ComputeDtype
+    compute: Compute
     version: int | None
     keep_versions: int | None
     sign_with: pathlib.Path | None
@@ -135,7 +137,10 @@ class PublishOptions:
             hub_url=flags.hub_url,
             max_bad_images=whole_number("--max_bad_images", flags.max_bad_images, 0),
             accuracy_gate=accuracy_gate(flags.accuracy_gate),
-            compute_dtype=_compute_dtype(flags.compute_dtype),
+            compute=Compute(
+                _one_of("--compute_dtype", flags.compute_dtype, COMPUTE_DTYPES),
+                _one_of("--profile", flags.profile, SERVING_PROFILES),
+            ),
             version=None
             if flags.version == "auto"
             else whole_number("--version", flags.version, 1),
@@ -222,11 +227,11 @@ def _unasked(checkpoints: str) -> tuple[str, ...]:
     return tuple(VARIANTS) if checkpoints in ("hf", "random") else ()
 
 
-def _compute_dtype(value: str) -> ComputeDtype:
-    for dtype in COMPUTE_DTYPES:
-        if dtype == value:
-            return dtype
-    raise UserError(f"--compute_dtype {value}; expected {' or '.join(COMPUTE_DTYPES)}")
+def _one_of(flag: str, value: str, known: Sequence[_Known]) -> _Known:
+    for name in known:
+        if name == value:
+            return name
+    raise UserError(f"{flag} {value}; expected {' or '.join(known)}")
 
 
 def _seconds(flag: str, value: str) -> float:

@@ -73,7 +73,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         lines += [
             f"- weights: {checkpoint['source']} ({trained}), SHA-256 {checkpoint['sha256']}",
             *(f"- weights: {note}" for note in checkpoint["notes"]),
-            f"- products of the signatures: {model['compute_dtype']}",
+            f"- products of the signatures: {model['compute_dtype']}, for {model['profile']}",
             f"- size: {model['bytes']:,} bytes",
             f"- compared on {model['images']} images, attention on {model['attention_images']}",
             *_accuracy(model),

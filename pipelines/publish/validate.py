@@ -171,7 +171,7 @@ class PreparedShard:
         """
         started = time.perf_counter()
         model = loaded.of(staged, directory)
-        gate = Gate(model, staged.checkpoint.class_names, staged.compute_dtype)
+        gate = Gate(model, staged.checkpoint.class_names, staged.compute.dtype)
         begun = time.perf_counter()
         gate.compare(self._images, on_image)
         compared = time.perf_counter()

@@ -146,7 +146,7 @@ def _of_pod(
     files = {_name(MODELS_CONFIG): as_text(own), _name(MONITORING_CONFIG): MONITORING_TEXT}
     if batching:
         files[_name(BATCHING_PARAMETERS)] = common_parameters(
-            [batching_for(model.profile)] if model.profile else []
+            [batching_for(model.latency_profile)] if model.latency_profile else []
         )
     digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
     name = model.model.replace("_", "-")

@@ -6,6 +6,7 @@ is in `docs/benchmarks.md`.
 
 from collections.abc import Sequence
 
+from ..tree.paths import VARIABLES
 from ..tree.published import PublishedModel
 from .batching import batching_for
 
@@ -34,11 +35,15 @@ def server_memory(models: Sequence[tuple[PublishedModel, int]]) -> int:
 
 def _version_memory(model: PublishedModel) -> int:
     blocks = model.geometry.sa_blocks + model.geometry.ca_blocks
-    return int(_WEIGHTS * 4 * model.parameters) + blocks * _BLOCK
+    weights = sum(file.size for file in model.files if file.path.startswith(f"{VARIABLES}/"))
+    return int(_WEIGHTS * weights) + blocks * _BLOCK
 
 
 def _request_memory(model: PublishedModel) -> int:
-    if model.profile is None:
+    if model.latency_profile is None:
         return 0
     # A client may send as many images in one request, also without batching.
-    return batching_for(model.profile).max_execution_batch_size * model.profile.memory_per_image
+    return (
+        batching_for(model.latency_profile).max_execution_batch_size
+        * model.latency_profile.memory_per_image
+    )

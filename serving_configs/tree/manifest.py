@@ -76,6 +76,7 @@ class Manifest:
         measured: latency and memory on the publisher's machine, where they were measured.
         run: name of the run that published the version.
         compute_dtype: the type in which the signatures compute products.
+        profile: the load that the signatures are built for, `latency` or `throughput`.
         labels: names of the classes; empty for ImageNet's, or numbers where there are not as many;
             None in manifests from before they were recorded.
     """
@@ -96,6 +97,7 @@ class Manifest:
     measured: Mapping[str, Any] | None = None
     run: str = ""
     compute_dtype: str = "float32"
+    profile: str = "latency"
     labels: tuple[str, ...] | None = None
 
     @property

@@ -21,6 +21,7 @@ RESERVED = frozenset({"cait", "collections"})
 
 # Inside a version.
 SAVED_MODEL = "saved_model.pb"
+VARIABLES = "variables"
 MANIFEST = pathlib.PurePosixPath("assets.extra/manifest.json")
 SIGNATURE = pathlib.PurePosixPath("assets.extra/model.sig")
 SBOM = "assets.extra/sbom.cdx.json"  # the software that made the version

@@ -77,7 +77,7 @@ class PublishedModel(Manifest):
         return Accuracy(**self.published) if self.published else None
 
     @property
-    def profile(self) -> LatencyProfile | None:
+    def latency_profile(self) -> LatencyProfile | None:
         """Latency and memory on the gate's machine; None where they were not measured."""
         return LatencyProfile(**self.measured) if self.measured else None
 
@@ -101,7 +101,7 @@ def read_published(directory: pathlib.Path) -> PublishedModel:
     try:
         model = PublishedModel(directory=directory, **vars(load_manifest(directory)))
         # They are read from dictionaries.
-        _ = model.worst, model.accuracy, model.profile
+        _ = model.worst, model.accuracy, model.latency_profile
     except ManifestError as error:
         raise ConfigError(str(error)) from None
     except (KeyError, TypeError) as error:

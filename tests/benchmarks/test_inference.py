@@ -117,8 +117,8 @@ def test_bounds_of_bfloat16_count_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rounds = {
-        "`logits`, one thread an operation": [0.3],
-        "`logits`, bfloat16, one thread an operation": [0.2],
+        "`logits`, for throughput": [0.3],
+        "`logits`, bfloat16, for throughput": [0.2],
         "OpenVINO, its default": [0.1],
     }
     found = {
@@ -130,7 +130,7 @@ def test_bounds_of_bfloat16_count_where_the_processor_has_it(
     assert bounds_table(found, LOAD_BOUNDS, "clients") == []
     monkeypatch.setattr(benchmarks.speed, "narrow_instructions", lambda: True)
     lines = [(r.what, r.figure, r.bound) for r in bounds_table(found, LOAD_BOUNDS, "clients")]
-    name = "`logits`, bfloat16, one thread an operation"
+    name = "`logits`, bfloat16, for throughput"
     assert lines == [
         (
             f"{name} / OpenVINO, its default, S and M, worst of 1",
@@ -143,7 +143,7 @@ def test_bounds_of_bfloat16_count_where_the_processor_has_it(
             "1.05",
         ),
         (
-            f"{name} / `logits`, one thread an operation, S and M, worst of 1",
+            f"{name} / `logits`, for throughput, S and M, worst of 1",
             "0.667 (cait_s24_224, clients 16)",
             "0.50",
         ),

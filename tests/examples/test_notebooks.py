@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from export.compute import Compute
 from export.variants import VARIANTS, CaiTConfig
 from pipelines.publish.command import main as publish
 from pipelines.publish.options import parse
@@ -177,7 +178,7 @@ def tree_with_bfloat16(
     tensors = {**tiny_tensors, **{key: tiny_tensors[key][:4] for key in of_head}}
     convert_version(tree / "serving" / TINY / "9", config, tensors, ("a", "b", "c", "d"))
     convert_version(
-        tree / "serving" / TINY / "10", config, tensors, ("a", "b", "c", "d"), "bfloat16"
+        tree / "serving" / TINY / "10", config, tensors, ("a", "b", "c", "d"), Compute("bfloat16")
     )
     # Another program's, without a manifest.
     (tree / "serving" / TINY / "11").mkdir()

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from export.compute import ComputeDtype
+from export.compute import DEFAULT, Compute
 from export.variants import CaiTConfig
 from signatures import Head
 from signatures.quiet import load_tensorflow
@@ -70,21 +70,21 @@ def convert_once(
     directories: Mapping[Head, pathlib.Path],
     labels: Sequence[str] | None = None,
     trained: bool = True,
-    dtype: ComputeDtype = "float32",
+    compute: Compute = DEFAULT,
 ) -> Iterator[Any]:
     """What `export.convert.convert` yields, or copies of what it made of the same arguments."""
     from export.convert import Converted
 
     if CACHE not in os.environ:
-        yield from convert(name, config, tensors, directories, labels, trained, dtype)
+        yield from convert(name, config, tensors, directories, labels, trained, compute)
         return
-    digest = hashlib.sha256(repr((name, config, labels, trained, dtype)).encode())
+    digest = hashlib.sha256(repr((name, config, labels, trained, compute)).encode())
     for key in sorted(tensors):
         digest.update(key.encode() + tensors[key].tobytes())
     kept = pathlib.Path(os.environ[CACHE], digest.hexdigest())
     if not all((kept / head).exists() for head in directories):
         made = {head: kept / uuid.uuid4().hex / head for head in directories}
-        for converted in convert(name, config, tensors, made, labels, trained, dtype):
+        for converted in convert(name, config, tensors, made, labels, trained, compute):
             facts = {"parameters": converted.parameters, "seconds": converted.seconds}
             _facts(converted.directory).write_text(json.dumps(facts))
             with contextlib.suppress(OSError):  # Another process was faster.

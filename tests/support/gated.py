@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 from export.checkpoints.random_weights import random_tensors
-from export.compute import ComputeDtype
+from export.compute import DEFAULT, Compute, ComputeDtype
 from export.convert import convert
 from export.variants import CaiTConfig
 from export.weights import mappings
@@ -25,11 +25,11 @@ def prepared(photo: pathlib.Path, attention: bool, tensors: Tensors = TENSORS) -
 
 
 def convert_right(
-    root: pathlib.Path, heads: Sequence[Head] = BOTH, dtype: ComputeDtype = "float32"
+    root: pathlib.Path, heads: Sequence[Head] = BOTH, compute: Compute = DEFAULT
 ) -> dict[Head, LoadedModel]:
     """Converts `TENSORS`, as the code is at the moment, and loads what was written."""
     directories = {head: root / head for head in heads}
-    list(convert("gate", CONFIG, TENSORS, directories, dtype=dtype))
+    list(convert("gate", CONFIG, TENSORS, directories, compute=compute))
     return {head: LoadedModel(path, head, CONFIG) for head, path in directories.items()}
 
 

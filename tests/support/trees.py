@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from unittest import mock
 
-from export.compute import ComputeDtype
+from export.compute import DEFAULT, Compute
 from export.variants import VARIANTS, CaiTConfig, Variant
 from serving_configs import MANIFEST, Manifest, Weights, base_path, contract_digest, record_files
 from serving_configs.rollout.history import read_history, write_history
@@ -96,7 +96,7 @@ def convert_version(
     config: CaiTConfig,
     tensors: Tensors,
     labels: tuple[str, ...] = (),
-    dtype: ComputeDtype = "float32",
+    compute: Compute = DEFAULT,
     trained: bool = True,
 ) -> None:
     """A classifier as the publish job puts it in place, without a run of the job.
@@ -106,7 +106,7 @@ def convert_version(
         config: its sizes.
         tensors: its weights.
         labels: names of its classes.
-        dtype: the type in which the signatures compute products.
+        compute: how the signatures compute.
         trained: whether the weights are.
     """
     from export.convert import convert
@@ -115,7 +115,7 @@ def convert_version(
     directory.parent.mkdir(parents=True, exist_ok=True)
     directories: dict[Head, pathlib.Path] = {"classifier": directory}
     for converted in convert_once(
-        convert, model, config, tensors, directories, labels or None, trained, dtype
+        convert, model, config, tensors, directories, labels or None, trained, compute
     ):
         manifest = Manifest(
             model=model,
@@ -128,7 +128,8 @@ def convert_version(
             contract=contract_digest("classifier", config.geometry),
             software={},
             files=record_files(directory),
-            compute_dtype=dtype,
+            compute_dtype=compute.dtype,
+            profile=compute.profile,
             labels=labels,
         )
         (directory / MANIFEST).parent.mkdir()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export.compute import Compute, ServingProfile
 from export.model import build_classifier
 from export.saved_model.forward import Forward
 from export.variants import CaiTConfig
@@ -11,8 +12,11 @@ from export.variants import CaiTConfig
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("side", [1, 2, 3, 5])
-def test_signatures_compute_what_the_layers_do(side: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "profile"),
+    [*((side, "latency") for side in (1, 2, 3, 5)), (1, "throughput"), (3, "throughput")],
+)
+def test_signatures_compute_what_the_layers_do(side: int, profile: ServingProfile) -> None:
     config = CaiTConfig(side * 4, 4, 16, 2, 2, layer_scale_init=0.5, num_classes=7)
     model = build_classifier(config, "tiny")
     generator = np.random.default_rng(side)
@@ -22,7 +26,7 @@ def test_signatures_compute_what_the_layers_do(side: int) -> None:
     images = tf.constant(generator.normal(size=(3, side * 4, side * 4, 3)), tf.float32)
     logits, self_attention, class_attention = model(images)
 
-    forward = Forward(model, config)
+    forward = Forward(model, config, Compute(profile=profile))
     found = forward.without_self_attention(images)
     np.testing.assert_allclose(forward.logits(found.features), logits, atol=1e-5)
     for block, expected in zip(found.class_attention, class_attention.values(), strict=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from export.compute import SERVING_PROFILES, Compute, ServingProfile
 from pipelines.gate.loaded_model import LoadedModel
 from pipelines.gate.prepared_image import PreparedImage
 from tests.support.arrays import Tensors
@@ -27,10 +28,16 @@ MANIFEST = f"serving/{TINY}/1/assets.extra/manifest.json"
 PAGE = f"hub/docs/cait/{TINY}/1.md"
 
 
+@pytest.fixture(scope="module", params=SERVING_PROFILES)
+def profile(request: pytest.FixtureRequest) -> ServingProfile:
+    found: ServingProfile = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+def model(profile: ServingProfile, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     root = tmp_path_factory.mktemp("bfloat16")
-    return convert_right(root, ("classifier",), "bfloat16")["classifier"]
+    return convert_right(root, ("classifier",), Compute("bfloat16", profile))["classifier"]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +69,22 @@ def test_swapped_norms_are_caught(model: LoadedModel, image: PreparedImage) -> N
     assert ("__call__", "sa_ffn_block_1_att") in caught
 
 
+def test_a_wrong_weight_of_the_signatures_alone_is_caught(
+    model: LoadedModel, image: PreparedImage
+) -> None:
+    """The signatures have variables of their own, which the call as a layer does not read."""
+    own = model.signature_weights
+    assert len(own) == 8 * CONFIG.sa_blocks
+    shapes = [variable.shape for variable in own]
+    kernel, other = (own[i] for i, shape in enumerate(shapes) if shape == (64, 192))
+    before = kernel.value()
+    kernel.assign(other)
+    caught = failing(compared(model, [image], dtype="bfloat16"))
+    kernel.assign(before)
+    assert {("serving_default", "logits"), ("self_attention", "attention")} <= caught
+    assert not {output for signature, output in caught if signature == "__call__"}
+
+
 def test_wrong_labels_are_caught(model: LoadedModel, image: PreparedImage) -> None:
     labels = [str(i) for i in reversed(range(CONFIG.num_classes))]
     caught = failing(compared(model, [image], labels, "bfloat16"))
@@ -89,16 +112,23 @@ def test_classes_that_are_near_may_change_places(
 
 
 def test_a_run_says_what_it_computes_in(publish_tiny: Callable[..., Result]) -> None:
-    result = publish_tiny("--compute_dtype", "bfloat16", "--heads", "classifier")
+    flags = ("--compute_dtype", "bfloat16", "--profile", "throughput", "--heads", "classifier")
+    result = publish_tiny(*flags)
     assert result.status == 0, result.stderr
     manifest = json.loads((result.tree / MANIFEST).read_text())
-    assert manifest["compute_dtype"] == "bfloat16"
+    assert (manifest["compute_dtype"], manifest["profile"]) == ("bfloat16", "throughput")
     assert {figure["bound"] for figure in manifest["gate"]} >= {0.1, 1e-4}
-    assert "- products of the signatures: bfloat16\n" in (result.tree / "report.md").read_text()
-    assert "are computed in bfloat16; weights, " in (result.tree / PAGE).read_text()
+    products = "- products of the signatures: bfloat16, for throughput\n"
+    assert products in (result.tree / "report.md").read_text()
+    page = (result.tree / PAGE).read_text()
+    assert "are computed in bfloat16; inputs, " in page
+    assert "built for several requests at a time" in page
     # Other content under the same name, and so another version.
     again = publish_tiny("--heads", "classifier")
     assert again.status == 0, again.stderr
     second = result.tree / MANIFEST.replace("/1/", "/2/")
-    assert json.loads(second.read_text())["compute_dtype"] == "float32"
-    assert "are computed in" not in (result.tree / PAGE.replace("/1.", "/2.")).read_text()
+    manifest = json.loads(second.read_text())
+    assert (manifest["compute_dtype"], manifest["profile"]) == ("float32", "latency")
+    page = (result.tree / PAGE.replace("/1.", "/2.")).read_text()
+    assert "are computed in" not in page
+    assert "at a time" not in page

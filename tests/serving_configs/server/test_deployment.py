@@ -311,13 +311,21 @@ def test_a_server_reads_a_url_itself() -> None:
     assert [m["name"] for m in pod["containers"][0]["volumeMounts"]] == ["config"]
 
 
+def weights_of(parameters: int) -> tuple[FileRecord, ...]:
+    path = "variables/variables.data-00000-of-00001"
+    return (
+        FileRecord(path, 4 * parameters, "0" * 64),
+        FileRecord("saved_model.pb", 10**7, "1" * 64),
+    )
+
+
 def test_memory_is_what_servers_were_measured_to_take() -> None:
     """In MiB, of `benchmarks.serving_memory`, and of a real server with its warm-up."""
     small = dataclasses.replace(
-        MODELS[0], parameters=11_956_264, geometry=Geometry(224, 196, 4, 192, 1000, 24, 2)
+        MODELS[0], files=weights_of(11_956_264), geometry=Geometry(224, 196, 4, 192, 1000, 24, 2)
     )
     large = dataclasses.replace(
-        MODELS[0], parameters=47_062_120, geometry=Geometry(384, 576, 8, 384, 1000, 24, 2)
+        MODELS[0], files=weights_of(47_062_120), geometry=Geometry(384, 576, 8, 384, 1000, 24, 2)
     )
     for models, taken in (
         ([(small, 1)], 891),
