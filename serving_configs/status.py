@@ -37,6 +37,7 @@ class VersionStatus:
         classes: number of classes; 0 for a feature extractor, or where it is not in the tree.
         image_size: side of its images in pixels; 0 where it is not in the tree.
         compute_dtype: the type in which the signatures compute products.
+        profile: the load that the signatures are built for; empty where it is not in the tree.
         signature: `signed` by a key of the tree, `not signed`, `signed by another key` or
             `unchecked` where the tree has no keys; empty where it is not in the tree. The files
             themselves are not read.
@@ -52,6 +53,7 @@ class VersionStatus:
     classes: int = 0
     image_size: int = 0
     compute_dtype: str = ""
+    profile: str = ""
     signature: str = ""
     servers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     server_labels: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -128,10 +130,15 @@ def _row(version: VersionStatus, servers: Sequence[str]) -> tuple[str, ...]:
         version.weights or "-",
         str(version.classes or "-"),
         str(version.image_size or "-"),
-        version.compute_dtype or "-",
+        _computes(version) or "-",
         version.signature or "-",
         *(_on_server(version, address) for address in servers),
     )
+
+
+def _computes(version: VersionStatus) -> str:
+    several = version.profile == "throughput"
+    return f"{version.compute_dtype}, {version.profile}" if several else version.compute_dtype
 
 
 def _on_server(version: VersionStatus, address: str) -> str:
@@ -166,5 +173,6 @@ def _published(publish_to: str, published: Mapping[str, Sequence[int]]) -> Itera
                 manifest.geometry.num_classes if manifest.head == "classifier" else 0,
                 manifest.geometry.image_size,
                 manifest.compute_dtype,
+                manifest.profile,
                 signature,
             )

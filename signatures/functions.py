@@ -5,7 +5,7 @@ an INVALID_ARGUMENT that says what is expected.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -64,6 +64,8 @@ class SignatureFunctions:
             of all blocks is up to 1.8 GiB for one image.
         geometry: the model's sizes.
         labels: names of the classes for `classify`; by default their numbers.
+        main: another form of `forward`, for the signatures whose answer is the main output alone;
+            by default they run `forward`, too.
 
     Raises:
         ValueError: the number of labels is not the number of classes.
@@ -76,27 +78,35 @@ class SignatureFunctions:
         self_attention: SelfAttention,
         geometry: Geometry,
         labels: Sequence[str] | None = None,
+        main: Forward | None = None,
     ) -> None:
         if labels is not None and len(labels) != geometry.num_classes:
             raise ValueError(f"{len(labels)} labels for {geometry.num_classes} classes")
         self._geometry = geometry
         self._bodies = _bodies(forward, logits, self_attention, geometry, labels)
+        self._main_bodies = (
+            _bodies(main, logits, self_attention, geometry, labels) if main else self._bodies
+        )
         self._traced: dict[object, tf.types.experimental.ConcreteFunction] = {}
 
     def of(self, head: Head) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Concrete functions by signature name, for `signatures=` of a SavedModel writer."""
         signatures = signatures_for(head, self._geometry)
         # The default is traced last, so that its function has the name of the equal signature.
+        output = "logits" if head == "classifier" else "features"
+        main = ("serving_default", output, f"bytes_{output}")
         by_name = {
-            name: self._trace(signatures[name])
+            name: self._trace(signatures[name], self._main_bodies if name in main else self._bodies)
             for name in sorted(signatures, key=lambda name: name == "serving_default")
         }
         return {name: by_name[name] for name in signatures}
 
-    def _trace(self, signature: SignatureContract) -> tf.types.experimental.ConcreteFunction:
-        same = (signature.inputs, signature.outputs)
+    def _trace(
+        self, signature: SignatureContract, bodies: Mapping[str, Body]
+    ) -> tf.types.experimental.ConcreteFunction:
+        same = (signature.inputs, signature.outputs, id(bodies))
         if same not in self._traced:
-            self._traced[same] = _trace(self._bodies[signature.name], signature, self._geometry)
+            self._traced[same] = _trace(bodies[signature.name], signature, self._geometry)
         return self._traced[same]
 
 

@@ -20,6 +20,7 @@ NO_PATHS = {
         "models",
         "only",
         "owner",
+        "profile",
         "reload_clients",
         "revision",
         "tls_server_name",

@@ -16,6 +16,7 @@ from ..blocks import class_attention_block, self_attention_block
 from ..layers import LayerMaker
 from ..names import layer_name
 from ..variants import CaiTConfig
+from .signature_weights import Weight
 
 # The attributes in which stock layers keep their weights.
 _WEIGHT_ATTRIBUTES = ("kernel", "bias", "gamma", "beta")
@@ -109,9 +110,11 @@ class BlockFunction:
     Args:
         block: the kind.
         body: what to compute; the block's own layers when None.
+        inlined: whether every call of a body is optimised by itself. A weight that is a constant
+            is one to the operations of the body only then.
     """
 
-    def __init__(self, block: Block, body: Body | None = None) -> None:
+    def __init__(self, block: Block, body: Body | None = None, inlined: bool = False) -> None:
         def run(
             inputs: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], training: bool
         ) -> Outputs:
@@ -124,7 +127,7 @@ class BlockFunction:
         # Inlined, every block would be optimised by itself at the first run of each signature,
         # which takes seconds. A function that is called is optimised once. The blocks' own layers
         # may be inlined: gradients are taken through them.
-        attributes = {"_noinline": True} if body is not None else None
+        attributes = {"_noinline": True} if body is not None and not inlined else None
         # TFLite's converter has no calls. It inlines what is marked as not to be inlined only where
         # a function also says whether XLA must compile it, be it no.
         self._run = tf.function(
@@ -132,14 +135,15 @@ class BlockFunction:
         )
 
     def __call__(
-        self, inputs: Sequence[tf.Tensor], weights: Sequence[tf.Variable], training: bool = False
+        self, inputs: Sequence[tf.Tensor], weights: Sequence[Weight], training: bool = False
     ) -> Outputs:
         """Calls the function.
 
         Args:
             inputs: the block's.
-            weights: the block's, in the order of `Block.weight_names`.
+            weights: the block's, in the order of `Block.weight_names`; arrays become constants.
             training: whether dropout acts.
         """
-        outputs: Outputs = self._run(list(inputs), [v.value() for v in weights], training)
+        values = [tf.convert_to_tensor(weight) for weight in weights]
+        outputs: Outputs = self._run(list(inputs), values, training)
         return outputs

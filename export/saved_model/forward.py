@@ -22,7 +22,7 @@ from ..names import attention_name, ca_block_name, sa_block_name
 from ..variants import CaiTConfig
 from .block_functions import Block, BlockFunction, Body, Outputs, blocks_by_themselves
 from .inference import attention_bias, class_attention_block, self_attention_block
-from .signature_weights import SignatureWeights
+from .signature_weights import SignatureWeights, Weight
 
 # A block's name, its tokens (B, N, D) and the parts of its attention -> the next block's tokens.
 After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
@@ -34,7 +34,7 @@ class _Functions:
 
     self_attention: BlockFunction
     class_attention: BlockFunction
-    weights: Mapping[str, Sequence[tf.Variable]]
+    weights: Mapping[str, Sequence[Weight]]
 
 
 class Forward:
@@ -62,7 +62,7 @@ class Forward:
         block, class_block = blocks_by_themselves(config)
         self._weight_names = block.weight_names
         weights = self._weights_of(block, self.blocks)
-        self.signature_weights = SignatureWeights(block.weight_names, weights, compute.dtype)
+        self.signature_weights = SignatureWeights(block.weight_names, weights, compute)
         self._class_weights = self._weights_of(class_block, self.class_blocks)
         self._layer_functions = _Functions(
             BlockFunction(block), BlockFunction(class_block), weights
@@ -79,10 +79,25 @@ class Forward:
         # A function keeps all of its outputs until it returns. So the one that signatures share
         # has no self-attention: all blocks of the largest model are 1.8 GiB for one image.
         self._shared = self._trace("forward", lambda images: self._run(images, inference)[:-1])
+        self._main = self._shared
+        if (constants := self.signature_weights.constants) is not None:
+            body = _inference(config, block.weight_names, compute, attention=False)
+            inlined = BlockFunction(block, body, inlined=True)
+            main = dataclasses.replace(inference, self_attention=inlined, weights=constants)
+            self._main = self._trace("forward_main", lambda images: self._run(images, main)[:-1])
 
     def without_self_attention(self, images: tf.Tensor) -> ForwardOutputs:
         """Everything but the self-attention, by a call of one function that all callers share."""
         return ForwardOutputs(*self._shared(images))
+
+    @property
+    def has_main(self) -> bool:
+        """Whether the main output has a form of its own, with constants."""
+        return self._main is not self._shared
+
+    def main(self, images: tf.Tensor) -> ForwardOutputs:
+        """As `without_self_attention`, in the form for signatures with the main output alone."""
+        return ForwardOutputs(*self._main(images))
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """The classifier's head: (B, D) -> (B, K).
@@ -206,7 +221,7 @@ class Forward:
         self,
         tokens: tf.Tensor,
         function: BlockFunction,
-        weights: Mapping[str, Sequence[tf.Variable]],
+        weights: Mapping[str, Sequence[Weight]],
         training: bool = False,
         after: After | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:

@@ -57,6 +57,7 @@ class SavedModelWriter:
             self._forward.self_attention,
             config.geometry,
             labels,
+            self._forward.main if self._forward.has_main else None,
         )
 
     def write(self, model: tf_keras.Model, head: Head, directory: pathlib.Path) -> None:
@@ -78,7 +79,7 @@ class SavedModelWriter:
                 save_traces=False,
                 signatures=signatures,
             )
-        _finish(directory, head, self._config, self._trained)
+        _finish(directory, head, self._config, self._trained, self._forward.has_main)
 
 
 @contextlib.contextmanager
@@ -133,15 +134,29 @@ def _functions_listed() -> Iterator[None]:
         del tf_keras.layers.Layer.__dir__
 
 
-def _finish(directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool) -> None:
+def _finish(
+    directory: pathlib.Path, head: Head, config: CaiTConfig, trained: bool, shared: bool
+) -> None:
     """Sets each signature's method, where TF2 writes Predict for all, and makes the bytes
     deterministic.
+
+    Args:
+        directory: the SavedModel.
+        head: which model it is.
+        config: its sizes.
+        trained: whether the weights are.
+        shared: whether the default and the signature that is equal to it are one to a server, which
+            then has their constants once.
     """
     proto = saved_model_pb2.SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     for name, signature in signatures_for(head, config.geometry).items():
         proto.meta_graphs[0].signature_def[name].method_name = signature.method
     if not trained:
         mark_untrained(proto.meta_graphs[0])
+    if shared:
+        signatures = proto.meta_graphs[0].signature_def
+        equal = "logits" if head == "classifier" else "features"
+        signatures[equal].CopyFrom(signatures["serving_default"])
     canonicalise(proto)
     strip_attributes(proto)
     write_canonical(proto, directory)

@@ -56,11 +56,6 @@ class LoadedModel:
         return list(self._model.variables)
 
     @property
-    def signature_weights(self) -> list[tf.Variable]:
-        """The weights that its signatures alone read, in another type than float32."""
-        return list(getattr(self._model, "signature_weights", ()))
-
-    @property
     def signatures(self) -> Any:
         """The functions of the signatures, by name."""
         return self._model.signatures

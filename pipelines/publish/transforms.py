@@ -17,9 +17,9 @@ from export.variants import Variant
 from ..elements import ConvertTask, ModelReport, Shard, ShardResult, StagedModel, StagedVariant
 from ..runtime.quiet import load_tensorflow
 from ..runtime.steps import COUNTERS, ONE_MODEL, StepFn
-from ..runtime.workers import longest_first
+from ..runtime.workers import dealt_evenly, local_workers
 from .context import PublishContext
-from .parts import parts_for
+from .parts import cost_of, parts_for
 from .report import write_report
 
 _Validated = tuple[int, StagedVariant, tuple[ShardResult, ...]]
@@ -53,13 +53,18 @@ class Validate(beam.PTransform):
     ) -> None:
         super().__init__()
         self._context = context
-        self._variants = tuple(variants)
+        self._costs = {
+            (variant.name, part.number): cost_of(variant, part)
+            for variant in variants
+            for part in parts_for(variant, shards)
+        }
         self._shards = tuple(shards)
 
     def expand(self, staged: beam.PCollection) -> beam.PCollection:
+        order = dealt_evenly(self._costs, local_workers(staged.pipeline.options))
         return (
             staged
-            | "FanOut" >> beam.ParDo(_FanOutFn(self._variants, self._shards))
+            | "FanOut" >> beam.ParDo(_FanOutFn(order, self._shards))
             # Keeps conversions, too: a later failure repeats none of them.
             | "ShareOut" >> beam.GroupByKey()
             | "Work" >> beam.FlatMapTuple(lambda _, work: [entry for entry in work if entry])
@@ -148,16 +153,16 @@ class _FanOutFn(beam.DoFn):
     """`StagedVariant` -> `((variant, part), (StagedVariant, Shard))`, and keys without work.
 
     Beam's runner on this machine deals keys to its workers in turn, in the order in which it first
-    sees them. Whatever variant is staged first, it sees all keys before, longest first.
+    sees them. Whatever variant is staged first, it sees all keys before, in this order.
+
+    Args:
+        order: variants and numbers of parts; None for a turn without work.
+        shards: the sample.
     """
 
-    def __init__(self, variants: Sequence[Variant], shards: Sequence[Shard]) -> None:
+    def __init__(self, order: Sequence[_Key | None], shards: Sequence[Shard]) -> None:
         self._shards = shards
-        self._keys: list[_Key] = [
-            (variant.name, part.number)
-            for variant in longest_first(variants)
-            for part in parts_for(variant, shards)
-        ]
+        self._keys: list[_Key] = [key or ("", turn) for turn, key in enumerate(order)]
 
     def start_bundle(self) -> None:
         self._begun = False

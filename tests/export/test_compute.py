@@ -13,7 +13,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export.compute import SERVING_PROFILES, Compute, ServingProfile
 from export.convert import convert
-from export.variants import CaiTConfig
+from export.model import build_classifier
+from export.saved_model import signature_weights
+from export.saved_model.forward import Forward
+from export.variants import VARIANTS, CaiTConfig
 from pipelines.gate.tolerances import TOLERANCES
 from signatures import BOTH, Head, signatures_for
 from tests.support.arrays import Serve, Tensors
@@ -79,20 +82,46 @@ def test_signatures_answer_in_float32_and_nearly_the_same(
 
 @pytest.mark.parametrize("head", BOTH)
 def test_weights_and_the_call_as_a_layer_are_those_of_float32(
-    head: Head, tiny_models: dict[Head, pathlib.Path], narrow_models: dict[Head, pathlib.Path]
+    head: Head,
+    tiny_models: dict[Head, pathlib.Path],
+    narrow_models: dict[Head, pathlib.Path],
+    profile: ServingProfile,
 ) -> None:
     before, after = (variables(models[head]) for models in (tiny_models, narrow_models))
     own = {key: after.pop(key) for key in after.keys() - before.keys()}
     assert all(np.array_equal(after[key], value) for key, value in before.items())
     assert after.keys() == before.keys()
-    # Eight of each of two blocks, rounded: those that the signatures read.
-    assert len(own) == 2 * 8
+    # Eight of each of two blocks, rounded: those that the signatures read as variables.
+    assert len(own) == {"latency": 2 * 8, "throughput": 0}[profile]
     rounded = {tf.cast(value, tf.bfloat16).numpy().tobytes() for value in before.values()}
     assert all(value.dtype == tf.bfloat16.as_numpy_dtype for value in own.values())
     assert {value.tobytes() for value in own.values()} <= rounded
 
     pairs = zip(call(tiny_models[head]), call(narrow_models[head]), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("head", BOTH)
+def test_signatures_for_several_requests_have_constants(
+    head: Head,
+    converted: Callable[[Compute], dict[Head, pathlib.Path]],
+    tiny_config: CaiTConfig,
+) -> None:
+    model = converted(Compute("bfloat16", "throughput"))[head]
+    (main,) = [f for f in library(model) if "forward_main" in f.signature.name]
+    constants = [
+        node.attr["value"].tensor
+        for node in main.node_def
+        if node.op == "Const" and node.attr["dtype"].type == types_pb2.DT_BFLOAT16
+    ]
+    assert len(constants) == 2 * 8
+    kernel = (tiny_config.embed_dim, 3 * tiny_config.embed_dim)
+    assert [tuple(tf.make_ndarray(value).shape) for value in constants].count(kernel) == 2
+    # A server has one graph of both, and so the constants once.
+    output = "logits" if head == "classifier" else "features"
+    signatures = meta_graph(model).signature_def
+    assert signatures["serving_default"] == signatures[output]
+    assert signatures["serving_default"] != signatures[f"bytes_{output}"]
 
 
 def variables(model: pathlib.Path) -> dict[str, npt.NDArray[Any]]:
@@ -132,11 +161,13 @@ def test_a_model_for_several_requests_has_the_same_weights_and_answers(
 
 def library(model: pathlib.Path) -> Sequence[Any]:
     """The functions of a SavedModel."""
-    content = (model / "saved_model.pb").read_bytes()
-    functions: Sequence[Any] = (
-        saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].graph_def.library.function
-    )
+    functions: Sequence[Any] = meta_graph(model).graph_def.library.function
     return functions
+
+
+def meta_graph(model: pathlib.Path) -> Any:
+    content = (model / "saved_model.pb").read_bytes()
+    return saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
 
 
 def test_products_are_narrow_and_softmax_is_not(
@@ -150,8 +181,8 @@ def test_products_are_narrow_and_softmax_is_not(
             for node in function.node_def
         )
     ]
-    # One that gives the attention of its block, and one that does not.
-    assert len(narrow) == 2
+    # One that gives the attention of its block, one that does not, and one that is inlined.
+    assert len(narrow) == {"latency": 2, "throughput": 3}[profile]
     streams = {"latency": 2, "throughput": 1}[profile]
     for function in narrow:
         kinds = [(node.op, node.attr["T"].type) for node in function.node_def]
@@ -161,9 +192,42 @@ def test_products_are_narrow_and_softmax_is_not(
         # Softmax and two norms in each stream, and the values' sum.
         assert len(wide) == streams * (1 + 3 * 2) + 1
         assert set(wide) == {types_pb2.DT_FLOAT}
-        # No weights are cast in a request, but the small ones that mix heads.
+        # No weights are cast in a request, but the small ones that mix heads: not in latency's
+        # form, and not where they are constants.
+        if profile == "throughput" and function.attr["_noinline"].b:
+            continue
         arguments = {argument.name for argument in function.signature.input_arg}
-        cast = [
-            node for node in function.node_def if node.op == "Cast" and arguments & {*node.input}
-        ]
-        assert len(cast) <= 2
+        casts = [node for node in function.node_def if node.op == "Cast"]
+        assert sum(bool(arguments & {*node.input}) for node in casts) <= 2
+
+
+def test_large_models_have_no_constants(
+    tiny_config: CaiTConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_classifier(tiny_config, "tiny")
+    compute = Compute("bfloat16", "throughput")
+    small = Forward(model, tiny_config, compute)
+    assert small.has_main
+    assert not small.signature_weights.made
+    size = sum(
+        value.nbytes
+        for row in (small.signature_weights.constants or {}).values()
+        for value in row
+        if isinstance(value, np.ndarray)
+    )
+    monkeypatch.setattr(signature_weights, "MOST_CONSTANTS", size - 1)
+    large = Forward(model, tiny_config, compute)
+    assert not large.has_main
+    assert len(large.signature_weights.made) == 2 * 8
+    # The S variants have them, the M variants do not.
+    limits = {name: 2 * 12 * c.embed_dim**2 * c.sa_blocks for name, c in _configs().items()}
+    monkeypatch.undo()
+    most = signature_weights.MOST_CONSTANTS
+    assert {name for name, size in limits.items() if size > most} == {
+        "cait_m36_384",
+        "cait_m48_448",
+    }
+
+
+def _configs() -> dict[str, CaiTConfig]:
+    return {name: variant.config for name, variant in VARIANTS.items()}

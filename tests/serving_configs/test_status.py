@@ -41,6 +41,7 @@ def test_versions_have_their_labels_and_signatures(
         "classes": 1000,
         "image_size": 32,
         "compute_dtype": "float32",
+        "profile": "latency",
         "signature": "not signed",
         "servers": {},
         "server_labels": {},
@@ -81,7 +82,8 @@ def test_a_server_s_states_are_beside_the_tree_s(
         other.rename(tree / "moved")
         assert status(tree, capsys, address)[TINY, 2] == {
             **{"labels": [], "named": False, "weights": "", "classes": 0, "image_size": 0},
-            **{"compute_dtype": "", "signature": "", "servers": {address: "AVAILABLE"}},
+            **{"compute_dtype": "", "profile": "", "signature": ""},
+            "servers": {address: "AVAILABLE"},
             "server_labels": {address: []},
         }
         assert main(["status", str(tree), "--server", address]) == 0

@@ -9,6 +9,7 @@ from export.variants import VARIANTS
 from pipelines.elements import Shard
 from pipelines.publish import parts
 from pipelines.publish.parts import parts_for
+from pipelines.runtime.workers import dealt_evenly
 from tests.support.trees import Result
 
 SHARDS = (Shard("/a/one", 500, (3, 4)), Shard("/a/two", 8, ()))
@@ -27,6 +28,22 @@ def test_parts_of_a_variant(variant: str, count: int) -> None:
     names = [part.name for part in found]
     assert len(set(names)) == count
     assert names[-1] == "two"
+
+
+def test_two_workers_have_as_much_to_do() -> None:
+    (shard,) = (Shard("/a/one", 8, (3, 4)),)
+    costs = {name: parts.cost_of(variant, shard) for name, variant in VARIANTS.items()}
+    order = dealt_evenly(costs, 2)
+    assert order[:2] == ["cait_m48_448", "cait_m36_384"]
+    assert sorted(filter(None, order)) == sorted(VARIANTS)
+    loads = [sum(costs[name] for name in order[worker::2] if name) for worker in range(2)]
+    assert max(loads) <= 1.05 * min(loads)
+    # In turn without places left empty they would have 1.3 and 1.
+    longest = sorted(costs.values(), reverse=True)
+    assert sum(longest[::2]) > 1.2 * sum(longest[1::2])
+    assert dealt_evenly(costs, 1) == sorted(costs, key=lambda name: -costs[name])
+    assert dealt_evenly({"one": 1.0}, 3) == ["one", None, None]
+    assert dealt_evenly({}, 2) == []
 
 
 @pytest.mark.slow

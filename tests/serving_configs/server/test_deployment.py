@@ -311,12 +311,13 @@ def test_a_server_reads_a_url_itself() -> None:
     assert [m["name"] for m in pod["containers"][0]["volumeMounts"]] == ["config"]
 
 
-def weights_of(parameters: int) -> tuple[FileRecord, ...]:
+S24_224 = Geometry(224, 196, 8, 384, 1000, 24, 2)
+
+
+def weights_of(parameters: int, graph: int = 2_500_000) -> tuple[FileRecord, ...]:
     path = "variables/variables.data-00000-of-00001"
-    return (
-        FileRecord(path, 4 * parameters, "0" * 64),
-        FileRecord("saved_model.pb", 10**7, "1" * 64),
-    )
+    files = {path: 4 * parameters, "saved_model.pb": graph}
+    return tuple(FileRecord(name, size, "0" * 64) for name, size in files.items())
 
 
 def test_memory_is_what_servers_were_measured_to_take() -> None:
@@ -327,12 +328,23 @@ def test_memory_is_what_servers_were_measured_to_take() -> None:
     large = dataclasses.replace(
         MODELS[0], files=weights_of(47_062_120), geometry=Geometry(384, 576, 8, 384, 1000, 24, 2)
     )
+    constant_small, constant_large = (
+        dataclasses.replace(model, profile="throughput", files=weights_of(parameters, graph))
+        for model, parameters, graph in (
+            (small, 11_956_264, 23_897_564),
+            (dataclasses.replace(large, geometry=S24_224), 46_916_200, 87_681_500),
+        )
+    )
     for models, taken in (
         ([(small, 1)], 891),
         ([(small, 2)], 1152),
         ([(large, 1)], 1072),
         ([(large, 2)], 1598),
         ([(small, 2), (small, 2)], 1335),
+        ([(constant_small, 1)], 1381),
+        ([(constant_small, 2)], 2417),
+        ([(constant_large, 1)], 3012),
+        ([(constant_large, 2)], 6036),
     ):
         assert taken <= server_memory(models) / 2**20 <= 1.5 * taken
     # Four requests as large as the largest batch.
