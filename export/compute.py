@@ -18,7 +18,7 @@ SERVING_PROFILES: tuple[ServingProfile, ...] = get_args(ServingProfile)
 
 STREAMS: dict[ServingProfile, int] = {"latency": 2, "throughput": 1}
 """Parts in which an image's tokens go through a self-attention block, which cores work on at the
-same time. `docs/benchmarks.md`, "Streams", has the measurement."""
+same time. `docs/benchmarks.md` has the measurement."""
 
 
 @dataclasses.dataclass(frozen=True)

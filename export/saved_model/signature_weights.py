@@ -21,7 +21,6 @@ _PRODUCTS = ("attn_qkv", "attn_proj", "mlp_fc1", "mlp_fc2")
 """The layers of a self-attention block whose weights are worth it. Those that mix heads are small,
 and one of them is scaled in float32 first."""
 
-
 MOST_CONSTANTS = 256 << 20
 """Bytes of the constants of a model. The M variants, whose are more, keep variables: to convert
 cait_m36_384 with 0.5 GB of constants took 14 GB."""
@@ -48,7 +47,6 @@ class SignatureWeights:
         weights: Mapping[str, Sequence[tf.Variable]],
         compute: Compute,
     ) -> None:
-        self._names = names
         self.of_block: Mapping[str, Sequence[tf.Variable]] = weights
         self.made: list[tf.Variable] = []
         self.constants: Mapping[str, Sequence[Weight]] | None = None

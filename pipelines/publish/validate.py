@@ -50,7 +50,8 @@ class LoadedModels:
         if (kept := self._models.get(staged.path)) is not None:
             return kept
         loaded = LoadedModel(directory, staged.head, staged.config, staged.checkpoint.trained)
-        if 4 * staged.parameters <= _KEPT_BYTES:
+        # Constants take gigabytes with a model's graphs.
+        if 4 * staged.parameters <= _KEPT_BYTES and staged.compute.profile == "latency":
             self._models[staged.path] = loaded
         return loaded
 

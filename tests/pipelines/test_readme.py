@@ -41,7 +41,7 @@ ON_CLUSTERS = [words(line) for line in COMMANDS if is_of_cluster(line)]
 
 
 def test_publish_commands_are_there():
-    assert len(PUBLISH) == 4
+    assert len(PUBLISH) == 5
     assert len(ON_CLUSTERS) == 4
 
 
@@ -72,12 +72,16 @@ def test_publish_command_runs_on_files_of_weights(publish_tiny, tiny_variant, tm
     """With a variant of two blocks, and paths of this test."""
     weights = tmp_path / "weights"
     write_random_checkpoint(tiny_variant, weights / f"{tiny_variant.name}.safetensors")
-    plain, sized = (command for command in PUBLISH if not {"random", "--model_name"} & set(command))
-    assert "--image_size" not in plain
-    for command, head in (plain, "classifier"), (sized, "features"):
+    plain, sized, several = (
+        command for command in PUBLISH if not {"random", "--model_name"} & set(command)
+    )
+    own = {"--image_size", "--compute_dtype", "--profile"}
+    assert not own & set(plain)
+    for command, head in (plain, "classifier"), (several, "features"), (sized, "features"):
         assert command[command.index("--checkpoints") + 1] == "weights"
-        size = command[command.index("--image_size") :][:2] if command is sized else []
-        result = publish_tiny("--checkpoints", str(weights), "--heads", head, *size)
+        places = [place for place, word in enumerate(command) if word in own]
+        flags = [word for place in places for word in command[place : place + 2]]
+        result = publish_tiny("--checkpoints", str(weights), "--heads", head, *flags)
         assert result.status == 0, result.stderr
     assert "cait_tiny_288" in result.stdout
 

@@ -59,6 +59,7 @@ def test_unknown_head(refused):
 
 
 def test_unknown_type_to_compute_in(refused):
+    assert "--profile fast; expected latency or throughput" in refused("--profile", "fast")
     line = refused("--compute_dtype", "half")
     assert "--compute_dtype half; expected float32 or bfloat16" in line
 
