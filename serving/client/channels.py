@@ -53,12 +53,17 @@ RETRIES: dict[str, Any] = {
 
 _UNLIMITED = -1
 
-# What messages of TF Serving's and of gRPC's contain, and what a user has to know beside them.
+# What messages of TF Serving's and of gRPC's begin with or contain, and what a user has to know
+# beside them.
 _HINTS = {
     "Unrecognized servable version label": "a server knows the labels of the models.config that it "
     "was started with, as --model_config_file",
     "No signature was found with the name: classify": "a feature extractor has no classes",
-    "Connection refused": "no server listens there, or one that is still loading its models",
+    "Servable not found for request": "the server has no such model or version; the command status "
+    "of serving.client lists a model's versions",
+    "Invalid JPEG data": "the file is damaged or cut off",
+    "Failed parsing HTTP/2": "no gRPC port; a server's REST port is another",
+    "Deadline Exceeded": "the call took longer than its timeout",
 }
 
 
@@ -83,6 +88,9 @@ class ClientError(ServingError):
         """The message without names of nodes, and with what to do about it."""
         text = reason(self.message) if is_of_graph(self.message) else self.message
         hints = [hint for part, hint in _HINTS.items() if part in text]
+        # Where TLS is what failed, the text says so, with the address that was tried last.
+        if text.startswith("failed to connect") and "Connection refused" in text:
+            hints.append("no server listens there, or one that is still loading its models")
         return "; ".join([text, *hints])
 
     def __str__(self) -> str:

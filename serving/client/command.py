@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m serving.clien
 def _run(options: argparse.Namespace) -> Report:
     """Everything that is to be printed. Nothing is printed before all is known."""
     tls = _tls(options)
+    if options.command is _status and options.label is not None:
+        # A server answers with all versions then, also where it has no such label.
+        raise ValueError("status takes no --label; metadata --label says which version has it")
     photos: list[Photo] = getattr(options, "photos", [])
     for photo in photos:
         read_photo(photo, options.only_jpeg_png)

@@ -134,7 +134,9 @@ def test_versions_and_labels(served: Running) -> None:
         gone.predict(inputs)
     assert caught.value.code == Code.NOT_FOUND
     assert str(caught.value) == (
-        f"{address}, model tf1: NOT_FOUND: Servable not found for request: Specific(tf1, 7)"
+        f"{address}, model tf1: NOT_FOUND: Servable not found for request: Specific(tf1, 7); the "
+        "server has no such model or version; the command status of serving.client lists a model's "
+        "versions"
     )
     with Client(address, "tf1", label="x") as unknown, pytest.raises(ClientError) as caught:
         unknown.predict(inputs)

@@ -103,11 +103,13 @@ def test_metadata(run: Run) -> None:
 
 def test_what_the_server_refuses_is_one_line(run: Run, photos: list[str], served: Running) -> None:
     address = f"localhost:{served.port}"
-    assert run("classify", photos[0], model="none") == (
-        2,
-        "",
-        f"client: {address}, model none: NOT_FOUND: Servable not found for request: Latest(none)\n",
-    )
+    status, out, err = run("classify", photos[0], model="none")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    not_found = "NOT_FOUND: Servable not found for request: Latest(none); the server has no such"
+    assert err.startswith(f"client: {address}, model none: {not_found} model or version; ")
+    status, out, err = run("status", "--label", "x", model="tf1")
+    assert (status, out) == (2, "")
+    assert "status takes no --label; metadata --label says which version has it" in err
 
 
 @pytest.fixture
@@ -131,6 +133,7 @@ def test_photos_beside_bad_ones_are_answered(
     assert first == (f"client: {text}: a file that begins with b'no image'; expected a JPEG or PNG")
     assert second.startswith(f"client: {short}: {server}")
     assert "Invalid JPEG data" in second
+    assert second.endswith("; the file is damaged or cut off")
     assert "node" not in second
     assert third == f"client: {none}: No such file or directory"
 
