@@ -131,7 +131,7 @@ def edit(
         report(
             f"waiting {math.ceil(seconds)} s: servers that read {path.name} every "
             f"{polling.seconds:g} s have to know version {move.version} of {move.model} before "
-            f"{move.label} names it (--poll_seconds 0: no server reads it)"
+            f"{move.label} names it (--poll_seconds 0: no server polls it)"
         )
         time.sleep(seconds + _MARGIN)
 
