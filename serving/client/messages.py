@@ -79,6 +79,8 @@ class Calls:
     def classify(self, images: Images) -> Call[list[tuple[Label, ...]]]:
         """The best classes of encoded images."""
         read = read_images(images, "classify")
+        if not read:
+            raise ValueError("classify: no images; expected at least one")
 
         def request(places: Iterable[int]) -> classification_pb2.ClassificationRequest:
             request = classification_pb2.ClassificationRequest(

@@ -90,7 +90,12 @@ def _with_tls(connection: socket.socket, server: str, tls: Tls) -> str | None:
         what = f"the server's certificate is not accepted ({error.verify_message})"
         if "ostname" in error.verify_message or "IP address" in error.verify_message:
             return f"{what}; expected one for {name}, or Tls(server_name=...), --tls_server_name"
-        return f"{what}; expected one that {tls.ca or 'an authority of the system'} has signed"
+        if tls.ca is not None:
+            return f"{what}; expected one that {tls.ca} has signed"
+        return (
+            f"{what}; expected one that an authority of the system has signed, or that authority's "
+            "certificate as Tls(ca=...), --ca"
+        )
     except ssl.SSLError as error:
         text = str(error).upper()
         if any(alert in text for alert in _REFUSED):

@@ -35,6 +35,8 @@ from .labels import move_label, promote, rollback
 
 # Seconds beyond the lag of servers, so that the next attempt is not a moment too early.
 _MARGIN = 0.1
+# Seconds after which a command that waits says so again.
+_REPORT_EVERY = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,8 @@ def edit(
         polling: how fast polling servers follow the file.
         servers: HOST:PORT of running servers to reload.
         wait: whether to wait until the change is safe; with servers, it always waits.
-        report: called with a line that says what the change waits for.
+        report: called with a line that says what the change waits for, and every minute of the
+            wait with the seconds that are left.
 
     Returns:
         The model's labels.
@@ -133,7 +136,7 @@ def edit(
             f"{polling.seconds:g} s have to know version {move.version} of {move.model} before "
             f"{move.label} names it (--poll_seconds 0: no server polls it)"
         )
-        time.sleep(seconds + _MARGIN)
+        _sleep(seconds + _MARGIN, report)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +251,14 @@ class _Tree:
             if any(entry.name == name for entry in config.model_config_list.config)
         ]
         write_deployment(self.publish_to, config, latest, self.batching)
+
+
+def _sleep(seconds: float, report: Callable[[str], None]) -> None:
+    while seconds > _REPORT_EVERY:
+        time.sleep(_REPORT_EVERY)
+        seconds -= _REPORT_EVERY
+        report(f"waiting {math.ceil(seconds)} s more")
+    time.sleep(seconds)
 
 
 def _refusal(move: Move, seconds: float, polling: Polling) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from signatures.graph_errors import reason
+from tests.support import recorded
 
 
 @pytest.mark.parametrize(
@@ -28,8 +29,26 @@ from signatures.graph_errors import reason
             "data size 9 [Op:DecodePng]",
             "Invalid PNG header, data size 9",
         ),
+        (
+            "Shape of tensor _arg_bytes_logits_image_bytes_0_0 [] is not compatible with expected "
+            "shape [?].\n\t [[{{function_node __inference_bytes_logits_8}}{{node EnsureShape}}]]",
+            "image_bytes of bytes_logits: shape []; expected [?].",
+        ),
         ("", ""),
     ],
 )
 def test_the_reason_is_one_line_without_nodes(message: str, expected: str) -> None:
     assert reason(message) == expected
+
+
+def test_every_wrong_shape_that_a_real_server_reported_names_the_input() -> None:
+    """The messages are TF Serving's, with the names that it gives the inputs of a signature."""
+    calls = recorded.lines("grpc")
+    wrong = [call for call in calls if "is not compatible with" in call.get("message", "")]
+    assert len(wrong) >= 8
+    for call in wrong:
+        said = reason(call["message"])
+        signature = call["request"]["model_spec"].get("signature_name", "serving_default")
+        name = said.partition(" of ")[0]
+        assert name in call["request"]["inputs"]
+        assert said.startswith(f"{name} of {signature}: shape ["), said

@@ -78,6 +78,11 @@ def test_classify(client: Client, photo: pathlib.Path) -> None:
     assert [label.label for label in one] == [label.label for label in two]
 
 
+def test_no_images_are_not_sent(client: Client) -> None:
+    with pytest.raises(ValueError, match="classify: no images; expected at least one"):
+        client.classify([])
+
+
 def test_class_attention_by_block(
     client: Client, tiny_served: dict[Head, Serve], photo: pathlib.Path
 ) -> None:

@@ -106,6 +106,8 @@ def test_a_client_is_told_what_is_wrong_with_its_tls(
     assert message(server, None).startswith(none)
     assert message(strict_server, None).startswith(none)
     assert signed in message(server, pki.tls("stranger"))
+    own = "or that authority's certificate as Tls(ca=...), --ca ("
+    assert own in message(server, Tls())
     by_number = server.replace("localhost", "127.0.0.1")
     assert "; expected one for 127.0.0.1, or Tls(server_name=...)" in message(by_number, pki.tls())
     assert f"{asks} client has none; expected --cert" in message(strict_server, pki.tls())

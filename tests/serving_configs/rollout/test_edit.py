@@ -69,8 +69,10 @@ def test_a_label_does_not_move_before_servers_can_have_loaded_the_version(
 
 
 def test_waiting_names_the_version_first(
-    tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    tree: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The commands say every minute that they wait.
+    monkeypatch.setattr("serving_configs.rollout.edit._REPORT_EVERY", 0.3)
     add_version(tree, TINY, 2)
     add_version(tree, TINY, 3)
     assert main(["write", str(tree)]) == 0
@@ -96,7 +98,9 @@ def test_waiting_names_the_version_first(
         watching.join()
     # The deployment files are those of the last step.
     assert (1, 2, 3) in seen
-    assert "waiting 1 s" in capsys.readouterr().err
+    first, *later = capsys.readouterr().err.splitlines()
+    assert first.startswith("waiting 1 s: servers that read models.config")
+    assert later and set(later) == {"waiting 1 s more"}
     assert state(tree) == ([1, 2, 3], {"canary": 2, "previous": 1, "stable": 2})
 
 
