@@ -56,11 +56,11 @@ _UNLIMITED = -1
 # What messages of TF Serving's and of gRPC's begin with or contain, and what a user has to know
 # beside them.
 _HINTS = {
-    "Unrecognized servable version label": "a server knows the labels of the models.config that it "
-    "was started with, as --model_config_file",
+    "Unrecognized servable version label": "a server knows the labels of its models.config, which "
+    "--model_config_file gives it",
     "No signature was found with the name: classify": "a feature extractor has no classes",
-    "Servable not found for request": "the server has no such model or version; the command status "
-    "of serving.client lists a model's versions",
+    "Servable not found for request": "the server has no such model or version, or is still "
+    "loading it; the command status of serving.client lists a model's versions",
     "Invalid JPEG data": "the file is damaged or cut off",
     "Failed parsing HTTP/2": "no gRPC port; a server's REST port is another",
     "Deadline Exceeded": "the call took longer than its timeout",

@@ -75,9 +75,11 @@ class Change:
         assert self.version is not None
         if self.command == "promote":
             new = promote(config, self.model, self.version, latest)
-            return new, history.leaving(self.model, None)
-        new = move_label(config, self.model, self.label, self.version, latest)
-        return add_versions(new, {self.model: [left] if left else []}), history
+        else:
+            new = move_label(config, self.model, self.label, self.version, latest)
+        # A rollback can be undone only as long as nothing else was done: later, `rollback` would
+        # bring back a version that somebody has gone away from long ago.
+        return new, history.leaving(self.model, None)
 
 
 def edit(
@@ -125,7 +127,7 @@ def edit(
             unsafe = tree.unsafe_moves(polling)
             if not unsafe:
                 return tree.apply(servers, polling, named)
-            move, seconds = max(unsafe.items(), key=lambda item: item[1])
+            move, seconds = max(unsafe.items(), key=lambda of: (of[1], of[0].label == STABLE))
             if not (wait or servers):
                 raise ConfigError(_refusal(move, seconds, polling))
             if seconds == math.inf:

@@ -84,7 +84,7 @@ class History:
     Attributes:
         entries: the contents, the oldest first, the current one last; empty before the first.
         left: model -> the version that was stable before its last rollback; another rollback
-            returns to it.
+            returns to it, unless a label has moved since.
         moved: model -> labels that have named more than one version.
     """
 

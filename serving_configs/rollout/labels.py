@@ -67,10 +67,11 @@ def rollback(
     labels = labels_of(find_model(config, model))
     target = labels.get(PREVIOUS, left) if version is None else version
     if target is None:
-        raise ConfigError(
-            f"{model} has no label {PREVIOUS}, which promote sets; name the version to return to "
-            "with --version"
-        )
+        stable, canary = labels.get(STABLE), labels.get(CANARY)
+        remedy = "name the version to return to with --version"
+        if stable is not None and canary is not None and canary != stable:
+            remedy += f", or take {CANARY} back with: label --label {CANARY} --version {stable}"
+        raise ConfigError(f"{model} has no label {PREVIOUS}, which promote sets; {remedy}")
     before = labels.get(STABLE, target)
     labels.pop(PREVIOUS, None)
     for label in {*labels} & {CANARY, *moved} | {STABLE}:

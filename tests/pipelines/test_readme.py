@@ -41,7 +41,7 @@ ON_CLUSTERS = [words(line) for line in COMMANDS if is_of_cluster(line)]
 
 
 def test_publish_commands_are_there():
-    assert len(PUBLISH) == 5
+    assert len(PUBLISH) == 6
     assert len(ON_CLUSTERS) == 4
 
 

@@ -140,14 +140,14 @@ def test_versions_and_labels(served: Running) -> None:
     assert caught.value.code == Code.NOT_FOUND
     assert str(caught.value) == (
         f"{address}, model tf1: NOT_FOUND: Servable not found for request: Specific(tf1, 7); the "
-        "server has no such model or version; the command status of serving.client lists a model's "
-        "versions"
+        "server has no such model or version, or is still loading it; the command status of "
+        "serving.client lists a model's versions"
     )
     with Client(address, "tf1", label="x") as unknown, pytest.raises(ClientError) as caught:
         unknown.predict(inputs)
     assert str(caught.value) == (
         f"{address}, model tf1: INVALID_ARGUMENT: Unrecognized servable version label: x; a server "
-        "knows the labels of the models.config that it was started with, as --model_config_file"
+        "knows the labels of its models.config, which --model_config_file gives it"
     )
     with pytest.raises(ValueError, match="a version or a label, not both"):
         Client(address, "tf1", version=1, label="stable")

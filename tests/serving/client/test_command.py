@@ -106,7 +106,7 @@ def test_what_the_server_refuses_is_one_line(run: Run, photos: list[str], served
     status, out, err = run("classify", photos[0], model="none")
     assert (status, out, err.count("\n")) == (2, "", 1)
     not_found = "NOT_FOUND: Servable not found for request: Latest(none); the server has no such"
-    assert err.startswith(f"client: {address}, model none: {not_found} model or version; ")
+    assert err.startswith(f"client: {address}, model none: {not_found} model or version, or is ")
     status, out, err = run("status", "--label", "x", model="tf1")
     assert (status, out) == (2, "")
     assert "status takes no --label; metadata --label says which version has it" in err

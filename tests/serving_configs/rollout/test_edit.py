@@ -42,9 +42,29 @@ def test_a_version_goes_from_canary_to_stable_and_back(
     add_version(tree, TINY, 3)
     assert main(["write", str(tree)]) == 0
     assert state(tree) == ([1, 2, 3], {"canary": 1, "stable": 1})
-    assert run("label", tree, "--version", "1", "--label", "next") == 0
     assert run("rollback", tree) == 0
-    assert state(tree) == ([1, 2, 3], {"canary": 2, "next": 1, "stable": 2})
+    assert state(tree) == ([1, 2, 3], {"canary": 2, "stable": 2})
+
+
+def test_a_rollback_is_not_undone_by_one_that_means_a_later_canary(
+    tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Version 2 was gone away from: nobody who takes version 3 back wants it."""
+    alone = ["--poll_seconds", "0"]
+    add_version(tree, TINY, 2)
+    assert main(["write", str(tree)]) == 0
+    assert run("promote", tree, "--version", "2", *alone) == 0
+    assert run("rollback", tree, *alone) == 0
+    add_version(tree, TINY, 3)
+    assert main(["write", str(tree)]) == 0
+    assert run("label", tree, "--version", "3", "--label", "canary", *alone) == 0
+    # What was left is loaded no longer.
+    assert state(tree) == ([1, 3], {"canary": 3, "stable": 1})
+    remedy = "with --version, or take canary back with: label --label canary --version 1"
+    with refused(tree, capsys, f"{TINY} has no label previous", remedy):
+        assert run("rollback", tree, *alone) == 2
+    assert run("label", tree, "--version", "1", "--label", "canary", *alone) == 0
+    assert state(tree) == ([1, 3], {"canary": 1, "stable": 1})
 
 
 def test_a_label_does_not_move_before_servers_can_have_loaded_the_version(

@@ -216,6 +216,13 @@ def test_a_pod_is_ready_when_the_stable_version_is() -> None:
     assert probe == {"path": "/v1/models/cait_m48_448/labels/stable/metadata", "port": "rest"}
 
 
+def test_a_roll_out_waits_for_as_long_as_a_pod_may_start() -> None:
+    documents = kubernetes(MODELS[0])
+    probe = container(documents)["startupProbe"]
+    starting = probe["periodSeconds"] * probe["failureThreshold"]
+    assert documents["Deployment"]["spec"]["progressDeadlineSeconds"] > starting
+
+
 def test_a_changed_config_becomes_new_pods() -> None:
     """A running server refuses labels of versions that it has yet to load, one that starts none."""
     promoted = add_published(CONFIG, {m.model: [1, 2] for m in MODELS}, "/published")
