@@ -212,6 +212,9 @@ def competitors(
         ),
         _session(_made(Compute("bfloat16")), work, variant, (number, number), NARROW),
         _session(
+            _made(Compute("bfloat16")), work, variant, ("1", number), f"{NARROW}, {ONE_THREAD}"
+        ),
+        _session(
             plain_port, work, variant, (number, number), "plain port", "serving_default:logits"
         ),
     ]

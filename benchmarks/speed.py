@@ -105,6 +105,7 @@ BOUNDS = (
     Bound(LOGITS, OPENVINO, _by_size(1.3, 1.0)),
     Bound(f"{LOGITS}, {ONE_THREAD}", OPENVINO, _by_size(1.1, 1.0)),
     Bound(NARROW, OPENVINO_DEFAULT, _by_size(1.25, 1.0), narrow=True),
+    Bound(f"{NARROW}, {ONE_THREAD}", OPENVINO_DEFAULT, _by_size(1.25, 1.0), narrow=True),
     Bound(f"{LOGITS}, XLA", OPENVINO, _by_size(0.9, 0.6)),
     Bound(f"{LOGITS}, XLA", LIMIT, _always(1.6)),
     Bound(f"{LOGITS}, {ONE_THREAD}", LOGITS, _always(1.0)),

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.compute import ComputeDtype
+from export.memory import trim_memory
 from serving_configs.tree.latency import LatencyProfile
 from signatures import signatures_for
 
@@ -180,6 +181,8 @@ class Gate:
             encoded = self._model.run_each(self._taking("image_bytes"), image_bytes=[image.encoded])
             examples = self._model.run_each(self._taking("inputs"), inputs=[example(image.encoded)])
             compared.result()
+        # All blocks of the call are gone.
+        trim_memory()
         served: Outputs = {}
         for name, outputs in tensors.items():
             self._differences.compare_all(name, outputs, image.expected_by_name, image.name)

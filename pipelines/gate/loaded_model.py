@@ -8,7 +8,7 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
-from export.memory import garbage_collector_paused
+from export.memory import garbage_collector_paused, trim_memory
 from export.variants import CaiTConfig
 from signatures import Head
 
@@ -47,6 +47,8 @@ class LoadedModel:
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise GateError(f"the SavedModel cannot be loaded ({error})") from error
         check_parameters(self._model, head, config)
+        # What reading the weights took, a quarter of their size.
+        trim_memory()
         self.head: Head = head
         self.config = config
 

@@ -14,6 +14,7 @@ from signatures import quiet
 from signatures.program import disk_full
 from signatures.streams import take_messages
 
+from .heap import keep_tensors_in_heap
 from .processors import limit_tensorflow_threads
 
 
@@ -22,6 +23,7 @@ def load_tensorflow() -> None:
     within the gate's tolerances.
     """
     limit_tensorflow_threads()
+    keep_tensors_in_heap()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     quiet.load_tensorflow()
     # Beam's workers show notes, and the writer has long ones about names of inputs.
