@@ -50,7 +50,7 @@ def compare_call(
     Args:
         differences: takes what is found.
         image: the image of both.
-        called: see `LoadedModel.call`.
+        called: see `LoadedModel.call`. Its self-attention is taken out of it.
         sampled: see `run_self_attention`.
         config: what the model was built from.
         main_output: `logits` or `features`.
@@ -63,16 +63,19 @@ def compare_call(
     if self_attention.keys() != blocks.keys():
         wrong = ", ".join(sorted(self_attention.keys() ^ blocks.keys()))
         raise GateError(f"{CALL}: missing or unexpected outputs {wrong}")
-    compared = [(CALL, name, blocks[name], np.asarray(self_attention[name])) for name in blocks]
-    compared += [("self_attention", "attention", i, sampled[i]) for i in sampled]
+    compared = [(CALL, name) for name in blocks]
+    compared += [("self_attention", "attention") for _ in sampled]
+    found = [(number, np.asarray(self_attention[name])) for name, number in blocks.items()]
+    found += sampled.items()
+    # Nobody else has them now, and they are freed one by one.
+    self_attention.clear()
     size = config.geometry
     shape = (1, size.heads, size.patches, size.patches)
-    for signature, output, _, found in compared:
-        check_shape(signature, output, found, shape, image.name)
-    found_by_block = [(block, found) for _, _, block, found in compared]
-    for (signature, output, *_), difference in zip(
-        compared, image.self_attention_differences(found_by_block), strict=True
-    ):
+    for (signature, output), (_, array) in zip(compared, found, strict=True):
+        check_shape(signature, output, array, shape, image.name)
+    del array
+    found_differences = image.self_attention_differences(found)
+    for (signature, output), difference in zip(compared, found_differences, strict=True):
         differences.record(signature, output, difference, image.name)
     outputs = {main_output: main.numpy()}
     outputs |= {name: tensor.numpy() for name, tensor in class_attention.items()}

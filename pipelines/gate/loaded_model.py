@@ -12,6 +12,7 @@ from export.memory import garbage_collector_paused, trim_memory
 from export.variants import CaiTConfig
 from signatures import Head
 
+from ..runtime.heap import large_tensors_apart
 from .interface import GateError, check_interface, check_parameters
 
 Array = npt.NDArray[Any]
@@ -68,7 +69,9 @@ class LoadedModel:
         Returns:
             The main output, and the attention of both kinds of block by name, all tensors.
         """
-        found: tuple[Any, ...] = self._model(tf.constant(images))
+        # All blocks of the largest variant are 1.8 GiB.
+        with large_tensors_apart():
+            found: tuple[Any, ...] = self._model(tf.constant(images))
         return found
 
     def run(self, signature: str, **inputs: object) -> Outputs:

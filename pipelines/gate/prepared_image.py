@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -60,22 +60,25 @@ class PreparedImage:
             outputs[attention_name(ca_block_name(block))] = attention
         return outputs
 
-    def self_attention_differences(self, found: Sequence[tuple[int, Array]]) -> list[float]:
+    def self_attention_differences(self, found: list[tuple[int, Array]]) -> list[float]:
         """How far self-attention is from the reference's at most.
 
         The models of a variant answer with the same: the reference runs for the first of them, and
         again only for one with other values.
 
         Args:
-            found: numbers of blocks, and what was found of each (1, H, N, N).
+            found: numbers of blocks, and what was found of each (1, H, N, N). Empty in the end: an
+                array that nobody else has is freed when it has been compared.
         """
         keys = [(block, _digest(array)) for block, array in found]
+        waiting = [(key, array) for key, (_, array) in zip(keys, found, strict=True)]
+        found.clear()
         if any(key not in self._differences for key in keys):
 
             def compare(block: int, expected: Array) -> None:
-                for key, (number, array) in zip(keys, found, strict=True):
-                    if number == block:
-                        self._differences[key] = largest_difference(array, expected)
+                for key, array in [entry for entry in waiting if entry[0][0] == block]:
+                    self._differences[key] = largest_difference(array, expected)
+                waiting[:] = [entry for entry in waiting if entry[0][0] != block]
 
             self._expected = forward(self.tensors, self.images, compare)
         return [self._differences[key] for key in keys]

@@ -7,15 +7,22 @@ images of 384 pixels take 1.4 times as long. So it is told to keep what was free
 `export.memory.release_memory` returns it.
 """
 
+import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
+from typing import Any
 
 ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
 """TensorFlow's variable that says whether tensors are in the C library's heap."""
 
-# The parameters of glibc's mallopt, and their values here: no memory is returned by itself, no
-# large piece comes from elsewhere, and threads have one heap, so that none keeps another's.
-_SETTINGS = {-1: 2**31 - 1, -4: 0, -8: 1}
+# The parameters of glibc's mallopt.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
+# No memory is returned by itself, no large piece is apart from the heap, and threads have one heap,
+# so that none keeps another's.
+_SETTINGS = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0, _ARENA_MAX: 1}
+_LARGE = 4 << 20
+_MOST_APART = 1 << 16
 
 
 def keep_tensors_in_heap() -> None:
@@ -24,10 +31,34 @@ def keep_tensors_in_heap() -> None:
     To be called before TensorFlow loads. Changes nothing where the environment says otherwise, or
     the C library has no such settings.
     """
-    try:
-        set_parameter = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return  # Another C library.
-    if os.environ.setdefault(ALLOCATOR, "1") == "1":
+    set_parameter = _mallopt()
+    if set_parameter is not None and os.environ.setdefault(ALLOCATOR, "1") == "1":
         for parameter, value in _SETTINGS.items():
             set_parameter(parameter, value)
+
+
+@contextlib.contextmanager
+def large_tensors_apart() -> Iterator[None]:
+    """Keeps what is made within the block out of the heap, if it is large.
+
+    For tensors that are many, stay, and are freed one by one: each returns to the operating system
+    then, and no gap is left beside it. Where tensors are not in the heap this changes nothing.
+    """
+    set_parameter = _mallopt() if os.environ.get(ALLOCATOR) == "1" else None
+    if set_parameter is None:
+        yield
+        return
+    set_parameter(_MMAP_THRESHOLD, _LARGE)
+    set_parameter(_MMAP_MAX, _MOST_APART)
+    try:
+        yield
+    finally:
+        set_parameter(_MMAP_MAX, 0)
+
+
+def _mallopt() -> Any:
+    """The C library's function that sets a parameter of its heap; None where it is another's."""
+    try:
+        return ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return None
