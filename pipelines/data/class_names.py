@@ -118,7 +118,8 @@ class ModelClasses:
         return (
             f"{name!r} is no class of {self.model}"
             + (f" (did you mean {near[0]!r}?)" if near else "")
-            + f"; expected for all of them names of its {len(self.labels)} classes ({few}"
+            + "; expected, of one kind for all of them, "
+            + f"names of its {len(self.labels)} classes ({few}"
             + (", ...)" if len(self.labels) > 3 else ")")
             + f", {also}or numbers from 0 to {len(self.labels) - 1}"
         )

@@ -89,11 +89,16 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
                     files |= files_of(model, scores)
         write_evaluation(entries, options.data, options.output)
         write_classes(files, options.output)
-        if options.table:
-            fill_table(options.table, entries)
+        left_out = fill_table(options.table, entries) if options.table else []
     print(as_text(evaluation_table(entries)))
     for note in notes_of(entries):
         print(f"note: {note}", file=sys.stderr)
+    if left_out:
+        print(
+            f"note: --table {options.table}: without {', '.join(left_out)}; no accuracy is "
+            "published of such weights",
+            file=sys.stderr,
+        )
     for entry in entries:
         for failure in entry["failures"]:
             print(f"failed: {entry['model']} {entry['version']}: {failure}", file=sys.stderr)

@@ -174,26 +174,34 @@ def check_table(path: pathlib.Path) -> None:
     _split_table(path)
 
 
-def fill_table(path: pathlib.Path, entries: Sequence[dict[str, Any]]) -> None:
+def fill_table(path: pathlib.Path, entries: Sequence[dict[str, Any]]) -> list[str]:
     """Puts what was measured into a file's table of results, and leaves other variants' rows.
+
+    Returns:
+        The models that have no place in it, since no accuracy is published of such weights.
 
     Raises:
         UserError: see `check_table`.
     """
     before, table, after = _split_table(path)
-    measured = {}
+    measured, left_out = {}, []
     for line in table.splitlines()[2:]:
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if len(cells) == 7:
             measured[cells[0]] = (cells[4], cells[6])
     for entry in entries:
-        if entry["top1"]["percent"] is not None and entry["top1"]["published"] is not None:
+        if entry["top1"]["percent"] is None:
+            continue
+        if entry["top1"]["published"] is None:
+            left_out.append(f"{entry['model']} {entry['version']}")
+        else:
             measured[entry["variant"]] = (_cell(entry, "top1"), _cell(entry, "top5"))
     text = "\n".join(accuracy_table(measured)) + "\n"
     try:
         write_atomically(path, before + text + after)
     except OSError as error:
         raise UserError(f"--table {path}: cannot be written ({error.strerror})") from None
+    return left_out
 
 
 def _split_table(path: pathlib.Path) -> tuple[str, str, str]:

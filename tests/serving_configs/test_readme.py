@@ -32,7 +32,7 @@ from tests.support.model_server import running
 from tests.support.paths import REPOSITORY
 from tests.support.readme import blocks, is_of_hub, is_of_trust, lines, words
 from tests.support.static_site import static_site
-from tests.support.trees import add_version, settle
+from tests.support.trees import add_version
 from tests.support.waiting import until
 
 MODEL = "cait_xxs24_224"
@@ -101,20 +101,19 @@ def test_a_version_is_rolled_out_and_back(place: pathlib.Path) -> None:
     assert labels(place) == {"canary": 1, "stable": 1}
     _, *rows = python(place, only("status")).splitlines()
     assert [row.split()[:2] for row in rows] == [[MODEL, "1"], [MODEL, "2"], [f"{MODEL}_fe", "1"]]
-    settle(place / "build" / "published")
-    python(place, label)
-    assert labels(place) == {"canary": 2, "stable": 1}
-    python(place, promote)
-    assert labels(place) == {"canary": 2, "previous": 1, "stable": 2}
     config = str(models_config_path(str(place / "build" / "published")))
     with running(
         model_config_file=config,
         allow_version_labels_for_unavailable_models=True,
         enable_model_warmup=False,
     ) as server:
-        python(place, rollback.replace("127.0.0.1:8500", f"127.0.0.1:{server.port}"))
-        assert server.server.core.labels(MODEL) == labels(place)
-    assert labels(place) == {"canary": 1, "stable": 1}
+        for command, expected in (
+            (label, {"canary": 2, "stable": 1}),
+            (promote, {"canary": 2, "previous": 1, "stable": 2}),
+            (rollback, {"canary": 1, "stable": 1}),
+        ):
+            python(place, command.replace("127.0.0.1:8500", f"127.0.0.1:{server.port}"))
+            assert server.server.core.labels(MODEL) == labels(place) == expected
 
 
 def test_loading_from_a_static_site(place: pathlib.Path) -> None:

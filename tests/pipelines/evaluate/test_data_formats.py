@@ -133,7 +133,8 @@ def test_directories_are_the_published_classes_by_their_names(
     strange = write_folder(tmp_path / "strange", animals, lambda label: f"animal-{label}")
     line = refused(zoo, strange)
     assert f"--data {strange}: 'animal-" in line
-    assert "is no class of my-zoo 1; expected for all of them names of its 10 classes" in line
+    expected = "expected, of one kind for all of them, names of its 10 classes"
+    assert f"is no class of my-zoo 1; {expected}" in line
     assert "'n01440764' is no class of my-zoo 1" in refused(
         zoo, write_folder(tmp_path / "ids", animals[:1], lambda _: "n01440764")
     )

@@ -80,6 +80,18 @@ def test_command_fills_in_the_table_and_leaves_the_rest(workplace, capfd):
     assert "evaluation.json" in {path.name for path in workplace.glob("build/published/*/*")}
 
 
+def test_a_model_without_published_accuracies_is_named(workplace, tiny_tree, capfd):
+    """Its weights are random, so its accuracy is not to be compared with the published one."""
+    (workplace / "build" / "published" / "serving").unlink()
+    (workplace / "build" / "published" / "serving").symlink_to(tiny_tree / "serving")
+    assert pipelines.evaluate.command.main(command_of("pipelines.evaluate")) == 0
+    note = f"note: --table README.md: without {TINY} 1; no accuracy is published of such weights\n"
+    assert note in capfd.readouterr().err
+    # The tiny variant is a row of its own in this test alone.
+    (row,) = (line for line in table_of((workplace / "README.md").read_text()) if TINY in line)
+    assert cells_of(row)[4::2] == ["", ""]
+
+
 def test_command_takes_a_sample(workplace):
     assert pipelines.sample_shard.main(command_of("pipelines.sample_shard")) == 0
     paths = sorted((workplace / "build").glob("sample-*"))
