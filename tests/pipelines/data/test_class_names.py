@@ -45,8 +45,9 @@ def test_directories_are_classes_by_the_first_rule_that_fits_all(classes, names,
         (
             PETS,
             ["cats", "hamster"],
-            r"'cats' is no class of pets 1 \(did you mean 'cat'\?\); expected, of one kind for all of "
-            r"them, names of its 4 classes \('hamster', 'cat', 'Élan', ...\), or numbers from 0 to 3",
+            r"'cats' is no class of pets 1 \(did you mean 'cat'\?\); expected, of one kind for all "
+            r"of them, names of its 4 classes \('hamster', 'cat', 'Élan', ...\), or numbers from 0 "
+            "to 3",
         ),
         # In the alphabetical order of all classes, which is not the model's.
         (PETS, ["a", "b", "c", "d"], "'a' is no class of pets 1"),
