@@ -36,6 +36,8 @@ from .write import Settings, write_all
 
 # The form that the hub's documentation format requires.
 _PUBLISHER = re.compile(r"[a-z\d-]+")
+# A name of an object in Kubernetes.
+_STORAGE_CLASS = re.compile(r"(?=.{1,253}$)[a-z\d]([-.a-z\d]*[a-z\d])?")
 _OWNER = re.compile(r"[A-Za-z\d]+([-_.][A-Za-z\d]+)*")
 
 
@@ -76,8 +78,17 @@ def _write(arguments: argparse.Namespace) -> None:
             f"--hub_publisher {arguments.hub_publisher!r}; expected lower-case letters, digits "
             "and hyphens"
         )
+    if not _STORAGE_CLASS.fullmatch(arguments.storage_class or "default"):
+        raise ConfigError(
+            f"--storage_class {arguments.storage_class!r}; expected lower-case letters, digits, "
+            "hyphens and dots"
+        )
     settings = Settings(
-        arguments.hub_publisher, arguments.hub_url, arguments.base_path, arguments.batching
+        arguments.hub_publisher,
+        arguments.hub_url,
+        arguments.base_path,
+        arguments.batching,
+        storage_class=arguments.storage_class,
     )
     for archive in write_all(arguments.publish_to, settings):
         print(archive)

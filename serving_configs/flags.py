@@ -177,6 +177,13 @@ def _add_write(commands: "argparse._SubParsersAction[_Parser]") -> None:
         f"first {HUB_URL})",
     )
     write.add_argument(
+        "--storage_class",
+        metavar="NAME",
+        help="storage class of Kubernetes, with ReadWriteMany, for the volume of the models "
+        "(default: that of the last write, at first the cluster's own, with ReadWriteOnce, as with "
+        "an empty name)",
+    )
+    write.add_argument(
         "--batching",
         action=argparse.BooleanOptionalAction,
         help="let servers join requests to batches, for GPUs. On processors that gains nothing. An "

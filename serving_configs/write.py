@@ -47,6 +47,8 @@ class Settings:
         archives: whether archives of the hub are written; False for a tree without the models.
         batching: whether servers join requests to batches; None keeps the setting of the
             deployment files, at first False.
+        storage_class: class of the volume for the models in Kubernetes, which pods on several nodes
+            can read; None keeps that of the last write, at first the cluster's default.
     """
 
     publisher: str = "cait"
@@ -54,6 +56,7 @@ class Settings:
     base_path: str | None = None
     batching: bool | None = None
     archives: bool = True
+    storage_class: str | None = None
 
 
 def write_all(publish_to: str, settings: Settings) -> list[pathlib.Path]:
@@ -100,6 +103,8 @@ def _kept(publish_to: str, settings: Settings) -> KeptSettings:
         kept = dataclasses.replace(kept, batching=settings.batching)
     if settings.hub_url is not None:
         kept = dataclasses.replace(kept, hub_url=settings.hub_url.rstrip("/"))
+    if settings.storage_class is not None:
+        kept = dataclasses.replace(kept, storage_class=settings.storage_class or None)
     return kept
 
 
@@ -120,7 +125,7 @@ def _write_configs(
     write_history(path, history.followed_by(state_of(config), time.time()))
     write_atomically(path, as_text(config))
     latest = [versions[-1] for versions in models.values()]
-    write_deployment(publish_to, config, latest, kept.batching)
+    write_deployment(publish_to, config, latest, kept)
     profiles = [batching_for(model.latency_profile) for model in latest if model.latency_profile]
     tree = pathlib.Path(publish_to)
     written = dataclasses.replace(kept, base_path=root_of(config))

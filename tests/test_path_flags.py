@@ -23,6 +23,7 @@ NO_PATHS = {
         "profile",
         "reload_clients",
         "revision",
+        "storage_class",
         "tls_server_name",
         "variants",
         "versions",

@@ -28,7 +28,7 @@ from ..tree.atomic import locked, write_atomically
 from ..tree.manifest import published_versions
 from ..tree.paths import base_path, version_directory
 from ..tree.published import read_published
-from ..tree.settings import read_settings
+from ..tree.settings import KeptSettings, read_settings
 from ..trust.check import require_signature, require_sound
 from .history import History, Move, Polling, read_history, state_of, write_history
 from .labels import move_label, promote, rollback
@@ -63,9 +63,8 @@ class Change:
         Raises:
             ConfigError: the change is impossible in this config.
         """
-        left = history.left.get(self.model)
+        before, left = labels_of(find_model(config, self.model)), history.left.get(self.model)
         if self.command == "rollback":
-            before = labels_of(find_model(config, self.model))
             moved = history.moved.get(self.model, ())
             new = rollback(config, self.model, self.version, latest, left=left, moved=moved)
             stable = labels_of(find_model(new, self.model))[STABLE]
@@ -77,6 +76,8 @@ class Change:
             new = promote(config, self.model, self.version, latest)
         else:
             new = move_label(config, self.model, self.label, self.version, latest)
+            if left and labels_of(find_model(new, self.model)) == before:
+                return add_versions(new, {self.model: [left]}), history
         # A rollback can be undone only as long as nothing else was done: later, `rollback` would
         # bring back a version that somebody has gone away from long ago.
         return new, history.leaving(self.model, None)
@@ -153,7 +154,7 @@ class _Tree:
     history: History
     after: History
     always_safe: bool
-    batching: bool
+    settings: KeptSettings
 
     @classmethod
     def read(cls, publish_to: str, change: Change) -> "_Tree":
@@ -188,7 +189,7 @@ class _Tree:
             history=history,
             after=after,
             always_safe=safe,
-            batching=read_settings(publish_to).batching,
+            settings=read_settings(publish_to),
         )
 
     def unsafe_moves(self, polling: Polling) -> dict[Move, float]:
@@ -252,7 +253,7 @@ class _Tree:
             for name, versions in self.published.items()
             if any(entry.name == name for entry in config.model_config_list.config)
         ]
-        write_deployment(self.publish_to, config, latest, self.batching)
+        write_deployment(self.publish_to, config, latest, self.settings)
 
 
 def _sleep(seconds: float, report: Callable[[str], None]) -> None:

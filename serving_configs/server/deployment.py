@@ -16,6 +16,7 @@ from ..rendering import render
 from ..tree.atomic import write_atomically
 from ..tree.paths import BATCHING_PARAMETERS, DEPLOYMENT, MODELS_CONFIG, MONITORING_CONFIG
 from ..tree.published import PublishedModel
+from ..tree.settings import KeptSettings
 from .batching import batching_for, common_parameters
 from .memory import server_memory
 from .models_config import STABLE, as_text, find_model, root_of, versions_of
@@ -163,16 +164,18 @@ def _of_pod(
     }
 
 
-def kubernetes_claim(models: Iterable[PublishedModel]) -> str:
+def kubernetes_claim(models: Iterable[PublishedModel], storage_class: str | None = None) -> str:
     """The claim of all models and a pod that fills it.
 
     Args:
         models: the latest version of each model.
+        storage_class: see `KeptSettings`.
     """
     size = sum(record.size for model in models for record in model.files)
     return render(
         "kubernetes_claim.yaml.j2",
         claim=CLAIM,
+        storage_class=storage_class,
         gib=max(-(-_VERSIONS * size // 2**30), 1),
         image=_WRITER_IMAGE,
         root=MODELS_ROOT,
@@ -199,7 +202,10 @@ def withdrawn_name(model: str) -> str:
 
 
 def write_deployment(
-    publish_to: str, config: ModelServerConfig, latest: Sequence[PublishedModel], batching: bool
+    publish_to: str,
+    config: ModelServerConfig,
+    latest: Sequence[PublishedModel],
+    settings: KeptSettings,
 ) -> None:
     """Writes the deployment files, which include the config, and removes withdrawn ones.
 
@@ -207,12 +213,12 @@ def write_deployment(
         publish_to: root of the published tree.
         config: its models.config.
         latest: the latest version of each model.
-        batching: whether servers join requests to batches.
+        settings: of the tree.
 
     Raises:
         OSError: a file cannot be written or removed.
     """
-    root = deployment_root(publish_to)
+    root, batching = deployment_root(publish_to), settings.batching
     loaded = {m.name: len(versions_of(m)) for m in config.model_config_list.config}
     base = root_of(config)
     assert base is not None
@@ -222,7 +228,8 @@ def write_deployment(
         write_atomically(root / kubernetes_name(model.model), manifests)
         inference_service = kserve_manifests(model, config, batching)
         write_atomically(root / kserve_name(model.model), inference_service)
-    write_atomically(root / "kubernetes-claim.yaml", kubernetes_claim(latest))
+    claim = kubernetes_claim(latest, settings.storage_class)
+    write_atomically(root / "kubernetes-claim.yaml", claim)
     for model_name in loaded:
         withdrawn = root / withdrawn_name(model_name)
         withdrawn.unlink(missing_ok=True)

@@ -20,11 +20,14 @@ class KeptSettings:
         base_path: directory of the base paths as servers see it, with which `models.config` is
             compared; None where an earlier version wrote the file.
         hub_url: URL of the hub's directory; None for the default.
+        storage_class: class of the volume for the models in Kubernetes, which pods on several nodes
+            can read; None for the cluster's default, which pods on one node can.
     """
 
     batching: bool
     base_path: str | None = None
     hub_url: str | None = None
+    storage_class: str | None = None
 
     def as_text(self) -> str:
         """The file's content."""
@@ -67,6 +70,7 @@ def parse_settings(content: bytes, path: str) -> KeptSettings:
         or not isinstance(found.batching, bool)
         or not isinstance(found.base_path, str | None)
         or not isinstance(found.hub_url, str | None)
+        or not isinstance(found.storage_class, str | None)
     ):
         raise ConfigError(
             f"{path}: expected such as {KeptSettings(False, '/models').as_text().strip()}; write "

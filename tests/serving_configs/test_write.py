@@ -126,6 +126,23 @@ def test_a_container_has_base_paths_of_its_own(
     assert (tree / "serving" / "models.config").read_text() == text
 
 
+def test_the_storage_class_is_kept(tree: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim = tree / "deployment" / "kubernetes-claim.yaml"
+    assert main(["write", str(tree)]) == 0
+    default = claim.read_text()
+    assert main(["write", str(tree), "--storage_class", "nfs-client"]) == 0
+    asked_for = claim.read_text()
+    assert "storageClassName: nfs-client" in asked_for
+    assert main(["write", str(tree)]) == 0
+    label = ["--model", TINY, "--version", "1", "--label", "next", "--poll_seconds", "0"]
+    assert main(["label", "--publish_to", str(tree), *label]) == 0
+    assert claim.read_text() == asked_for
+    assert main(["write", str(tree), "--storage_class", "Not a name"]) == 2
+    assert "--storage_class 'Not a name'; expected lower-case" in capsys.readouterr().err
+    assert main(["write", str(tree), "--storage_class", ""]) == 0
+    assert claim.read_text() == default
+
+
 def test_a_damaged_manifest_and_a_wrong_publisher_are_refused(
     tree: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

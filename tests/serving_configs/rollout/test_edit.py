@@ -42,6 +42,9 @@ def test_a_version_goes_from_canary_to_stable_and_back(
     add_version(tree, TINY, 3)
     assert main(["write", str(tree)]) == 0
     assert state(tree) == ([1, 2, 3], {"canary": 1, "stable": 1})
+    # Nor is it by a command that moves nothing.
+    assert run("label", tree, "--version", "1", "--label", "canary") == 0
+    assert state(tree) == ([1, 2, 3], {"canary": 1, "stable": 1})
     assert run("rollback", tree) == 0
     assert state(tree) == ([1, 2, 3], {"canary": 2, "stable": 2})
 

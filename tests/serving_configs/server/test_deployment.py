@@ -190,6 +190,16 @@ def test_the_claim_holds_to_the_schemas_and_is_the_one_that_pods_read() -> None:
     assert claim["spec"]["resources"]["requests"]["storage"] == "4Gi"
 
 
+def test_a_storage_class_is_asked_for_pods_on_several_nodes() -> None:
+    claim, _ = yaml.safe_load_all(kubernetes_claim(MODELS))
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert "storageClassName" not in claim["spec"]
+    claim, _ = yaml.safe_load_all(kubernetes_claim(MODELS, "nfs-client"))
+    kubernetes_validate.validate(claim, KUBERNETES, strict=True)
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["storageClassName"] == "nfs-client"
+
+
 def test_the_parts_of_a_model_fit_each_other() -> None:
     documents = kubernetes(MODELS[1])
     name = "cait-m48-448-fe"
