@@ -145,7 +145,7 @@ def test_command_of_grpcurl_runs(run: Run, grpcurl: str, line: str) -> None:
         assert json.loads(said) == {"status": "SERVING"}
         return
     reply = json_format.Parse(said, predict_pb2.PredictResponse())
-    (probabilities,) = json.loads(run(only("| curl")))["outputs"]["probabilities"]
+    (probabilities,) = json.loads(run(only(":predict")))["outputs"]["probabilities"]
     assert list(reply.outputs) == ["probabilities"]
     assert list(reply.outputs["probabilities"].float_val) == pytest.approx(probabilities, abs=1e-6)
 
@@ -217,7 +217,7 @@ def test_python_snippet_runs(
     else:
         # What it shows is what the other ways to make the same call show.
         number, probability = found[0].split()
-        (probabilities,) = json.loads(run(only("| curl")))["outputs"]["probabilities"]
+        (probabilities,) = json.loads(run(only(":predict")))["outputs"]["probabilities"]
         assert max(range(1000), key=probabilities.__getitem__) == int(number)
         assert probabilities[int(number)] == pytest.approx(float(probability), rel=1e-5)
 
@@ -242,6 +242,6 @@ def test_what_grpcurl_sends_is_a_predict_call(
     with grpc.insecure_channel(f"localhost:{server.port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         reply = stub.Predict(request, timeout=60)
-    (probabilities,) = json.loads(run(only("| curl")))["outputs"]["probabilities"]
+    (probabilities,) = json.loads(run(only(":predict")))["outputs"]["probabilities"]
     assert list(reply.outputs) == ["probabilities"]
     assert list(reply.outputs["probabilities"].float_val) == pytest.approx(probabilities, abs=1e-6)

@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_in_one_line(
                 *cait,
             ): "text.jpg: a file that begins with b'no image'; expected a JPEG or PNG",
             (photo, *cait, "--model_version=7"): "serves no cait version 7",
-            (photo, *cait, "--label=x"): "label: x; a server knows the labels of the models.config",
+            (photo, *cait, "--label=x"): "label: x; a server knows the labels of its models.config",
             (photo, *cait, "--label=x", "--model_version=1"): "--model_version: not allowed with",
             (photo, "--saved_model=x", "--label=x"): "--saved_model goes without --server",
             (photo, server, "--model=tf2"): "tf2: no signature self_attention",
