@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 
 def release_memory() -> None:
@@ -20,11 +21,17 @@ def trim_memory() -> None:
 
     glibc would keep it in the process, in pieces too small for the next model's tensors.
     """
+    trim = c_function("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def c_function(name: str) -> Any:
+    """A function of the C library's allocator by its name; None in a library that lacks it."""
     try:
-        trim = ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return  # Another C library.
-    trim(0)
+        return None  # Another C library than glibc.
 
 
 @contextlib.contextmanager

@@ -91,14 +91,14 @@ def _evaluate(options: EvaluateOptions, beam_options: PipelineOptions) -> int:
         write_classes(files, options.output)
         left_out = fill_table(options.table, entries) if options.table else []
     print(as_text(evaluation_table(entries)))
-    for note in notes_of(entries):
-        print(f"note: {note}", file=sys.stderr)
+    notes = notes_of(entries)
     if left_out:
-        print(
-            f"note: --table {options.table}: without {', '.join(left_out)}; no accuracy is "
-            "published of such weights",
-            file=sys.stderr,
+        notes.append(
+            f"--table {options.table}: without {', '.join(left_out)}; no accuracy is published of "
+            "such weights"
         )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     for entry in entries:
         for failure in entry["failures"]:
             print(f"failed: {entry['model']} {entry['version']}: {failure}", file=sys.stderr)

@@ -8,10 +8,10 @@ images of 384 pixels take 1.4 times as long. So it is told to keep what was free
 """
 
 import contextlib
-import ctypes
 import os
 from collections.abc import Iterator
-from typing import Any
+
+from export.memory import c_function
 
 ALLOCATOR = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
 """TensorFlow's variable that says whether tensors are in the C library's heap."""
@@ -21,6 +21,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 # No memory is returned by itself, no large piece is apart from the heap, and threads have one heap,
 # so that none keeps another's.
 _SETTINGS = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0, _ARENA_MAX: 1}
+# Bytes from which a piece is apart from the heap where that is asked for, and glibc's own number of
+# such pieces at most.
 _LARGE = 4 << 20
 _MOST_APART = 1 << 16
 
@@ -31,7 +33,7 @@ def keep_tensors_in_heap() -> None:
     To be called before TensorFlow loads. Changes nothing where the environment says otherwise, or
     the C library has no such settings.
     """
-    set_parameter = _mallopt()
+    set_parameter = c_function("mallopt")
     if set_parameter is not None and os.environ.setdefault(ALLOCATOR, "1") == "1":
         for parameter, value in _SETTINGS.items():
             set_parameter(parameter, value)
@@ -44,7 +46,7 @@ def large_tensors_apart() -> Iterator[None]:
     For tensors that are many, stay, and are freed one by one: each returns to the operating system
     then, and no gap is left beside it. Where tensors are not in the heap this changes nothing.
     """
-    set_parameter = _mallopt() if os.environ.get(ALLOCATOR) == "1" else None
+    set_parameter = c_function("mallopt") if os.environ.get(ALLOCATOR) == "1" else None
     if set_parameter is None:
         yield
         return
@@ -54,11 +56,3 @@ def large_tensors_apart() -> Iterator[None]:
         yield
     finally:
         set_parameter(_MMAP_MAX, 0)
-
-
-def _mallopt() -> Any:
-    """The C library's function that sets a parameter of its heap; None where it is another's."""
-    try:
-        return ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return None
