@@ -2,8 +2,10 @@
 
 import pytest
 
+from signatures import BOTH, signatures_for
 from signatures.graph_errors import reason
 from tests.support import recorded
+from tests.support.manifests import GEOMETRY
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,15 @@ def test_every_wrong_shape_that_a_real_server_reported_names_the_input() -> None
         name = said.partition(" of ")[0]
         assert name in call["request"]["inputs"]
         assert said.startswith(f"{name} of {signature}: shape ["), said
+
+
+def test_the_inputs_of_the_contract_are_known_by_name() -> None:
+    for head in BOTH:
+        for signature in signatures_for(head, GEOMETRY).values():
+            for tensor in signature.inputs:
+                message = (
+                    f"Shape of tensor _arg_{signature.name}_{tensor.name}_0_0 [2] is not "
+                    "compatible with expected shape [?,3]."
+                )
+                expected = f"{tensor.name} of {signature.name}: shape [2]; expected [?,3]."
+                assert reason(message) == expected

@@ -78,7 +78,9 @@ def test_a_label_does_not_move_before_servers_can_have_loaded_the_version(
     assert main(["write", str(tree)]) == 0
     for command in ("promote", "label", "rollback"):
         flags = ["--label", "canary"] if command == "label" else []
-        with refused(tree, capsys, "can't move to version 2", "660 s", "--wait", "--server"):
+        # Of both labels, the one that matters more.
+        label = "label canary of" if command == "label" else "label stable of"
+        with refused(tree, capsys, label, "can't move to version 2", "660 s", "--wait", "--server"):
             assert run(command, tree, "--version", "2", *flags) == 2
     # A label that no server has yet may name anything.
     assert run("label", tree, "--version", "2", "--label", "next") == 0
