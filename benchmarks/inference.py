@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from export import VARIANTS, UserError, get_variant
 from export.compute import Compute
+from serving_configs.server.environment import SERVER_ENVIRONMENT
 from signatures.addresses import disk_path
 
 from .files import measure_files
@@ -204,16 +205,13 @@ def competitors(
             {"tensorflow": "gemm by TensorFlow", "numpy": "gemm by NumPy"},
         ),
         _session(converted, work, variant, (number, number), LOGITS),
-        # A server's --tensorflow_intra_op_parallelism=1.
-        _session(converted, work, variant, ("1", number), f"{LOGITS}, {ONE_THREAD}"),
+        _as_deployed(converted, work, variant, number, f"{LOGITS}, {ONE_THREAD}"),
         dataclasses.replace(
             _session(converted, work, variant, (number, number), f"{LOGITS}, XLA"),
             environment={"TF_XLA_FLAGS": XLA_FLAGS},
         ),
         _session(_made(Compute("bfloat16")), work, variant, (number, number), NARROW),
-        _session(
-            _made(Compute("bfloat16")), work, variant, ("1", number), f"{NARROW}, {ONE_THREAD}"
-        ),
+        _as_deployed(_made(Compute("bfloat16")), work, variant, number, f"{NARROW}, {ONE_THREAD}"),
         _session(
             plain_port, work, variant, (number, number), "plain port", "serving_default:logits"
         ),
@@ -233,7 +231,7 @@ def loaded_competitors(
     """The competitors under load, as `competitors`, each in its settings for throughput."""
     number = str(threads)
     commands = [
-        _session(_made(compute), work, variant, ("1", number), column)
+        _as_deployed(_made(compute), work, variant, number, column)
         for compute, column in _LOADED.items()
     ]
     # ONNX Runtime's: a thread for each call.
@@ -269,6 +267,14 @@ def _session(
 ) -> Command:
     directory = str(made_apart(make, work, variant))
     return Command((*_TENSORFLOW, "session", directory, *threads, call), {call: column})
+
+
+def _as_deployed(
+    make: _Make, work: pathlib.Path, variant: str, threads: str, column: str
+) -> Command:
+    """As in a server of the deployment files: its flag for threads, and its environment."""
+    command = _session(make, work, variant, ("1", threads), column)
+    return dataclasses.replace(command, environment=SERVER_ENVIRONMENT)
 
 
 def _others(

@@ -1,12 +1,14 @@
 """What a server takes of memory: `python -m benchmarks.serving_memory --published DIR`.
 
 Each model of a published tree is served by a server of its own, with its warm-up requests and the
-flags of the deployment files. One version is loaded, then a second one beside it, then a third one
-takes the place of the first; at last clients send it calls of every signature at the same time.
+environment and flags of the deployment files. One version is loaded, then a second one beside it,
+then a third one takes the place of the first; at last clients send it calls of every signature at
+the same time.
 The formula of the deployment files (`serving_configs.server.memory`) has to be above all of it.
 """
 
 import argparse
+import os
 import pathlib
 import re
 import sys
@@ -27,6 +29,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from serving.model_server.launch import find_binary, server_process
 from serving_configs import base_path, published_versions
 from serving_configs.server.deployment import ONE_THREAD_AN_OPERATION
+from serving_configs.server.environment import SERVER_ENVIRONMENT
 from serving_configs.server.memory import server_memory
 from serving_configs.server.models_config import add_published, as_text, set_versions
 from serving_configs.tree.atomic import write_atomically
@@ -69,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--server_binary", type=address, help="as the server, instead of this package's"
     )
     options = parser.parse_args(argv)
+    os.environ.update(SERVER_ENVIRONMENT)
     names = sorted(published_versions(options.published))
     if options.models != "all":
         names = options.models.split(",")

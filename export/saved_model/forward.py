@@ -22,7 +22,7 @@ from ..names import attention_name, ca_block_name, sa_block_name
 from ..variants import CaiTConfig
 from .block_functions import Block, BlockFunction, Body, Outputs, blocks_by_themselves
 from .inference import attention_bias, class_attention_block, self_attention_block
-from .signature_weights import SignatureWeights, Weight
+from .signature_weights import BlockWeights, SignatureWeights, Weight
 
 # A block's name, its tokens (B, N, D) and the parts of its attention -> the next block's tokens.
 After = Callable[[str, tf.Tensor, Sequence[tf.Tensor]], tf.Tensor]
@@ -60,30 +60,32 @@ class Forward:
         self._layers = {layer.name: layer for layer in classifier.layers}
 
         block, class_block = blocks_by_themselves(config)
-        self._weight_names = block.weight_names
-        weights = self._weights_of(block, self.blocks)
-        self.signature_weights = SignatureWeights(block.weight_names, weights, compute)
+        weights = BlockWeights(block.weight_names, self._weights_of(block, self.blocks))
+        self.signature_weights = SignatureWeights(weights, compute)
+        shared, constants = self.signature_weights.shared, self.signature_weights.constants
         self._class_weights = self._weights_of(class_block, self.class_blocks)
         self._layer_functions = _Functions(
-            BlockFunction(block), BlockFunction(class_block), weights
+            BlockFunction(block), BlockFunction(class_block), weights.of_block
         )
         without, with_attention = (
-            BlockFunction(block, _inference(config, block.weight_names, compute, attention))
+            BlockFunction(block, _inference(config, shared.names, compute, attention))
             for attention in (False, True)
         )
         self._attention_function = with_attention
         of_class_blocks = _class_inference(config, class_block.weight_names)
         inference = _Functions(
-            without, BlockFunction(class_block, of_class_blocks), self.signature_weights.of_block
+            without, BlockFunction(class_block, of_class_blocks), shared.of_block
         )
         # A function keeps all of its outputs until it returns. So the one that signatures share
         # has no self-attention: all blocks of the largest model are 1.8 GiB for one image.
         self._shared = self._trace("forward", lambda images: self._run(images, inference)[:-1])
         self._main = self._shared
-        if (constants := self.signature_weights.constants) is not None:
-            body = _inference(config, block.weight_names, compute, attention=False)
+        if constants is not None:
+            body = _inference(config, constants.names, compute, attention=False)
             inlined = BlockFunction(block, body, inlined=True)
-            main = dataclasses.replace(inference, self_attention=inlined, weights=constants)
+            main = dataclasses.replace(
+                inference, self_attention=inlined, weights=constants.of_block
+            )
             self._main = self._trace("forward_main", lambda images: self._run(images, main)[:-1])
 
     def without_self_attention(self, images: tf.Tensor) -> ForwardOutputs:
@@ -132,11 +134,11 @@ class Forward:
         self._run_blocks(
             self._tokens(images),
             self._attention_function,
-            self.signature_weights.of_block,
+            self.signature_weights.shared.of_block,
             after=drop_images,
         )
         return [
-            BlockAttention(parts[name], attention_bias(self._named_weights(name)))
+            BlockAttention(parts[name], attention_bias(self.signature_weights.shared.named(name)))
             for name in self.blocks
         ]
 
@@ -237,9 +239,6 @@ class Forward:
 
     def _weights_of(self, kind: Block, names: Sequence[str]) -> dict[str, list[tf.Variable]]:
         return {name: kind.weights_in(name, self._layers) for name in names}
-
-    def _named_weights(self, name: str) -> Mapping[str, tf.Variable]:
-        return dict(zip(self._weight_names, self.signature_weights.of_block[name], strict=True))
 
     def _trace(
         self, name: str, call: Callable[[tf.Tensor], object]

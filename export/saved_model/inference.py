@@ -7,6 +7,9 @@ They compute what the Keras blocks of `export.model` do, in fewer passes over th
 - The bias of the second mixing is one number for each head, too. What it adds to attention times
   values is the bias times the sum of the values.
 - The scale of the queries is multiplied into the (H, H) weights of the first mixing.
+- In class attention one query asks for all tokens. So the weights of the keys are multiplied into
+  the query, and those of the values into the sum of the tokens: products of H rows in the place of
+  N+1. The bias of the keys is one number for a whole row, and left out.
 
 For one request at a time, an image's tokens go through a block in two streams, half of them in
 each. A stream needs only the keys and the values of the other. Most operations of a small model are
@@ -22,6 +25,7 @@ import functools
 import itertools
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from ..compute import STREAMS, Compute
@@ -39,7 +43,8 @@ def self_attention_block(
         config: the sizes.
         tokens: all tokens of all images, float32.
         weights: the block's, by the names of `export.model`: `<layer>/<weight>`; float32, or in the
-            type of the products.
+            type of the products. Those of a norm or a LayerScale that is in the weights of a
+            product are not there.
         compute: how.
 
     Returns:
@@ -56,14 +61,14 @@ def self_attention_block(
     parts = [_by_head(config, *part) for part in zip(qkv, sizes, strict=True)]
     queries, keys, values = zip(*parts, strict=True)
     k, v = tf.concat(keys, 2), tf.concat(values, 2)
-    from_bias = attention_bias(weights) * tf.reduce_sum(wide(v), 2, keepdims=True)
+    from_bias = narrow(attention_bias(weights) * tf.reduce_sum(wide(v), 2, keepdims=True))
     attention = [_attention(config, q, k, weights) for q in queries]
     for i, part in enumerate(attention):
-        y = wide(tf.matmul(part, v)) + from_bias
-        y = tf.reshape(tf.transpose(narrow(y), (0, 2, 1, 3)), (-1, dim))
-        x = streams[i] + wide(_dense(y, weights, "attn_proj")) * weights["gamma_1/kernel"]
+        y = tf.matmul(part, v) + from_bias
+        y = tf.reshape(tf.transpose(y, (0, 2, 1, 3)), (-1, dim))
+        x = streams[i] + _layer_scale(wide(_dense(y, weights, "attn_proj")), weights, "gamma_1")
         y = _gelu(_dense(narrow(_layer_norm(x, weights, "norm2")), weights, "mlp_fc1"))
-        x += wide(_dense(y, weights, "mlp_fc2")) * weights["gamma_2/kernel"]
+        x += _layer_scale(wide(_dense(y, weights, "mlp_fc2")), weights, "gamma_2")
         streams[i] = tf.reshape(x, (-1, sizes[i], dim))
     return tf.concat(streams, 1), [wide(part) for part in attention]
 
@@ -82,24 +87,23 @@ def class_attention_block(
     Returns:
         The class token (B, D) and the attention (B, H, 1, N+1); float32.
     """
-    heads, dim, length = config.heads, config.embed_dim, config.patches + 1
-    head_dim = dim // heads
+    heads, dim = config.heads, config.embed_dim
+    # Which of all D channels are a head's: (H, D).
+    of_head = np.repeat(np.eye(heads, dtype=np.float32), dim // heads, axis=1)
     u = _layer_norm(tf.concat([class_token[:, tf.newaxis], tokens], 1), weights, "norm1")
-    q = _dense(u[:, 0], weights, "attn_q") * head_dim**-0.5
-    u = tf.reshape(u, (-1, dim))
-    k, v = (
-        tf.transpose(
-            tf.reshape(_dense(u, weights, f"attn_{part}"), (-1, length, heads, head_dim)),
-            (0, 2, 1, 3),
-        )
-        for part in "kv"
-    )
-    scores = tf.matmul(tf.reshape(q, (-1, heads, 1, head_dim)), k, transpose_b=True)
+    q = _dense(u[:, 0], weights, "attn_q") * (dim // heads) ** -0.5
+    q = tf.reshape(q[:, tf.newaxis] * of_head, (-1, dim))
+    q = tf.matmul(q, weights["attn_k/kernel"], transpose_b=True)
+    scores = tf.matmul(tf.reshape(q, (-1, heads, dim)), u, transpose_b=True)
     attention = tf.nn.softmax(scores)
-    y = _dense(tf.reshape(tf.matmul(attention, v), (-1, dim)), weights, "attn_proj")
-    x = class_token + y * weights["gamma_1/kernel"]
+    y = tf.reshape(tf.matmul(attention, u), (-1, dim))
+    y = tf.reshape(tf.matmul(y, weights["attn_v/kernel"]), (-1, heads, dim))
+    y = tf.reduce_sum(y * of_head, 1) + weights["attn_v/bias"]
+    y = _dense(y, weights, "attn_proj")
+    x = class_token + _layer_scale(y, weights, "gamma_1")
     y = _gelu(_dense(_layer_norm(x, weights, "norm2"), weights, "mlp_fc1"))
-    return x + _dense(y, weights, "mlp_fc2") * weights["gamma_2/kernel"], attention
+    x += _layer_scale(_dense(y, weights, "mlp_fc2"), weights, "gamma_2")
+    return x, attention[:, :, tf.newaxis]
 
 
 def _stream_sizes(patches: int, streams: int) -> list[int]:
@@ -145,7 +149,15 @@ def _gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 def _layer_norm(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:
+    """LayerNorm, without its scale and shift where the weights of the next product have them."""
     centred = x - tf.reduce_mean(x, -1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
     normalised = centred * tf.math.rsqrt(variance + LAYER_NORM_EPSILON)
+    if f"{name}/gamma" not in weights:
+        return normalised
     return normalised * weights[f"{name}/gamma"] + weights[f"{name}/beta"]
+
+
+def _layer_scale(x: tf.Tensor, weights: Weights, name: str) -> tf.Tensor:
+    """LayerScale, unless the weights of the product before it have it."""
+    return x * weights[f"{name}/kernel"] if f"{name}/kernel" in weights else x

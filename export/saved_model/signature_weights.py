@@ -5,11 +5,17 @@ the time in bfloat16. So these weights are variables of their own, beside those 
 call as a layer and Keras read. oneDNN brings the weights of a product into the form of its kernels,
 too: of a variable in every run, of a constant once. Constants take several times their size in
 memory for each signature that runs, so that few signatures have them.
+
+Weights that are copied anyway take in what is multiplied and added beside their product: the scale
+and the shift of the LayerNorm before it, or LayerScale after it. Multiplied in float32 and rounded
+once, they are as exact, and each saves two passes over all tokens or one.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -21,65 +27,118 @@ _PRODUCTS = ("attn_qkv", "attn_proj", "mlp_fc1", "mlp_fc2")
 """The layers of a self-attention block whose weights are worth it. Those that mix heads are small,
 and one of them is scaled in float32 first."""
 
+_NORMS = {"norm1": "attn_qkv", "norm2": "mlp_fc1"}
+"""LayerNorm -> the product that it is before."""
+
+_LAYER_SCALES = {"gamma_1": "attn_proj", "gamma_2": "mlp_fc2"}
+"""LayerScale -> the product that it is after."""
+
 MOST_CONSTANTS = 256 << 20
 """Bytes of the constants of a model. The M variants, whose are more, keep variables: to convert
 cait_m36_384 with 0.5 GB of constants took 14 GB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockWeights:
+    """The weights of all self-attention blocks, as some signatures read them.
+
+    Attributes:
+        names: `<layer>/<attribute>` of a block's weights.
+        of_block: block -> its weights, in this order.
+    """
+
+    names: Sequence[str]
+    of_block: Mapping[str, Sequence[Weight]]
+
+    def named(self, block: str) -> dict[str, Weight]:
+        """The weights of a block by their names."""
+        return dict(zip(self.names, self.of_block[block], strict=True))
 
 
 class SignatureWeights:
     """The weights of all self-attention blocks, as the signatures read them.
 
     Args:
-        names: `<layer>/<attribute>` of a block's weights.
-        weights: block -> its float32 variables, in this order.
+        weights: the float32 variables.
         compute: how the signatures compute. Nothing is made for float32.
 
     Attributes:
-        of_block: block -> what signatures read, in the order of `names`.
+        shared: what signatures read.
         made: the variables among these that are not the model's.
         constants: the same with constants, for the signatures with the main output alone; None
             where these have no form of their own.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        weights: Mapping[str, Sequence[tf.Variable]],
-        compute: Compute,
-    ) -> None:
-        self.of_block: Mapping[str, Sequence[tf.Variable]] = weights
+    def __init__(self, weights: BlockWeights, compute: Compute) -> None:
+        self.shared = weights
         self.made: list[tf.Variable] = []
-        self.constants: Mapping[str, Sequence[Weight]] | None = None
+        self.constants: BlockWeights | None = None
         if compute.dtype == "float32":
             # As constants they gain little, and the optimiser merges some of them inexactly.
             return
         narrowed = {
-            block: [self._narrowed(*named, compute.dtype) for named in zip(names, row, strict=True)]
-            for block, row in weights.items()
+            block: {
+                name: self._narrowed(name, value, compute.dtype)
+                for name, value in merged_weights(weights.named(block)).items()
+            }
+            for block in weights.of_block
         }
         if compute.profile == "throughput" and _size(narrowed) <= MOST_CONSTANTS:
-            self.constants = narrowed
+            self.constants = _in_order(narrowed)
             return
-        self.of_block = {
-            block: [
-                before if value is before else self._kept(value, before, compute.dtype)
-                for value, before in zip(row, weights[block], strict=True)
-            ]
-            for block, row in narrowed.items()
+        kept = {
+            block: {
+                name: self._kept(value, variables[name], compute.dtype)
+                for name, value in narrowed[block].items()
+            }
+            for block, variables in ((b, weights.named(b)) for b in weights.of_block)
         }
+        self.shared = _in_order(kept)
 
-    def _narrowed(self, name: str, variable: tf.Variable, dtype: str) -> Weight:
+    def _narrowed(self, name: str, value: Weight, dtype: str) -> Weight:
         if name.split("/")[0] not in _PRODUCTS:
-            return variable
-        return tf.cast(variable, dtype).numpy()
+            return value
+        return tf.cast(value, dtype).numpy()
 
     def _kept(self, value: Weight, variable: tf.Variable, dtype: str) -> tf.Variable:
+        if value is variable:
+            return variable
         name = f"{variable.name.partition(':')[0]}_{dtype}"
         made = tf.Variable(value, trainable=False, name=name)
         self.made.append(made)
         return made
 
 
-def _size(weights: Mapping[str, Sequence[Weight]]) -> int:
-    arrays = (value for row in weights.values() for value in row)
+def merged_weights(weights: Mapping[str, Weight]) -> dict[str, Weight]:
+    """The weights of a block with its norms' and LayerScale in those of the products beside them.
+
+    Args:
+        weights: `<layer>/<attribute>` -> a float32 variable.
+
+    Returns:
+        The same without the norms and LayerScale; what was multiplied is a float32 array.
+    """
+    factors = {*_NORMS, *_LAYER_SCALES}
+    merged: dict[str, Weight] = {
+        name: weight for name, weight in weights.items() if name.split("/")[0] not in factors
+    }
+    arrays = {name: np.asarray(weight) for name, weight in weights.items()}
+    for norm, product in _NORMS.items():
+        kernel, bias = arrays[f"{product}/kernel"], arrays[f"{product}/bias"]
+        merged[f"{product}/kernel"] = arrays[f"{norm}/gamma"][:, np.newaxis] * kernel
+        merged[f"{product}/bias"] = bias + arrays[f"{norm}/beta"] @ kernel
+    for layer_scale, product in _LAYER_SCALES.items():
+        scale = arrays[f"{layer_scale}/kernel"].reshape(-1)
+        for name in (f"{product}/kernel", f"{product}/bias"):
+            merged[name] = arrays[name] * scale
+    return merged
+
+
+def _in_order(weights: Mapping[str, Mapping[str, Weight]]) -> BlockWeights:
+    names = list(next(iter(weights.values())))
+    return BlockWeights(names, {block: [row[n] for n in names] for block, row in weights.items()})
+
+
+def _size(weights: Mapping[str, Mapping[str, Weight]]) -> int:
+    arrays = (value for row in weights.values() for value in row.values())
     return sum(value.nbytes for value in arrays if not isinstance(value, tf.Variable))

@@ -18,6 +18,7 @@ from ..tree.paths import BATCHING_PARAMETERS, DEPLOYMENT, MODELS_CONFIG, MONITOR
 from ..tree.published import PublishedModel
 from ..tree.settings import KeptSettings
 from .batching import batching_for, common_parameters
+from .environment import SERVER_ENVIRONMENT
 from .memory import server_memory
 from .models_config import STABLE, as_text, find_model, root_of, versions_of
 from .monitoring import METRICS_PATH, MONITORING_TEXT
@@ -80,6 +81,7 @@ def compose_file(
         memory_mib=-(-memory // _MIB),
         poll_seconds=POLL_SECONDS,
         batching=batching,
+        environment=SERVER_ENVIRONMENT,
         flags=(
             *_PORTS,
             *_flags(root, batching),
@@ -153,6 +155,7 @@ def _of_pod(
     name = model.model.replace("_", "-")
     return {
         "image": IMAGE,
+        "environment": SERVER_ENVIRONMENT,
         "name": name,
         "config_map": f"{name}-{digest[:10]}",
         "digest": digest,

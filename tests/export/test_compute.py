@@ -85,6 +85,7 @@ def test_weights_and_the_call_as_a_layer_are_those_of_float32(
     head: Head,
     tiny_models: dict[Head, pathlib.Path],
     narrow_models: dict[Head, pathlib.Path],
+    tiny_tensors: Tensors,
     profile: ServingProfile,
 ) -> None:
     before, after = (variables(models[head]) for models in (tiny_models, narrow_models))
@@ -93,9 +94,11 @@ def test_weights_and_the_call_as_a_layer_are_those_of_float32(
     assert after.keys() == before.keys()
     # Eight of each of two blocks, rounded: those that the signatures read as variables.
     assert len(own) == {"latency": 2 * 8, "throughput": 0}[profile]
-    rounded = {tf.cast(value, tf.bfloat16).numpy().tobytes() for value in before.values()}
-    assert all(value.dtype == tf.bfloat16.as_numpy_dtype for value in own.values())
-    assert {value.tobytes() for value in own.values()} <= rounded
+    expected = [array for block in range(2) for array in products_of(tiny_tensors, block)]
+    for value in own.values():
+        assert value.dtype == tf.bfloat16.as_numpy_dtype
+        same = [e.shape == value.shape and np.allclose(value, e, rtol=2**-8) for e in expected]
+        assert sum(same) == 1
 
     pairs = zip(call(tiny_models[head]), call(narrow_models[head]), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
@@ -122,6 +125,23 @@ def test_signatures_for_several_requests_have_constants(
     signatures = meta_graph(model).signature_def
     assert signatures["serving_default"] == signatures[output]
     assert signatures["serving_default"] != signatures[f"bytes_{output}"]
+
+
+def products_of(tensors: Tensors, block: int) -> list[npt.NDArray[np.float32]]:
+    """Kernels and biases with the norm before the product or the LayerScale after it."""
+
+    def of(name: str) -> npt.NDArray[np.float32]:
+        return tensors[f"blocks.{block}.{name}"]
+
+    found = []
+    for norm, product in (("norm1", "attn.qkv"), ("norm2", "mlp.fc1")):
+        kernel = of(f"{product}.weight").T
+        found.append(kernel * of(f"{norm}.weight")[:, np.newaxis])
+        found.append(of(f"{product}.bias") + of(f"{norm}.bias") @ kernel)
+    for scale, product in (("gamma_1", "attn.proj"), ("gamma_2", "mlp.fc2")):
+        found.append(of(f"{product}.weight").T * of(scale))
+        found.append(of(f"{product}.bias") * of(scale))
+    return found
 
 
 def variables(model: pathlib.Path) -> dict[str, npt.NDArray[Any]]:
@@ -209,9 +229,10 @@ def test_large_models_have_no_constants(
     small = Forward(model, tiny_config, compute)
     assert small.has_main
     assert not small.signature_weights.made
+    assert small.signature_weights.constants is not None
     size = sum(
         value.nbytes
-        for row in (small.signature_weights.constants or {}).values()
+        for row in small.signature_weights.constants.of_block.values()
         for value in row
         if isinstance(value, np.ndarray)
     )

@@ -62,8 +62,8 @@ def test_bytes_stay_as_they_are(tiny_models):
         for head, directory in tiny_models.items()
     }
     assert digests == {
-        "classifier": "2236ab5eb4f38dd3080893b6938159eb889040ebb663e13666c5b2b8929d8f92",
-        "features": "06faa1bc4a3b6731912b4bcd3286e79263be42b9d2259f6cd3976fcfc282d3a6",
+        "classifier": "15a3f0fb20df7f2dad31b2fec35f08404f2e760dbbc87b02ced65992ee44645b",
+        "features": "2c166056c766a749eb67dcaf6ca2560f65aeb6d8d9e322323d0ea2fe8920c2d2",
     }
 
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.compute import Compute, ServingProfile
+from export.compute import SERVING_PROFILES, Compute, ServingProfile
 from export.model import build_classifier
 from export.saved_model.forward import Forward
+from export.saved_model.inference import self_attention_block
+from export.saved_model.signature_weights import merged_weights
 from export.variants import CaiTConfig
 
 pytestmark = pytest.mark.slow
@@ -41,3 +43,21 @@ def test_signatures_compute_what_the_layers_do(side: int, profile: ServingProfil
     for block, expected in pairs:
         assert block.shape[2:] == (side**2, side**2)
         np.testing.assert_allclose(block, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("profile", SERVING_PROFILES)
+def test_norms_and_layer_scale_may_be_in_the_weights_of_products(profile: ServingProfile) -> None:
+    config = CaiTConfig(16, 4, 16, 2, 1, layer_scale_init=0.5, num_classes=7)
+    forward = Forward(build_classifier(config, "tiny"), config, Compute())
+    weights = forward.signature_weights.shared.named("sa_ffn_block_0")
+    generator = np.random.default_rng(0)
+    for weight in weights.values():
+        weight.assign(generator.normal(scale=0.3, size=weight.shape))
+    merged = merged_weights(weights)
+    assert not [name for name in merged if "norm" in name or "gamma" in name]
+    tokens = tf.constant(generator.normal(size=(3, config.patches, 16)), tf.float32)
+    (found, _), (expected, _) = (
+        self_attention_block(config, tokens, read, Compute(profile=profile))
+        for read in (merged, weights)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
-import tensorflow as tf
 
 from export.compute import SERVING_PROFILES, Compute, ServingProfile
 from export.saved_model.signature_weights import SignatureWeights, Weight
@@ -80,8 +79,8 @@ def test_a_wrong_weight_of_the_signatures_alone_is_caught(
     """The signatures have weights of their own, which the call as a layer does not read."""
     right = SignatureWeights._narrowed
 
-    def wrong(self: SignatureWeights, name: str, variable: tf.Variable, dtype: str) -> Weight:
-        value = right(self, name, variable, dtype)
+    def wrong(self: SignatureWeights, name: str, weight: Weight, dtype: str) -> Weight:
+        value = right(self, name, weight, dtype)
         return -value if name == "attn_proj/kernel" else value
 
     monkeypatch.setattr(SignatureWeights, "_narrowed", wrong)
