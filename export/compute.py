@@ -6,7 +6,8 @@ from typing import Literal, get_args
 ComputeDtype = Literal["float32", "bfloat16"]
 """With bfloat16 the products of the self-attention blocks take and return bfloat16, and sum in
 float32 where the processor has instructions for it. Residuals, normalisations, softmax, inputs and
-outputs stay float32. So does the call as a layer, which fine-tuning uses."""
+outputs stay float32; the scale and shift of a norm, and LayerScale, are in the weights of the
+products. So does the call as a layer, which fine-tuning uses."""
 
 COMPUTE_DTYPES: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
 
@@ -18,7 +19,7 @@ SERVING_PROFILES: tuple[ServingProfile, ...] = get_args(ServingProfile)
 
 STREAMS: dict[ServingProfile, int] = {"latency": 2, "throughput": 1}
 """Parts in which an image's tokens go through a self-attention block, which cores work on at the
-same time. `docs/benchmarks.md` has the measurement."""
+same time. `docs/tuning.md` has the measurement."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,7 +141,7 @@ class BlockFunction:
 
         Args:
             inputs: the block's.
-            weights: the block's, in the order of `Block.weight_names`; arrays become constants.
+            weights: the block's, in the order that the body has them in; arrays become constants.
             training: whether dropout acts.
         """
         values = [tf.convert_to_tensor(weight) for weight in weights]

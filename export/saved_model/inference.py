@@ -7,7 +7,7 @@ They compute what the Keras blocks of `export.model` do, in fewer passes over th
 - The bias of the second mixing is one number for each head, too. What it adds to attention times
   values is the bias times the sum of the values.
 - The scale of the queries is multiplied into the (H, H) weights of the first mixing.
-- In class attention one query asks for all tokens. So the weights of the keys are multiplied into
+- In class attention one query attends to all tokens. So the weights of the keys are multiplied into
   the query, and those of the values into the sum of the tokens: products of H rows in the place of
   N+1. The bias of the keys is one number for a whole row, and left out.
 

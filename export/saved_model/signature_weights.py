@@ -7,8 +7,8 @@ too: of a variable in every run, of a constant once. Constants take several time
 memory for each signature that runs, so that few signatures have them.
 
 Weights that are copied anyway take in what is multiplied and added beside their product: the scale
-and the shift of the LayerNorm before it, or LayerScale after it. Multiplied in float32 and rounded
-once, they are as exact, and each saves two passes over all tokens or one.
+and the shift of the LayerNorm before it, or LayerScale after it. That saves two passes over all
+tokens, or one. They are multiplied in float32 and rounded once, as the weights alone would be.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ class SignatureWeights:
 
 
 def merged_weights(weights: Mapping[str, Weight]) -> dict[str, Weight]:
-    """The weights of a block with its norms' and LayerScale in those of the products beside them.
+    """The weights of a block, with norms and LayerScale multiplied into the products beside them.
 
     Args:
         weights: `<layer>/<attribute>` -> a float32 variable.

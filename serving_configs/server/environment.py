@@ -4,7 +4,7 @@ By default they are in the memory of oneDNN's allocator. It keeps all that it ev
 whose places differ from one process to the next: one takes up to a fifth longer for a request than
 another. In the C library's heap every process is as fast as the fastest of these, provided that the
 heap keeps what was freed: large tensors would else be taken from the operating system each time.
-`docs/benchmarks.md` has the measurement.
+`docs/tuning.md` has the measurement.
 """
 
 # What a thread's own heap can hold at most. Larger tensors come from the operating system.
