@@ -1,5 +1,8 @@
 """What the deployment files for docker compose, Kubernetes and KServe have in common."""
 
+import subprocess
+import sys
+
 import kubernetes_validate
 import pytest
 import yaml
@@ -96,3 +99,22 @@ def test_every_server_has_its_tensors_in_the_heap_of_the_c_library() -> None:
     for variables in (container(kubernetes(MODELS[0]))["env"], predictor["model"]["env"]):
         assert {v["name"]: v["value"] for v in variables} == SERVER_ENVIRONMENT
     assert compose()["services"]["serving"]["environment"] == SERVER_ENVIRONMENT
+
+
+def test_the_c_library_takes_what_the_environment_says() -> None:
+    """It ignores names that it does not know, and values that are too large."""
+    allocate = (
+        "import ctypes; libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p;"
+        "libc.malloc.argtypes = [ctypes.c_size_t]; libc.free.argtypes = [ctypes.c_void_p];"
+        "libc.sbrk.restype = ctypes.c_void_p; before = libc.sbrk(0);"
+        "block = libc.malloc(200 << 20); grown = libc.sbrk(0) - before; libc.free(block);"
+        "print(grown >> 20, (libc.sbrk(0) - before) >> 20)"
+    )
+    grown = {}
+    for name, variables in (("ours", SERVER_ENVIRONMENT), ("its own", {})):
+        command = [sys.executable, "-c", allocate]
+        output = subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
+        grown[name] = [int(number) for number in output.stdout.split()]
+    # In the heap, and kept there.
+    assert all(number >= 200 for number in grown["ours"])
+    assert all(number < 200 for number in grown["its own"])
