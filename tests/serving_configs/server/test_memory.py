@@ -34,8 +34,8 @@ def test_memory_is_what_servers_were_measured_to_take() -> None:
     for models, taken in (
         ([(small, 1)], 891),
         ([(small, 2)], 1152),
-        ([(large, 1)], 1072),
-        ([(large, 2)], 1598),
+        ([(large, 1)], 1157),
+        ([(large, 2)], 1690),
         ([(small, 2), (small, 2)], 1335),
         ([(constant_small, 1)], 1381),
         ([(constant_small, 2)], 2417),
