@@ -14,7 +14,7 @@ _MIB = 2**20
 
 # A server without a model, and what its heaps keep. The development server took 621 MiB, TF Serving
 # about 200.
-_BASE = 736 * _MIB
+_BASE = 724 * _MIB
 # Per byte of weights: the weights, and buffers while a version loads.
 _WEIGHTS = 1.25
 # Per block of a version: its graph, its functions for each signature, and what its warm-up leaves.
