@@ -89,7 +89,7 @@ def class_attention_block(
     """
     heads, dim = config.heads, config.embed_dim
     # Which of all D channels are a head's: (H, D).
-    of_head = np.repeat(np.eye(heads, dtype=np.float32), dim // heads, axis=1)
+    of_head = tf.one_hot(np.arange(dim) // (dim // heads), heads, axis=0)
     u = _layer_norm(tf.concat([class_token[:, tf.newaxis], tokens], 1), weights, "norm1")
     q = _dense(u[:, 0], weights, "attn_q") * (dim // heads) ** -0.5
     q = tf.reshape(q[:, tf.newaxis] * of_head, (-1, dim))

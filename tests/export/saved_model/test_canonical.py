@@ -62,8 +62,8 @@ def test_bytes_stay_as_they_are(tiny_models):
         for head, directory in tiny_models.items()
     }
     assert digests == {
-        "classifier": "15a3f0fb20df7f2dad31b2fec35f08404f2e760dbbc87b02ced65992ee44645b",
-        "features": "2c166056c766a749eb67dcaf6ca2560f65aeb6d8d9e322323d0ea2fe8920c2d2",
+        "classifier": "bd872aceec2401298ae69c70a227b96484ca8221be2e959e4061d4a10b97af32",
+        "features": "9f487739cb30fbc47e4860e128cf46b8c750877a9f2b83f57ecfc471033db80d",
     }
 
 
