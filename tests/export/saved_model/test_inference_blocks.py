@@ -52,6 +52,7 @@ def test_norms_and_layer_scale_may_be_in_the_weights_of_products(profile: Servin
     weights = forward.signature_weights.shared.named("sa_ffn_block_0")
     generator = np.random.default_rng(0)
     for weight in weights.values():
+        assert isinstance(weight, tf.Variable)
         weight.assign(generator.normal(scale=0.3, size=weight.shape))
     merged = merged_weights(weights)
     assert not [name for name in merged if "norm" in name or "gamma" in name]
