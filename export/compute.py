@@ -6,8 +6,8 @@ from typing import Literal, get_args
 ComputeDtype = Literal["float32", "bfloat16"]
 """With bfloat16 the products of the self-attention blocks take and return bfloat16, and sum in
 float32 where the processor has instructions for it. Residuals, normalisations, softmax, inputs and
-outputs stay float32; the scale and shift of a norm, and LayerScale, are in the weights of the
-products. So does the call as a layer, which fine-tuning uses."""
+outputs stay float32, and so does the call as a layer, which fine-tuning uses. The scale and shift
+of a norm, and LayerScale, are in the weights of the products beside them."""
 
 COMPUTE_DTYPES: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
 

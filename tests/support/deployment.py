@@ -52,9 +52,7 @@ def compose(batching: bool = False) -> dict[str, Any]:
 def kubernetes(
     of: PublishedModel, batching: bool = False, config: ModelServerConfig = CONFIG
 ) -> dict[str, Any]:
-    documents = list(yaml.safe_load_all(kubernetes_manifests(of, config, batching)))
-    assert len(documents) == 4
-    return {document["kind"]: document for document in documents}
+    return _by_kind(kubernetes_manifests(of, config, batching), 4)
 
 
 def container(documents: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +63,10 @@ def container(documents: dict[str, Any]) -> dict[str, Any]:
 def kserve(
     of: PublishedModel, batching: bool = False, config: ModelServerConfig = CONFIG
 ) -> dict[str, Any]:
-    documents = list(yaml.safe_load_all(kserve_manifests(of, config, batching)))
-    assert len(documents) == 2
+    return _by_kind(kserve_manifests(of, config, batching), 2)
+
+
+def _by_kind(manifests: str, number: int) -> dict[str, Any]:
+    documents = list(yaml.safe_load_all(manifests))
+    assert len(documents) == number
     return {document["kind"]: document for document in documents}
