@@ -100,9 +100,9 @@ def class_attention_block(
     y = tf.reshape(tf.matmul(y, weights["attn_v/kernel"]), (-1, heads, dim))
     y = tf.reduce_sum(y * of_head, 1) + weights["attn_v/bias"]
     y = _dense(y, weights, "attn_proj")
-    x = class_token + _layer_scale(y, weights, "gamma_1")
+    x = class_token + y * weights["gamma_1/kernel"]
     y = _gelu(_dense(_layer_norm(x, weights, "norm2"), weights, "mlp_fc1"))
-    x += _layer_scale(_dense(y, weights, "mlp_fc2"), weights, "gamma_2")
+    x += _dense(y, weights, "mlp_fc2") * weights["gamma_2/kernel"]
     return x, attention[:, :, tf.newaxis]
 
 
