@@ -6,14 +6,15 @@ from typing import Literal, get_args
 ComputeDtype = Literal["float32", "bfloat16"]
 """With bfloat16 the products of the self-attention blocks take and return bfloat16, and sum in
 float32 where the processor has instructions for it. Residuals, normalisations, softmax, inputs and
-outputs stay float32, and so does the call as a layer, which fine-tuning uses. The scale and shift
-of a norm, and LayerScale, are in the weights of the products beside them."""
+outputs stay float32, and so does the call as a layer, which fine-tuning uses."""
 
 COMPUTE_DTYPES: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
 
 ServingProfile = Literal["latency", "throughput"]
 """The load that signatures are built for: `latency` for one request at a time, which all cores
-share, `throughput` for as many requests at a time as there are cores, or more."""
+share, `throughput` for as many requests at a time as there are cores, or more. With bfloat16 or
+`throughput` the signatures have copies of the weights, in which the scale and shift of a norm, and
+LayerScale, are in the products beside them."""
 
 SERVING_PROFILES: tuple[ServingProfile, ...] = get_args(ServingProfile)
 

@@ -1,14 +1,16 @@
-"""The weights that signatures read whose products are computed in another type than float32.
+"""The weights that signatures read where they compute in bfloat16, or for several requests.
 
-A cast in the graph would run in every request: of the weights of cait_s24_224 it took a twelfth of
-the time in bfloat16. So these weights are variables of their own, beside those in float32 that the
-call as a layer and Keras read. oneDNN brings the weights of a product into the form of its kernels,
-too: of a variable in every run, of a constant once. Constants take several times their size in
-memory for each signature that runs, so that few signatures have them.
+These weights are copies, beside those that the call as a layer and Keras read. They take in what is
+multiplied and added beside their product: the scale and the shift of the LayerNorm before it, or
+LayerScale after it. That saves two passes over all tokens, or one. For one request at a time in
+float32, signatures read the model's own weights: a copy is as large as the model.
 
-Weights that are copied anyway take in what is multiplied and added beside their product: the scale
-and the shift of the LayerNorm before it, or LayerScale after it. That saves two passes over all
-tokens, or one. They are multiplied in float32 and rounded once, as the weights alone would be.
+In bfloat16, a cast in the graph would run in every request: of the weights of cait_s24_224 it took
+a twelfth of the time. So they are multiplied in float32 and rounded once, when they are copied.
+oneDNN brings the weights of a product into the form of its kernels, too: of a variable in every
+run, of a constant once. Constants take several times their size in memory for each signature that
+runs, so that few signatures have them. In float32 they gain nothing under load, and the copies are
+variables.
 """
 
 import dataclasses
@@ -60,7 +62,7 @@ class SignatureWeights:
 
     Args:
         weights: the float32 variables.
-        compute: how the signatures compute. Nothing is made for float32.
+        compute: how the signatures compute. Nothing is copied for one request at a time in float32.
 
     Attributes:
         shared: what signatures read.
@@ -73,29 +75,28 @@ class SignatureWeights:
         self.shared = weights
         self.made: list[tf.Variable] = []
         self.constants: BlockWeights | None = None
-        if compute.dtype == "float32":
-            # As constants they gain little, and the optimiser merges some of them inexactly.
+        if compute == Compute(dtype="float32", profile="latency"):
             return
-        narrowed = {
+        copied = {
             block: {
-                name: self._narrowed(name, value, compute.dtype)
+                name: self._copied(name, value, compute.dtype)
                 for name, value in merged_weights(weights.named(block)).items()
             }
             for block in weights.of_block
         }
-        if compute.profile == "throughput" and _size(narrowed) <= MOST_CONSTANTS:
-            self.constants = _in_order(narrowed)
+        if _has_constants(compute) and _size(copied) <= MOST_CONSTANTS:
+            self.constants = _in_order(copied)
             return
         kept = {
             block: {
                 name: self._kept(value, variables[name], compute.dtype)
-                for name, value in narrowed[block].items()
+                for name, value in copied[block].items()
             }
             for block, variables in ((b, weights.named(b)) for b in weights.of_block)
         }
         self.shared = _in_order(kept)
 
-    def _narrowed(self, name: str, value: Weight, dtype: str) -> Weight:
+    def _copied(self, name: str, value: Weight, dtype: str) -> Weight:
         if name.split("/")[0] not in _PRODUCTS:
             return value
         return tf.cast(value, dtype).numpy()
@@ -107,6 +108,10 @@ class SignatureWeights:
         made = tf.Variable(value, trainable=False, name=name)
         self.made.append(made)
         return made
+
+
+def _has_constants(compute: Compute) -> bool:
+    return compute.profile == "throughput" and compute.dtype != "float32"
 
 
 def merged_weights(weights: Mapping[str, Weight]) -> dict[str, Weight]:

@@ -81,31 +81,44 @@ def test_signatures_answer_in_float32_and_nearly_the_same(
 
 
 @pytest.mark.parametrize("head", BOTH)
-def test_weights_and_the_call_as_a_layer_are_those_of_float32(
+@pytest.mark.parametrize(
+    ("compute", "copied"),
+    [
+        (Compute("bfloat16"), tf.bfloat16),
+        (Compute(profile="throughput"), tf.float32),
+        # Its copies are constants.
+        (Compute("bfloat16", "throughput"), None),
+    ],
+)
+def test_weights_and_the_call_as_a_layer_are_those_of_the_default(
     head: Head,
+    compute: Compute,
+    copied: tf.DType | None,
     tiny_models: dict[Head, pathlib.Path],
-    narrow_models: dict[Head, pathlib.Path],
+    converted: Callable[[Compute], dict[Head, pathlib.Path]],
     tiny_tensors: Tensors,
-    profile: ServingProfile,
 ) -> None:
-    before, after = (variables(models[head]) for models in (tiny_models, narrow_models))
+    model = converted(compute)[head]
+    before, after = variables(tiny_models[head]), variables(model)
     own = {key: after.pop(key) for key in after.keys() - before.keys()}
     assert all(np.array_equal(after[key], value) for key, value in before.items())
     assert after.keys() == before.keys()
-    # Eight of each of two blocks, rounded: those that the signatures read as variables.
-    assert len(own) == {"latency": 2 * 8, "throughput": 0}[profile]
+    # Eight of each of two blocks: those that the signatures read as variables.
+    assert len(own) == (0 if copied is None else 2 * 8)
     expected = [array for block in range(2) for array in products_of(tiny_tensors, block)]
+    rounding = {None: 0.0, tf.float32: 2**-20, tf.bfloat16: 2**-8}[copied]
     same = []
     for value in own.values():
-        assert value.dtype == tf.bfloat16.as_numpy_dtype
+        assert copied is not None
+        assert value.dtype == copied.as_numpy_dtype
         same += [
             i
             for i, array in enumerate(expected)
-            if array.shape == value.shape and np.allclose(value, array, rtol=2**-8)
+            if array.shape == value.shape and np.allclose(value, array, rounding, rounding)
         ]
     assert sorted(same) == list(range(len(own)))
 
-    pairs = zip(call(tiny_models[head]), call(narrow_models[head]), strict=True)
+    pairs = zip(call(tiny_models[head]), call(model), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
 
 
@@ -161,15 +174,12 @@ def call(model: pathlib.Path) -> list[npt.NDArray[np.float32]]:
     return [tensor.numpy() for tensor in tf.nest.flatten(outputs)]
 
 
-def test_a_model_for_several_requests_has_the_same_weights_and_answers(
+def test_a_model_for_several_requests_answers_the_same(
     converted: Callable[[Compute], dict[Head, pathlib.Path]],
-    tiny_models: dict[Head, pathlib.Path],
     tiny_served: dict[Head, Serve],
     serve_from: Callable[[pathlib.Path], Serve],
 ) -> None:
     model = converted(Compute(profile="throughput"))["classifier"]
-    for path in (tiny_models["classifier"] / "variables").iterdir():
-        assert path.read_bytes() == (model / "variables" / path.name).read_bytes()
     serve = serve_from(model)
     found, expected = (s("logits", images=IMAGES) for s in (serve, tiny_served["classifier"]))
     np.testing.assert_allclose(found["logits"], expected["logits"], atol=1e-5)

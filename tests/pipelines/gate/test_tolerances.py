@@ -77,13 +77,13 @@ def test_a_wrong_weight_of_the_signatures_alone_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The signatures have weights of their own, which the call as a layer does not read."""
-    right = SignatureWeights._narrowed
+    right = SignatureWeights._copied
 
     def wrong(self: SignatureWeights, name: str, weight: Weight, dtype: str) -> Weight:
         value = right(self, name, weight, dtype)
         return -value if name == "attn_proj/kernel" else value
 
-    monkeypatch.setattr(SignatureWeights, "_narrowed", wrong)
+    monkeypatch.setattr(SignatureWeights, "_copied", wrong)
     model = convert_right(tmp_path, ("classifier",), Compute("bfloat16", profile))["classifier"]
     caught = failing(compared(model, [image], dtype="bfloat16"))
     assert {("serving_default", "logits"), ("logits", "logits")} <= caught
