@@ -14,13 +14,6 @@ pytestmark = pytest.mark.slow
 Models = Callable[..., pathlib.Path]
 
 
-@pytest.fixture
-def base(tmp_path: pathlib.Path) -> pathlib.Path:
-    path = tmp_path / "m"
-    path.mkdir()
-    return path
-
-
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
