@@ -6,18 +6,19 @@ request than another. In the C library's heap, which is told to keep what was fr
 as fast as the fastest of these. `docs/tuning.md` has the measurement.
 """
 
-# What the first heap keeps at its end for the next request; free memory beyond it is returned.
-_KEPT = 256 << 20
-# More than one of the pieces of 64 MiB that the other heaps consist of. Else each is returned as soon
-# as nothing is in it, and filled with zeros for the next tensor.
+# More than one of the pieces of 64 MiB that the heaps of threads consist of. Else each is returned
+# as soon as nothing is in it, and filled with zeros for the next tensor. The first heap grows by as
+# much more than it needs.
 _AHEAD = 128 << 20
+# What the first heap keeps at its end for the next request; free memory beyond it is returned.
+_KEPT = _AHEAD + (256 << 20)
 
 SERVER_ENVIRONMENT = {
     "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",
     # No tensor comes from the operating system by itself, which would fill it with zeros each time.
     "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(_KEPT),
     "MALLOC_TOP_PAD_": str(_AHEAD),
+    "MALLOC_TRIM_THRESHOLD_": str(_KEPT),
     # Heaps. By default there are eight for each processor of a node, however few a pod has, and no
     # thread of one uses what is free in another.
     "MALLOC_ARENA_MAX": "4",

@@ -1,5 +1,6 @@
 """What the deployment files for docker compose, Kubernetes and KServe have in common."""
 
+import resource
 import subprocess
 import sys
 
@@ -101,20 +102,56 @@ def test_every_server_has_its_tensors_in_the_heap_of_the_c_library() -> None:
     assert compose()["services"]["serving"]["environment"] == SERVER_ENVIRONMENT
 
 
+_C_LIBRARY = (
+    "import ctypes, resource, threading; libc = ctypes.CDLL(None);"
+    "libc.malloc.restype = ctypes.c_void_p; libc.malloc.argtypes = [ctypes.c_size_t];"
+    "libc.free.argtypes = [ctypes.c_void_p]; libc.sbrk.restype = ctypes.c_void_p;"
+    "libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t];"
+)
+
+
+def in_a_process(code: str, variables: dict[str, str]) -> list[int]:
+    """The numbers that code prints in a process with this environment alone."""
+    command = [sys.executable, "-c", _C_LIBRARY + code]
+    output = subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
+    return [int(number) for number in output.stdout.split()]
+
+
 def test_the_c_library_takes_what_the_environment_says() -> None:
     """It ignores names that it does not know, and values that are too large."""
     allocate = (
-        "import ctypes; libc = ctypes.CDLL(None); libc.malloc.restype = ctypes.c_void_p;"
-        "libc.malloc.argtypes = [ctypes.c_size_t]; libc.free.argtypes = [ctypes.c_void_p];"
-        "libc.sbrk.restype = ctypes.c_void_p; before = libc.sbrk(0);"
+        "before = libc.sbrk(0);"
         "block = libc.malloc(200 << 20); grown = libc.sbrk(0) - before; libc.free(block);"
         "print(grown >> 20, (libc.sbrk(0) - before) >> 20)"
     )
-    grown = {}
-    for name, variables in (("ours", SERVER_ENVIRONMENT), ("its own", {})):
-        command = [sys.executable, "-c", allocate]
-        output = subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
-        grown[name] = [int(number) for number in output.stdout.split()]
     # In the heap, and kept there.
-    assert all(number >= 200 for number in grown["ours"])
-    assert all(number < 200 for number in grown["its own"])
+    grown, kept = in_a_process(allocate, SERVER_ENVIRONMENT)
+    assert grown == kept >= 199
+    assert all(number < 199 for number in in_a_process(allocate, {}))
+
+
+def test_the_heap_of_a_thread_is_kept_too() -> None:
+    """The heap of any thread but the first consists of pieces, of which this empties one."""
+    run = """
+def tensor(size):
+    block = libc.malloc(size << 20)
+    libc.memset(block, 1, size << 20)
+    return block
+
+def work():
+    kept = tensor(40)
+    libc.free(tensor(40))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    libc.free(tensor(40))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+    pages = (40 << 20) // resource.getpagesize()
+    (faults,) = in_a_process(f"\n{run}", SERVER_ENVIRONMENT)
+    assert faults < pages / 10
+    returned = {key: value for key, value in SERVER_ENVIRONMENT.items() if "TOP_PAD" not in key}
+    (faults,) = in_a_process(f"\n{run}", returned)
+    assert faults > pages * 0.9
