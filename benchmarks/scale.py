@@ -27,8 +27,8 @@ from .table import as_markdown
 
 WORKERS = (1, 2, 4, 8, 16, 32, 50, 100, 200)
 
-# Milliseconds of an image in a request, on two cores of the AMD EPYC that docs/benchmarks.md names:
-# its table of inference, eight images a request where it has them.
+# Milliseconds of an image in a request of eight (of one, of the M variants), on two cores of an AMD
+# EPYC with AVX-512. The table of inference in docs/benchmarks.md has those of one image.
 SERVED = {
     "cait_xxs24_224": 34.5,
     "cait_xxs24_384": 162.0,

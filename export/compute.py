@@ -13,8 +13,8 @@ COMPUTE_DTYPES: tuple[ComputeDtype, ...] = get_args(ComputeDtype)
 ServingProfile = Literal["latency", "throughput"]
 """The load that signatures are built for: `latency` for one request at a time, which all cores
 share, `throughput` for as many requests at a time as there are cores, or more. With bfloat16 or
-`throughput` the signatures have copies of the weights, in which the scale and shift of a norm, and
-LayerScale, are in the products beside them."""
+`throughput` signatures have copies of the weights, in which the scale and shift of a norm, and
+LayerScale, are multiplied into the products beside them."""
 
 SERVING_PROFILES: tuple[ServingProfile, ...] = get_args(ServingProfile)
 

@@ -6,7 +6,7 @@ LayerScale after it. That saves two passes over all tokens, or one. For one requ
 float32, signatures read the model's own weights: a copy is as large as the model.
 
 In bfloat16, a cast in the graph would run in every request: of the weights of cait_s24_224 it took
-a twelfth of the time. So they are multiplied in float32 and rounded once, when they are copied.
+a twelfth of the time. So the copies are rounded once, after they are multiplied.
 oneDNN brings the weights of a product into the form of its kernels, too: of a variable in every
 run, of a constant once. Constants take several times their size in memory for each signature that
 runs, so that few signatures have them. In float32 they gain nothing under load, and the copies are
@@ -77,34 +77,33 @@ class SignatureWeights:
         self.constants: BlockWeights | None = None
         if compute == Compute(dtype="float32", profile="latency"):
             return
-        copied = {
-            block: {
-                name: self._copied(name, value, compute.dtype)
-                for name, value in merged_weights(weights.named(block)).items()
-            }
-            for block in weights.of_block
-        }
-        if _has_constants(compute) and _size(copied) <= MOST_CONSTANTS:
-            self.constants = _in_order(copied)
+        named = {block: weights.named(block) for block in weights.of_block}
+        size = len(named) * _size(self._copies(next(iter(named.values())), compute.dtype))
+        if _has_constants(compute) and size <= MOST_CONSTANTS:
+            copies = {block: self._copies(row, compute.dtype) for block, row in named.items()}
+            self.constants = _in_order(copies)
             return
-        kept = {
-            block: {
-                name: self._kept(value, variables[name], compute.dtype)
-                for name, value in copied[block].items()
-            }
-            for block, variables in ((b, weights.named(b)) for b in weights.of_block)
-        }
+        # Block by block: all copies of the largest model are 1.4 GB.
+        kept = {block: self._kept(row, compute.dtype) for block, row in named.items()}
         self.shared = _in_order(kept)
+
+    def _copies(self, weights: Mapping[str, Weight], dtype: str) -> dict[str, Weight]:
+        merged = merged_weights(weights)
+        return {name: self._copied(name, value, dtype) for name, value in merged.items()}
 
     def _copied(self, name: str, value: Weight, dtype: str) -> Weight:
         if name.split("/")[0] not in _PRODUCTS:
             return value
         return tf.cast(value, dtype).numpy()
 
-    def _kept(self, value: Weight, variable: tf.Variable, dtype: str) -> tf.Variable:
-        if value is variable:
-            return variable
-        name = f"{variable.name.partition(':')[0]}_{dtype}"
+    def _kept(self, weights: Mapping[str, Weight], dtype: str) -> dict[str, Weight]:
+        copies = self._copies(weights, dtype)
+        return {name: self._variable(copies[name], weights[name], dtype) for name in copies}
+
+    def _variable(self, value: Weight, of_model: Any, dtype: str) -> tf.Variable:
+        if value is of_model:
+            return of_model
+        name = f"{of_model.name.partition(':')[0]}_{dtype}"
         made = tf.Variable(value, trainable=False, name=name)
         self.made.append(made)
         return made
@@ -131,7 +130,9 @@ def merged_weights(weights: Mapping[str, Weight]) -> dict[str, Weight]:
     for norm, product in _NORMS.items():
         kernel, bias = arrays[f"{product}/kernel"], arrays[f"{product}/bias"]
         merged[f"{product}/kernel"] = arrays[f"{norm}/gamma"][:, np.newaxis] * kernel
-        merged[f"{product}/bias"] = bias + arrays[f"{norm}/beta"] @ kernel
+        # A product by a library would depend on the processor in its last digits.
+        shift = (arrays[f"{norm}/beta"].astype(np.float64)[:, np.newaxis] * kernel).sum(0)
+        merged[f"{product}/bias"] = (bias + shift).astype(np.float32)
     for layer_scale, product in _LAYER_SCALES.items():
         scale = arrays[f"{layer_scale}/kernel"].reshape(-1)
         for name in (f"{product}/kernel", f"{product}/bias"):
@@ -144,6 +145,6 @@ def _in_order(weights: Mapping[str, Mapping[str, Weight]]) -> BlockWeights:
     return BlockWeights(names, {block: [row[n] for n in names] for block, row in weights.items()})
 
 
-def _size(weights: Mapping[str, Mapping[str, Weight]]) -> int:
-    arrays = (value for row in weights.values() for value in row.values())
-    return sum(value.nbytes for value in arrays if not isinstance(value, tf.Variable))
+def _size(copies: Mapping[str, Weight]) -> int:
+    """Bytes of what was copied of a block."""
+    return sum(value.nbytes for value in copies.values() if not isinstance(value, tf.Variable))

@@ -6,16 +6,17 @@ request than another. In the C library's heap, which is told to keep what was fr
 as fast as the fastest of these. `docs/tuning.md` has the measurement.
 """
 
-# More than one of the pieces of 64 MiB that the heaps of threads consist of. Else each is returned
-# as soon as nothing is in it, and filled with zeros for the next tensor. The first heap grows by as
-# much more than it needs.
+# More than one of the pieces of 64 MiB that the heaps of threads consist of. Else the last is
+# returned as soon as nothing is in it, and filled with zeros for the next tensor. The first heap
+# grows by as much more than it needs: of addresses, not of memory.
 _AHEAD = 128 << 20
-# What the first heap keeps at its end for the next request; free memory beyond it is returned.
+# With so much free memory at its end, the first heap returns all of it but `_AHEAD`.
 _KEPT = _AHEAD + (256 << 20)
 
 SERVER_ENVIRONMENT = {
     "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1",
-    # No tensor comes from the operating system by itself, which would fill it with zeros each time.
+    # No tensor comes from the operating system by itself, which would fill it with zeros each time:
+    # none but those of more than 64 MiB that a thread's heap has no room for.
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TOP_PAD_": str(_AHEAD),
     "MALLOC_TRIM_THRESHOLD_": str(_KEPT),

@@ -106,7 +106,7 @@ def test_weights_and_the_call_as_a_layer_are_those_of_the_default(
     # Eight of each of two blocks: those that the signatures read as variables.
     assert len(own) == (0 if copied is None else 2 * 8)
     expected = [array for block in range(2) for array in products_of(tiny_tensors, block)]
-    rounding = {None: 0.0, tf.float32: 2**-20, tf.bfloat16: 2**-8}[copied]
+    rounding = 2**-8 if copied is tf.bfloat16 else 2**-20
     same = []
     for value in own.values():
         assert copied is not None
@@ -114,7 +114,7 @@ def test_weights_and_the_call_as_a_layer_are_those_of_the_default(
         same += [
             i
             for i, array in enumerate(expected)
-            if array.shape == value.shape and np.allclose(value, array, rounding, rounding)
+            if array.shape == value.shape and np.allclose(value, array, rounding, 2**-20)
         ]
     assert sorted(same) == list(range(len(own)))
 

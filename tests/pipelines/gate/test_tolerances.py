@@ -70,8 +70,18 @@ def test_swapped_norms_are_caught(model: LoadedModel, image: PreparedImage) -> N
     assert ("__call__", "sa_ffn_block_1_att") in caught
 
 
+@pytest.mark.parametrize(
+    ("compute", "constants"),
+    [
+        (Compute("bfloat16"), False),
+        # They have constants where their answer is the main output alone.
+        (Compute("bfloat16", "throughput"), True),
+        (Compute(profile="throughput"), False),
+    ],
+)
 def test_a_wrong_weight_of_the_signatures_alone_is_caught(
-    profile: ServingProfile,
+    compute: Compute,
+    constants: bool,
     image: PreparedImage,
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -84,12 +94,19 @@ def test_a_wrong_weight_of_the_signatures_alone_is_caught(
         return -value if name == "attn_proj/kernel" else value
 
     monkeypatch.setattr(SignatureWeights, "_copied", wrong)
-    model = convert_right(tmp_path, ("classifier",), Compute("bfloat16", profile))["classifier"]
-    caught = failing(compared(model, [image], dtype="bfloat16"))
+    model = convert_right(tmp_path, ("classifier",), compute)["classifier"]
+    caught = failing(compared(model, [image], dtype=compute.dtype))
     assert {("serving_default", "logits"), ("logits", "logits")} <= caught
     assert not {output for signature, output in caught if signature == "__call__"}
-    # Signatures for several requests have constants where their answer is the main output alone.
-    assert (("self_attention", "attention") in caught) == (profile == "latency")
+    assert (("self_attention", "attention") in caught) != constants
+
+
+def test_a_right_conversion_for_several_requests_is_as_exact(
+    image: PreparedImage, tmp_path: pathlib.Path
+) -> None:
+    compute = Compute(profile="throughput")
+    model = convert_right(tmp_path, ("classifier",), compute)["classifier"]
+    assert failing(compared(model, [image])) == set()
 
 
 def test_wrong_labels_are_caught(model: LoadedModel, image: PreparedImage) -> None:

@@ -31,6 +31,11 @@ def test_memory_is_what_servers_were_measured_to_take() -> None:
             (dataclasses.replace(large, geometry=S24_224), 46_916_200, 87_681_500),
         )
     )
+    # Copies of the weights, beside those of the model.
+    copied_small, copied_large = (
+        dataclasses.replace(model, files=weights_of(2 * parameters))
+        for model, parameters in ((constant_small, 11_956_264), (constant_large, 46_916_200))
+    )
     for models, taken in (
         ([(small, 1)], 891),
         ([(small, 2)], 1152),
@@ -41,6 +46,10 @@ def test_memory_is_what_servers_were_measured_to_take() -> None:
         ([(constant_small, 2)], 2417),
         ([(constant_large, 1)], 3012),
         ([(constant_large, 2)], 6036),
+        ([(copied_small, 1)], 1043),
+        ([(copied_small, 2)], 1397),
+        ([(copied_large, 1)], 1287),
+        ([(copied_large, 2)], 2127),
     ):
         assert taken <= server_memory(models) / 2**20 <= 1.5 * taken
     # Four requests as large as the largest batch.
