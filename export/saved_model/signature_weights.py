@@ -6,11 +6,10 @@ LayerScale after it. That saves two passes over all tokens, or one. For one requ
 float32, signatures read the model's own weights: a copy is as large as the model.
 
 In bfloat16, a cast in the graph would run in every request: of the weights of cait_s24_224 it took
-a twelfth of the time. So the copies are rounded once, after they are multiplied.
-oneDNN brings the weights of a product into the form of its kernels, too: of a variable in every
-run, of a constant once. Constants take several times their size in memory for each signature that
-runs, so that few signatures have them. In float32 they gain nothing under load, and the copies are
-variables.
+a twelfth of the time. So the copies are rounded once, after they are multiplied. oneDNN brings the
+weights of a product into the form of its kernels, too: of a variable in every run, of a constant
+once. Constants take several times their size in memory for each signature that runs, so that few
+signatures have them. In float32 the copies are variables.
 """
 
 import dataclasses
@@ -78,8 +77,10 @@ class SignatureWeights:
         if compute == Compute(dtype="float32", profile="latency"):
             return
         named = {block: weights.named(block) for block in weights.of_block}
-        size = len(named) * _size(self._copies(next(iter(named.values())), compute.dtype))
-        if _has_constants(compute) and size <= MOST_CONSTANTS:
+        # In float32 constants gain nothing under load.
+        wanted = compute.dtype != "float32" and compute.profile == "throughput"
+        first = next(iter(named.values()))
+        if wanted and len(named) * _size(self._copies(first, compute.dtype)) <= MOST_CONSTANTS:
             copies = {block: self._copies(row, compute.dtype) for block, row in named.items()}
             self.constants = _in_order(copies)
             return
@@ -107,10 +108,6 @@ class SignatureWeights:
         made = tf.Variable(value, trainable=False, name=name)
         self.made.append(made)
         return made
-
-
-def _has_constants(compute: Compute) -> bool:
-    return compute.profile == "throughput" and compute.dtype != "float32"
 
 
 def merged_weights(weights: Mapping[str, Weight]) -> dict[str, Weight]:
